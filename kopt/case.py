@@ -1,0 +1,104 @@
+"""What is optimised: a model with a slow layer, its data, its rewrites and a budget."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+import keras
+
+from kopt.data import Data
+from kopt.errors import ParameterError
+from kopt.rewriting import Rewrite
+
+DATA = Path(__file__).parents[1] / "data"
+BUILT_IN = ("signal", "vision", "stream")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What the deployed model may cost.
+
+    Args:
+        latency_us: median latency of one inference in LiteRT on one thread, microseconds.
+        size_kb: size of the file, kilobytes of 1000 bytes.
+        accuracy_loss: accuracy that may be lost against the slow model, as a fraction (0.01 is
+            one point).
+    """
+
+    latency_us: float
+    size_kb: float
+    accuracy_loss: float
+
+
+@dataclass(frozen=True)
+class Epochs:
+    """Passes over the training data in each stage that trains, when nothing else is asked for."""
+
+    profile: int
+    prune: int
+    distil: int
+    qat: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to be made fast, and everything the six notebooks need for it.
+
+    Args:
+        name: how runs and records call it.
+        title: one line for headings.
+        load: gives the :class:`Data`.
+        build: gives the slow model, built and untrained; a Functional or Sequential Keras 3 model
+            that ends in logits or probabilities.
+        slow_layer: the class of the custom layer to be rewritten.
+        rewrites: implementations that compute the same.
+        build_teacher: gives a larger model to distil from, built and untrained.
+        budget: what the result may cost.
+        epochs: how long each stage trains.
+    """
+
+    name: str
+    title: str
+    load: Callable[[], Data] = field(repr=False)
+    build: Callable[[], keras.Model] = field(repr=False)
+    slow_layer: type[keras.Layer]
+    rewrites: tuple[Rewrite, ...] = field(repr=False)
+    build_teacher: Callable[[], keras.Model] = field(repr=False)
+    budget: Budget
+    epochs: Epochs
+
+
+def find_case(name: str) -> Case:
+    """A case by name, or out of a user's file.
+
+    Args:
+        name: "signal", "vision", "stream", or ``FILE.py:NAME`` for the :class:`Case` called NAME
+            in a file. The file is run, as ``python FILE.py`` would.
+
+    Raises:
+        ParameterError: no case of that name.
+
+    Example:
+        >>> find_case("signal").budget.accuracy_loss
+        0.01
+    """
+    if name in BUILT_IN:
+        return import_module(f"kopt.cases.{name}").CASE
+    path, _, attribute = name.rpartition(":")
+    if not path.endswith(".py"):
+        raise ParameterError(
+            f"case: saw {name!r}; expected {', '.join(BUILT_IN)}, or FILE.py:NAME for your own"
+        )
+    if not Path(path).is_file():
+        raise ParameterError(f"case: {path} is no file; expected FILE.py:NAME")
+    spec = spec_from_file_location(Path(path).stem, path)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    case = getattr(module, attribute, None)
+    if not isinstance(case, Case):
+        raise ParameterError(
+            f"case: {attribute!r} in {path} is {type(case).__name__}; expected a kopt.Case"
+        )
+    return case

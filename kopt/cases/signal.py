@@ -1,0 +1,93 @@
+"""Which exercise is the patient doing? A smartwatch, and a convolution written filter by filter."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from kopt.case import DATA, Budget, Case, Epochs
+from kopt.data import Data
+from kopt.rewriting import Rewrite
+
+WINDOW, CHANNELS, CLASSES = 128, 6, 7
+
+
+@keras.saving.register_keras_serializable("kopt")
+class CustomConv(keras.Layer):
+    """A 1-D convolution as one writes it on a first try: a loop over the filters, then a stack.
+
+    Args:
+        filters: number of output channels.
+        kernel_size: length of the kernel, in samples.
+
+    Takes ``(batch, time, channels)`` and gives ``(batch, time, filters)``, "same" padding.
+    """
+
+    def __init__(self, filters: int, kernel_size: int, **kwargs):
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.kernel_size = kernel_size
+
+    def build(self, input_shape):
+        self.kernel = self.add_weight(
+            name="kernel", shape=(self.kernel_size, input_shape[-1], self.filters)
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.filters,), initializer="zeros")
+
+    def call(self, inputs):
+        outputs = []
+        for i in range(self.filters):
+            one_filter = self.kernel[:, :, i : i + 1]
+            outputs.append(tf.nn.conv1d(inputs, one_filter, stride=1, padding="SAME")[:, :, 0])
+        return tf.stack(outputs, axis=-1) + self.bias
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
+        }
+
+
+def load() -> Data:
+    """Windows of the watch's motion, standardised by the training subjects' mean and spread."""
+    raw = Data.load(DATA / "watch.npz")
+    mean = raw.x_train.mean(axis=(0, 1))
+    spread = raw.x_train.std(axis=(0, 1))
+    return Data(
+        ((raw.x_train - mean) / spread).astype(np.float32),
+        raw.y_train.astype(np.int64),
+        ((raw.x_test - mean) / spread).astype(np.float32),
+        raw.y_test.astype(np.int64),
+    )
+
+
+def _network(name: str, widths: tuple[int, ...], convolution: type[keras.Layer]) -> keras.Model:
+    inputs = x = keras.Input((WINDOW, CHANNELS), name="window")
+    for number, width in enumerate(widths, 1):
+        options = {"padding": "same"} if convolution is layers.Conv1D else {}
+        x = convolution(width, 5, name=f"conv_{number}", **options)(x)
+        x = layers.BatchNormalization(momentum=0.9, name=f"norm_{number}")(x)
+        x = layers.ReLU(name=f"relu_{number}")(x)
+        x = layers.MaxPooling1D(2, name=f"pool_{number}")(x)
+    x = layers.GlobalAveragePooling1D(name="mean")(x)
+    return keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name=name)
+
+
+CASE = Case(
+    name="signal",
+    title="Shoulder exercises from a smartwatch, with a convolution that loops over its filters",
+    load=load,
+    build=lambda: _network("slow", (32, 64, 64), CustomConv),
+    slow_layer=CustomConv,
+    rewrites=(
+        Rewrite(
+            name="Conv1D",
+            make=lambda old: layers.Conv1D(old.filters, old.kernel_size, padding="same"),
+            port=lambda old, new: new.set_weights(old.get_weights()),
+        ),
+    ),
+    build_teacher=lambda: _network("teacher", (64, 128, 128), layers.Conv1D),
+    budget=Budget(latency_us=20, size_kb=20, accuracy_loss=0.01),
+    epochs=Epochs(profile=12, prune=6, distil=20, qat=6),
+)

@@ -1,0 +1,119 @@
+"""Where a model's time goes, layer by layer, inside the model as it runs.
+
+A layer timed on its own pays for a call of its own and misses what TensorFlow fuses or overlaps,
+so isolated times add up to far more than the model. Instead the model is cut after every layer and
+the growing prefixes are timed side by side; a layer costs what its prefix costs more than the one
+before. The costly layers are cross-checked the other way round: the whole model is timed with the
+layer swapped for one that does next to nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from kopt.errors import MeasurementError
+from kopt.measurement.latency import compare_latency
+
+SWAP_FROM_SHARE = 0.1
+AGREEMENT = 0.1
+
+
+class _Stub(keras.Layer):
+    """Gives a tensor of the wanted shape that depends on the input and costs one broadcast."""
+
+    def __init__(self, shape: tuple[int | None, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.shape = shape
+
+    def call(self, inputs):
+        first = inputs[0] if isinstance(inputs, list | tuple) else inputs
+        scalar = ops.mean(first[(slice(None), *(slice(1),) * (len(first.shape) - 1))])
+        return ops.broadcast_to(scalar, (ops.shape(first)[0], *self.shape[1:]))
+
+
+def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
+    """Share of each layer in the latency of a Keras model as a ``tf.function``.
+
+    Args:
+        model: a built Functional or Sequential model with one input.
+        sample: one input with its batch axis, shape ``(1, ...)``.
+
+    Returns:
+        A row for each layer in the order they run, "(call)" first, which is what TensorFlow takes
+        to call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
+        fraction), ``us`` microseconds; for layers of at least a tenth also ``share_by_swap``, the
+        share by swapping the layer out, and ``agree``, whether the two are within 10 points.
+
+    Raises:
+        MeasurementError: the model cannot be cut, being subclassed or having several inputs.
+
+    Example:
+        >>> shares = profile_layers(model, data.x_test[:1])
+        >>> shares.loc[shares.share.idxmax(), "layer"]
+    """
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    if not hasattr(graph, "_nodes_by_depth"):
+        raise MeasurementError(
+            f"{model.name} cannot be cut between its layers; expected a built Functional or "
+            "Sequential model"
+        )
+    if len(model.inputs) != 1:
+        raise MeasurementError(f"{model.name} has {len(model.inputs)} inputs; expected one")
+    operations, prefixes = _prefixes(graph)
+    medians = compare_latency(prefixes, sample).table.median_us
+    steps = np.diff(medians, prepend=0)
+    table = pd.DataFrame(
+        {
+            "layer": list(prefixes),
+            "type": ["", *(type(operation).__name__ for operation in operations)],
+            "share": steps / medians.iloc[-1],
+            "us": steps,
+        }
+    )
+    return table.join(_shares_by_swap(model, table, operations, sample))
+
+
+def _prefixes(model: keras.Model) -> tuple[list[keras.Operation], dict[str, Any]]:
+    """The operations in the order they run, and by name the model cut off after each."""
+    nodes = [
+        node
+        for _, level in sorted(model._nodes_by_depth.items(), reverse=True)
+        for node in level
+        if not node.is_input
+    ]
+    kept = {id(tensor) for tensor in model.outputs}
+    prefixes = {"(call)": keras.Model(model.inputs, [keras.layers.Identity()(i) for i in model.inputs])}
+    for index, node in enumerate(nodes):
+        needed = kept | {id(tensor) for later in nodes[index + 1 :] for tensor in later.input_tensors}
+        computed = [tensor for done in nodes[: index + 1] for tensor in done.outputs]
+        frontier = [tensor for tensor in computed if id(tensor) in needed]
+        name = node.operation.name
+        calls = sum(known.split(" #")[0] == name for known in prefixes)
+        prefixes[f"{name} #{calls + 1}" if calls else name] = keras.Model(model.inputs, frontier)
+    return [node.operation for node in nodes], prefixes
+
+
+def _shares_by_swap(
+    model: keras.Model, table: pd.DataFrame, operations: list[keras.Operation], sample: np.ndarray
+) -> pd.DataFrame:
+    """Columns ``share_by_swap`` and ``agree`` for the rows of layers that cost the most."""
+    swapped = {
+        row: keras.models.clone_model(model, clone_function=_stub_for(operations[row - 1]))
+        for row in table.index[table.share >= SWAP_FROM_SHARE]
+        if row > 0 and isinstance(operations[row - 1], keras.Layer)
+    }
+    columns = pd.DataFrame(index=table.index, columns=["share_by_swap", "agree"], dtype=object)
+    if swapped:
+        ratios = compare_latency({"whole": model, **swapped}, sample, "whole").table.ratio
+        for row in swapped:
+            share = 1 - ratios[row]
+            columns.loc[row] = share, bool(abs(share - table.share[row]) <= AGREEMENT)
+    return columns
+
+
+def _stub_for(layer: keras.Layer) -> Callable[[keras.Layer], keras.Layer]:
+    return lambda each: _Stub(layer.output.shape, name=layer.name) if each is layer else each

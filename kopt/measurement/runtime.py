@@ -1,0 +1,128 @@
+"""Run and score any artifact: a callable, a Keras model, a ``.keras``, a SavedModel, a ``.tflite``.
+
+TensorFlow and Keras are imported only for the artifacts that need them, so that a ``.tflite`` is
+measured where only LiteRT and NumPy are installed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kopt.deployment.litert import LiteRTModel
+from kopt.errors import DataError, MeasurementError, ModelError
+
+BATCH = 256
+
+
+def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], Any]:
+    """A function of no arguments that makes one inference, sample in and result out.
+
+    Args:
+        target: see :func:`kopt.compare_latency`.
+        sample: one input with its batch axis.
+        threads: for LiteRT.
+
+    Raises:
+        MeasurementError: the target is none of these, or does not run on the sample.
+    """
+    if isinstance(target, str | Path) and Path(target).suffix == ".tflite":
+        return _run_once(target, LiteRTModel(target, threads).bind(sample))
+    if _is_plain_callable(target):
+        return _run_once(target, lambda: target(sample))
+    import tensorflow as tf
+
+    tensor = tf.constant(sample)
+    # a concrete function: tracing anew for every target is meant, and no cause for a warning
+    function = _tf_function(target).get_concrete_function(tensor)
+    return _run_once(target, lambda: function(tensor))
+
+
+def predict(target: Any, x: np.ndarray) -> np.ndarray:
+    """Float outputs of a Keras model or an artifact on disk, shape ``(n, classes)``."""
+    if isinstance(target, str | Path) and Path(target).suffix == ".tflite":
+        return LiteRTModel(target)(x)
+    function = _tf_function(target) if not _is_plain_callable(target) else target
+    parts = [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
+    return np.concatenate([np.asarray(function(part)) for part in parts])
+
+
+def evaluate(target: Any, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """Score a classifier.
+
+    Args:
+        target: a Keras model, or a path to a ``.tflite``, a ``.keras`` or a SavedModel.
+        x: samples, shape ``(n, ...)``.
+        y: class indices, shape ``(n,)``.
+
+    Returns:
+        ``accuracy``, a fraction; ``standard_error`` of it; ``samples``.
+
+    Example:
+        >>> evaluate("model.tflite", data.x_test, data.y_test)["accuracy"]
+    """
+    if len(x) == 0 or len(x) != len(y):
+        raise DataError(f"{len(x)} samples and {len(y)} labels; expected as many, above 0")
+    correct = predict(target, x).argmax(axis=-1) == y
+    accuracy = float(correct.mean())
+    return {
+        "accuracy": accuracy,
+        "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(y))),
+        "samples": len(y),
+    }
+
+
+def _is_plain_callable(target: Any) -> bool:
+    """Whether a target is timed as it is: a function, and no Keras model."""
+    return callable(target) and not hasattr(target, "get_config")
+
+
+def _tf_function(target: Any) -> Callable[[Any], Any]:
+    """A compiled function of a batch for a Keras model or a path to one."""
+    import tensorflow as tf
+
+    if isinstance(target, str | Path):
+        path = Path(target)
+        if path.is_dir():
+            signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+            name = next(iter(signature.structured_input_signature[1]))
+            return tf.function(lambda x: next(iter(signature(**{name: x}).values())))
+        target = load_keras(path)
+    if not hasattr(target, "get_config"):
+        raise MeasurementError(
+            f"cannot run a {type(target).__name__}; expected a callable, a Keras model or a path "
+            "to a .tflite, a .keras or a SavedModel directory"
+        )
+    return tf.function(lambda x: target(x, training=False))
+
+
+def load_keras(path: str | Path) -> Any:
+    """Open a ``.keras`` file in safe mode: no code in it is run.
+
+    Raises:
+        ModelError: no such file, not a Keras 3 archive, or layers that are not registered.
+    """
+    import keras
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; expected a .keras file")
+    try:
+        return keras.saving.load_model(path, safe_mode=True)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        raise ModelError(
+            f"{path}: Keras cannot open it in safe mode ({str(error).splitlines()[0]}); expected a "
+            ".keras file of registered layers, so import the module that defines them first"
+        ) from error
+
+
+def _run_once(target: Any, call: Callable[[], Any]) -> Callable[[], Any]:
+    try:
+        call()
+    except Exception as error:
+        name = target if isinstance(target, str | Path) else type(target).__name__
+        raise MeasurementError(
+            f"{name} does not run on the sample: {str(error).splitlines()[0]}"
+        ) from error
+    return call
