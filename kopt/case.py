@@ -1,18 +1,22 @@
 """What is optimised: a model with a slow layer, its data, its rewrites and a budget."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
-
-from kopt.data import Data
 from kopt.errors import ParameterError
-from kopt.rewriting import Rewrite
 
-DATA = Path(__file__).parents[1] / "data"
+if TYPE_CHECKING:  # a case's name is checked without waiting for TensorFlow
+    import keras
+
+    from kopt.data import Data
+    from kopt.rewriting import Rewrite
+
 BUILT_IN = ("signal", "vision", "stream")
 
 
@@ -68,6 +72,11 @@ class Case:
     build_teacher: Callable[[], keras.Model] = field(repr=False)
     budget: Budget
     epochs: Epochs
+
+
+def case_name(case: str) -> str:
+    """How runs call a case; of a built-in one without waiting for TensorFlow."""
+    return case if case in BUILT_IN else find_case(case).name
 
 
 def find_case(name: str) -> Case:

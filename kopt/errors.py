@@ -42,3 +42,7 @@ class WorkspaceError(KoptError):
 
 class StageError(KoptError):
     """A stage that cannot start: its predecessor is missing or stale."""
+
+
+class ChainError(KoptError):
+    """A notebook of a run failed."""

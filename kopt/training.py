@@ -33,7 +33,7 @@ def check_classifier(model: keras.Model, data: Data) -> None:
             not fit the data.
     """
     if not model.built:
-        raise ModelError(f"{model.name} is not built; call it on a sample or give it an Input first")
+        raise ModelError(f"{model.name} is not built; give it an Input or call it first")
     for variable in model.variables:
         values = np.asarray(variable)
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
@@ -74,9 +74,7 @@ def fit(
     """
     steps = max(1, epochs * -(-len(data.x_train) // batch_size))
     model.compile(
-        framework.optimizers.Adam(
-            framework.optimizers.schedules.CosineDecay(learning_rate, steps)
-        ),
+        framework.optimizers.Adam(framework.optimizers.schedules.CosineDecay(learning_rate, steps)),
         framework.losses.SparseCategoricalCrossentropy(
             from_logits=not gives_probabilities(model, data.x_train)
         ),

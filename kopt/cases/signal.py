@@ -5,8 +5,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kopt.case import DATA, Budget, Case, Epochs
+from kopt.case import Budget, Case, Epochs
 from kopt.data import Data
+from kopt.project import DATA
 from kopt.rewriting import Rewrite
 
 WINDOW, CHANNELS, CLASSES = 128, 6, 7

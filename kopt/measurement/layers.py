@@ -86,9 +86,13 @@ def _prefixes(model: keras.Model) -> tuple[list[keras.Operation], dict[str, Any]
         if not node.is_input
     ]
     kept = {id(tensor) for tensor in model.outputs}
-    prefixes = {"(call)": keras.Model(model.inputs, [keras.layers.Identity()(i) for i in model.inputs])}
+    prefixes = {
+        "(call)": keras.Model(model.inputs, [keras.layers.Identity()(i) for i in model.inputs])
+    }
     for index, node in enumerate(nodes):
-        needed = kept | {id(tensor) for later in nodes[index + 1 :] for tensor in later.input_tensors}
+        needed = kept | {
+            id(tensor) for later in nodes[index + 1 :] for tensor in later.input_tensors
+        }
         computed = [tensor for done in nodes[: index + 1] for tensor in done.outputs]
         frontier = [tensor for tensor in computed if id(tensor) in needed]
         name = node.operation.name

@@ -73,6 +73,24 @@ def evaluate(target: Any, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     }
 
 
+def random_sample(path: str | Path) -> np.ndarray:
+    """A standard normal input of an artifact's own shape, batch 1, to time it with."""
+    path = Path(path)
+    if path.suffix == ".tflite":
+        shapes = [details["shape"] for details in LiteRTModel(path).input_details.values()]
+    elif path.is_dir():
+        import tensorflow as tf
+
+        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        shapes = [spec.shape for spec in signature.structured_input_signature[1].values()]
+    else:
+        shapes = [tensor.shape for tensor in load_keras(path).inputs]
+    if len(shapes) != 1:
+        raise MeasurementError(f"{path} has {len(shapes)} inputs; expected one")
+    shape = [1, *(size or 1 for size in tuple(shapes[0])[1:])]
+    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+
+
 def _is_plain_callable(target: Any) -> bool:
     """Whether a target is timed as it is: a function, and no Keras model."""
     return callable(target) and not hasattr(target, "get_config")

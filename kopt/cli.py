@@ -1,0 +1,140 @@
+"""The command line: kopt run, report, bench, diagnose, convert, lab."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kopt.errors import KoptError
+
+MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
+PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def commands() -> None:
+    """Make slow Keras models fast enough to deploy, and prove it."""
+
+
+@commands.command()
+@click.argument("case", default="signal")
+@click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
+@click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
+@click.option("--to", "last", metavar="NN", help="Last stage.")
+@click.option(
+    "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
+    help="A notebook parameter; may be given several times.",
+)  # fmt: skip
+@click.option("--quick", is_flag=True, help="Few samples and epochs: shows that all of it works.")
+@click.option("--resume", is_flag=True, help="Leave finished stages as they are.")
+def run(
+    case: str,
+    run_dir: Path | None,
+    first: str | None,
+    last: str | None,
+    pairs: tuple[tuple[str, str], ...],
+    quick: bool,
+    resume: bool,
+) -> None:
+    """Run the notebooks in order on CASE and draw the report.
+
+    CASE is signal, vision, stream, or FILE.py:NAME for a kopt.Case of your own.
+    """
+    import yaml
+
+    from kopt.case import case_name
+    from kopt.display.report import write_report
+    from kopt.execution.chain import run_chain, select_stages
+    from kopt.project import RUNS
+    from kopt.workspace.directory import Workspace
+    from kopt.workspace.record import summary, verdict
+
+    workspace = Workspace(run_dir or RUNS / case_name(case))
+    parameters = {name: yaml.safe_load(value) for name, value in pairs}
+    parameters |= {"case": case, "quick": quick}
+    run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
+    report = write_report([workspace], workspace.path / "report.html")
+    records = workspace.records()
+    click.echo(f"\n{summary(records).round(2).to_string()}\n\n{verdict(records)}\nreport: {report}")
+
+
+@commands.command()
+@click.argument("run_dirs", nargs=-1, required=True, type=PATH)
+@click.option("-o", "--output", type=PATH, help="[default: report.html in the first RUN_DIR]")
+def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
+    """Draw one self-contained HTML page from the records of RUN_DIRS."""
+    from kopt.display.report import write_report
+    from kopt.workspace.directory import Workspace
+
+    workspaces = [Workspace(path) for path in run_dirs]
+    click.echo(write_report(workspaces, output or run_dirs[0] / "report.html"))
+
+
+@commands.command()
+@click.argument("artifacts", nargs=-1, required=True, type=PATH)
+@click.option("--threads", default=1, type=click.IntRange(1), help="Threads for LiteRT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
+    """Time ARTIFACTS side by side, as ratios to the first.
+
+    An artifact is a .tflite, a .keras or a SavedModel; .tflite files alone need no TensorFlow.
+    """
+    from kopt.measurement.latency import compare_latency
+    from kopt.measurement.runtime import random_sample
+
+    sample = random_sample(artifacts[0])
+    comparison = compare_latency({str(path): path for path in artifacts}, sample, threads=threads)
+    if as_json:
+        table = json.loads(comparison.table.to_json(orient="index"))
+        click.echo(json.dumps({"conditions": comparison.conditions, "targets": table}, indent=1))
+    else:
+        click.echo(comparison)
+
+
+@commands.command()
+@click.argument("target")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diagnose(target: str, as_json: bool) -> None:
+    """Say what makes TARGET slow or hard to deploy; exit with 1 where something is an error.
+
+    TARGET is FILE.py:Class, module:Class or a .keras file.
+    """
+    from kopt import diagnose as diagnose_target
+
+    diagnosis = diagnose_target(target)
+    click.echo(json.dumps(diagnosis.to_dict(), indent=1) if as_json else diagnosis)
+    sys.exit(any(finding.severity == "error" for finding in diagnosis.findings))
+
+
+@commands.command()
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="The .tflite to write.")
+@click.option("--mode", type=click.Choice(MODES), default="int8")
+@click.option("--data", type=PATH, help="An .npz whose x_train calibrates the int8 modes.")
+def convert(model: Path, output: Path, mode: str, data: Path | None) -> None:
+    """Convert MODEL, a .keras file, to a verified .tflite."""
+    from kopt import Data
+    from kopt import convert as convert_model
+
+    calibration = Data.load(data).x_train if data else None
+    click.echo(convert_model(model, output, mode=mode, calibration=calibration))
+
+
+@commands.command()
+def lab() -> None:
+    """Open JupyterLab on the notebooks."""
+    from kopt.project import NOTEBOOKS
+
+    sys.exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]))
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command; what a user can mend is told in a line and ends with exit code 2."""
+    try:
+        return commands.main(arguments, prog_name="kopt")
+    except KoptError as error:
+        click.echo(f"kopt: {error}", err=True)
+        sys.exit(2)

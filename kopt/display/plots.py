@@ -1,0 +1,112 @@
+"""The figures of the notebooks and the report, each from a table that can be read as well."""
+
+import pandas as pd
+import plotly.express as px
+import plotly.graph_objects as go
+
+COLORS = ["#2563a8", "#d9822b", "#3a8f5c", "#8c5aa8", "#b8433f", "#5f6b76"]
+HEIGHT = 380
+
+
+def layer_shares(tables: dict[str, pd.DataFrame], title: str) -> go.Figure:
+    """Time of each layer in one or several models, as bars side by side.
+
+    Args:
+        tables: name of the model to what :func:`kopt.profile_layers` gave for it.
+        title: what the figure says.
+    """
+    rows = pd.concat(tables, names=["model"]).reset_index("model")
+    figure = px.bar(
+        rows,
+        x="us",
+        y="layer",
+        color="model",
+        barmode="group",
+        orientation="h",
+        text=rows.share.map("{:.0%}".format),
+        title=title,
+        labels={"us": "µs in the running model", "layer": ""},
+        color_discrete_sequence=COLORS,
+    )
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure, height=80 + 26 * len(rows))
+
+
+def latencies(table: pd.DataFrame, title: str) -> go.Figure:
+    """The rungs of a ladder: median latency of each target, up to its 95th percentile.
+
+    Args:
+        table: ``.table`` of what :func:`kopt.compare_latency` gave.
+        title: what the figure says.
+    """
+    figure = go.Figure(
+        go.Bar(
+            x=table.median_us,
+            y=table.index,
+            orientation="h",
+            marker_color=COLORS[0],
+            text=[f"{median:,.0f} µs" for median in table.median_us],
+            error_x={"array": table.p95_us - table.median_us, "color": COLORS[5]},
+        )
+    )
+    figure.update_xaxes(type="log", title="median µs a call, logarithmic; whisker to p95")
+    figure.update_yaxes(autorange="reversed")
+    return _styled(figure.update_layout(title=title), height=110 + 34 * len(table))
+
+
+def tradeoff(table: pd.DataFrame, x: str, lines: list[str], title: str) -> go.Figure:
+    """Several quantities over one knob, each relative to its value at the first point.
+
+    Args:
+        table: a row for each setting of the knob.
+        x: the column that holds the knob.
+        lines: the columns to draw.
+        title: what the figure says.
+    """
+    relative = table[lines] / table[lines].iloc[0]
+    figure = px.line(
+        relative.assign(**{x: table[x]}),
+        x=x,
+        y=lines,
+        markers=True,
+        title=title,
+        labels={"value": f"relative to {x} {table[x].iloc[0]:g}", "variable": ""},
+        color_discrete_sequence=COLORS,
+    )
+    return _styled(figure)
+
+
+def pareto(table: pd.DataFrame, title: str, loss_limit: float | None = None) -> go.Figure:
+    """Accuracy against latency, a marker's area for the size; lower left to upper left is better.
+
+    Args:
+        table: indexed by name, with ``accuracy`` in per cent, ``latency_us`` and ``size_kb``.
+        title: what the figure says.
+        loss_limit: the accuracy in per cent that the budget asks for, drawn as a line.
+    """
+    figure = px.scatter(
+        table.reset_index(names="artifact"),
+        x="latency_us",
+        y="accuracy",
+        size="size_kb",
+        color="artifact",
+        text="artifact",
+        log_x=True,
+        size_max=42,
+        title=title,
+        labels={"latency_us": "LiteRT latency, µs (logarithmic)", "accuracy": "test accuracy, %"},
+        color_discrete_sequence=COLORS,
+    )
+    figure.update_traces(textposition="top center")
+    if loss_limit is not None:
+        figure.add_hline(loss_limit, line_dash="dot", annotation_text="accuracy budget")
+    return _styled(figure.update_layout(showlegend=False), height=460)
+
+
+def _styled(figure: go.Figure, height: int = HEIGHT) -> go.Figure:
+    return figure.update_layout(
+        template="plotly_white",
+        height=height,
+        margin={"l": 10, "r": 30, "t": 60, "b": 40},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
+    )

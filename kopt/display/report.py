@@ -1,0 +1,94 @@
+"""One self-contained HTML page over one or several runs: it opens offline and can be mailed."""
+
+import html
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
+
+from kopt.display.plots import layer_shares, pareto
+from kopt.errors import WorkspaceError
+from kopt.workspace.directory import Workspace, write_atomically
+from kopt.workspace.record import Record, summary, verdict
+
+PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>kopt: $title</title>
+<style>
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+       color: #1d2329; background: #fff }
+table { border-collapse: collapse; margin: 1rem 0 } th, td { padding: .25rem .7rem;
+       text-align: right; border-bottom: 1px solid #d5dae0 } th:first-child { text-align: left }
+.warning { background: #fff3d6; padding: .6rem 1rem; border-left: 4px solid #d9822b }
+</style><script>$plotly</script></head><body>
+<h1>$title</h1>
+$body
+</body></html>
+""")
+
+
+def write_report(workspaces: list[Workspace], path: Path) -> Path:
+    """Draw the report of one or several run directories.
+
+    Args:
+        workspaces: the runs; each needs at least one finished stage.
+        path: the ``.html`` to write.
+
+    Raises:
+        WorkspaceError: a run without a finished stage, or a path that cannot be written.
+    """
+    runs = {str(workspace.path): workspace.records() for workspace in workspaces}
+    for name, records in runs.items():
+        if not records:
+            raise WorkspaceError(f"{name} has no finished stage; run kopt run first")
+    sections = [section for workspace in workspaces for section in _run(workspace)]
+    title = html.escape(", ".join(sorted({records[0].case for records in runs.values()})))
+    body = "\n".join(sections)
+    page = PAGE.substitute(
+        title=f"{title}: from slow to deployed", plotly=get_plotlyjs(), body=body
+    )
+    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    return path
+
+
+def _run(workspace: Workspace) -> list[str]:
+    records = workspace.records()
+    chain = summary(records)
+    shares = {
+        record.stage: record.table("layer_shares")
+        for record in records
+        if "layer_shares" in record.tables
+    }
+    return [
+        f"<h2>{html.escape(str(workspace.path))}</h2>",
+        *_warnings(workspace, records),
+        f"<p>{html.escape(verdict(records))}</p>",
+        chain.to_html(float_format="{:,.4g}".format),
+        "<p>Sizes in kB of 1000 bytes; latency is the median of one inference in LiteRT on one "
+        "thread; speed-up is against the slow model in the same runtime, measured in the same "
+        "rounds, with its 95 % interval.</p>",
+        _figure(pareto(chain, "What each stage paid and gained")),
+        _figure(layer_shares(shares, "Where the time goes, by layer")),
+        "<h3>Measured on</h3>",
+        _facts({**records[-1].environment, "latency": records[-1].conditions}),
+    ]
+
+
+def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:
+    reasons = [reason for record in records if (reason := workspace.stale_because(record.stage))]
+    if records[0].parameters["quick"]:
+        reasons.insert(
+            0,
+            "A quick run, with a quarter of the samples and two epochs: it shows that the chain "
+            "works, and its accuracies are no results.",
+        )
+    return [f'<p class="warning">{html.escape(reason)}</p>' for reason in reasons]
+
+
+def _figure(figure: go.Figure) -> str:
+    return figure.to_html(full_html=False, include_plotlyjs=False)
+
+
+def _facts(facts: dict) -> str:
+    return pd.Series(facts).to_frame().to_html(header=False)

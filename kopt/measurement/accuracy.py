@@ -1,0 +1,46 @@
+"""Accuracy of several artifacts on the same samples, compared sample by sample."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kopt.measurement.runtime import predict
+
+
+def compare_accuracy(
+    targets: Mapping[str, Any], x: np.ndarray, y: np.ndarray, reference: str | None = None
+) -> pd.DataFrame:
+    """Score artifacts on one test set and say what a difference is worth.
+
+    Two models judged on the same samples mostly agree, so the interval comes from the samples on
+    which they differ (a paired comparison, as in McNemar's test) and is far narrower than what
+    two separate error bars suggest. A loss whose interval spans 0 is no loss and no gain.
+
+    Args:
+        targets: name to target, as :func:`kopt.evaluate` takes them.
+        x: samples, shape ``(n, ...)``.
+        y: class indices, shape ``(n,)``.
+        reference: a name in ``targets``; by default the first.
+
+    Returns:
+        Indexed by name: ``accuracy``, and ``loss`` against the reference with its 95 % interval
+        ``loss_low`` and ``loss_high``, all fractions.
+
+    Example:
+        >>> compare_accuracy({"float": "a.tflite", "int8": "b.tflite"}, data.x_test, data.y_test)
+    """
+    correct = {name: predict(target, x).argmax(axis=-1) == y for name, target in targets.items()}
+    base = correct[next(iter(correct)) if reference is None else reference].astype(float)
+    rows = {}
+    for name, hits in correct.items():
+        lost = base - hits
+        margin = 1.96 * lost.std() / np.sqrt(len(lost))
+        rows[name] = {
+            "accuracy": float(hits.mean()),
+            "loss": float(lost.mean()),
+            "loss_low": float(lost.mean() - margin),
+            "loss_high": float(lost.mean() + margin),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")

@@ -1,0 +1,64 @@
+"""The parameters of the notebooks: their types and ranges, checked before any work.
+
+papermill passes on whatever it is given and only logs a name that a notebook does not know, so
+notebooks, command line and sweeps all check here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kopt.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a notebook parameter may be; ``expected`` says it in words."""
+
+    type: type
+    expected: str
+    allows: Callable[[Any], bool] = lambda value: True
+    optional: bool = False
+
+
+PARAMETERS = {
+    "case": Parameter(str, "the name of a case, or FILE.py:NAME", bool),
+    "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
+    "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
+    "quick": Parameter(bool, "True or False"),
+    "epochs": Parameter(int, "an integer of at least 1", lambda value: value >= 1, optional=True),
+    "sparsity": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "fraction": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "temperature": Parameter(float, "a number above 0", lambda value: 0 < value < float("inf")),
+    "alpha": Parameter(float, "a number from 0 to 1", lambda value: 0 <= value <= 1),
+}
+
+
+def check_parameters(values: dict[str, Any]) -> None:
+    """Refuse unknown names, wrong types and values out of range.
+
+    ``None`` leaves the choice to the case, where :data:`PARAMETERS` says so.
+
+    Raises:
+        ParameterError: names the first parameter that is wrong, what was seen and expected.
+
+    Example:
+        >>> check_parameters({"sparsity": 1.0})
+        Traceback (most recent call last):
+        kopt.errors.ParameterError: sparsity: saw 1.0; expected a number from 0 to below 1
+    """
+    for name, value in values.items():
+        if name not in PARAMETERS:
+            raise ParameterError(f"{name}: no such parameter; expected {', '.join(PARAMETERS)}")
+        rule = PARAMETERS[name]
+        if value is None and rule.optional:
+            continue
+        if not _is_a(value, rule.type) or not rule.allows(value):
+            raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def _is_a(value: Any, wanted: type) -> bool:
+    """isinstance, but a bool is no number and an integer is a float."""
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)

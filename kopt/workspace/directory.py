@@ -1,0 +1,152 @@
+"""A run directory: where models and records lie, written whole or not at all, by one at a time."""
+
+import hashlib
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from kopt.errors import WorkspaceError
+from kopt.workspace.record import Record
+
+STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
+OWNER = "KOPT_RUN_OWNER"
+
+
+class Workspace:
+    """A run directory.
+
+    ``models/`` holds what the stages leave, ``records/`` what they measured, ``notebooks/`` the
+    executed notebooks. Nothing is opened or created until something is written.
+
+    Args:
+        path: the directory.
+
+    Example:
+        >>> workspace = Workspace("runs/signal")
+        >>> [record.stage for record in workspace.records()]
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.models = self.path / "models"
+        self.notebooks = self.path / "notebooks"
+        self._lock = FileLock(self.path / ".lock")
+
+    def claim(self, case: str, writer: str) -> None:
+        """Make the directory this case's and this writer's, until :meth:`release`.
+
+        Raises:
+            WorkspaceError: it belongs to another case, someone else is writing, it is a file, or
+                it cannot be written.
+        """
+        try:
+            for folder in (self.path, self.models, self.notebooks, self.path / "records"):
+                folder.mkdir(parents=True, exist_ok=True)
+            if os.environ.get(OWNER) != str(self.path.resolve()):
+                self._lock.acquire(timeout=0)
+                (self.path / ".writer").write_text(f"{writer} (process {os.getpid()})")
+        except Timeout:
+            holder = (self.path / ".writer").read_text()
+            raise WorkspaceError(
+                f"{self.path} is being written by {holder}; wait for it, shut down its kernel, or "
+                "use another run_dir"
+            ) from None
+        except (FileExistsError, NotADirectoryError):
+            raise WorkspaceError(f"{self.path} is a file; expected a run directory") from None
+        except OSError as error:
+            raise WorkspaceError(
+                f"{self.path} cannot be written ({error.strerror}); choose another run_dir"
+            ) from error
+        owner = self.path / "case.json"
+        if owner.exists():
+            other = json.loads(owner.read_text())["case"]
+            if other != case:
+                self.release()
+                raise WorkspaceError(
+                    f"{self.path} belongs to the case {other!r}, not {case!r}; use another run_dir"
+                )
+        else:
+            write_atomically(owner, lambda path: path.write_text(json.dumps({"case": case})))
+
+    def release(self) -> None:
+        """Let the next writer in."""
+        self._lock.release()
+
+    def record_path(self, stage: str) -> Path:
+        """Where a stage's record lies."""
+        return self.path / "records" / f"{stage}.json"
+
+    def record(self, stage: str) -> Record | None:
+        """What a finished stage recorded, or None where it has not finished."""
+        path = self.record_path(stage)
+        return Record.from_json(path.read_text()) if path.exists() else None
+
+    def records(self) -> list[Record]:
+        """The records there are, in the order of the stages."""
+        return [record for stage in STAGES if (record := self.record(stage))]
+
+    def stale_because(self, stage: str) -> str | None:
+        """Why a finished stage no longer stands on what it was made from; None if it does.
+
+        A stage is stale when the files it left are not the ones it recorded, when the model it
+        read has been made anew since, or when the stage before it is stale.
+        """
+        record = self.record(stage)
+        if record is None:
+            return f"{stage} has not finished"
+        for name, known in record.outputs.items():
+            path = self.models / name
+            if not path.exists() or digest(path) != known:
+                return f"{path} is not the file that {stage} left"
+        for before, known in record.inputs.items():
+            reason = self.stale_because(before)
+            if reason:
+                return reason
+            if self.record(before).outputs != known:
+                return f"{before} has been run again since {stage} was"
+        return None
+
+
+def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
+    """Let ``write`` fill a temporary path and give it its name once it is whole.
+
+    The temporary name keeps the suffix, which tells Keras what to write.
+    """
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        write(temporary)
+        if path.is_dir():
+            shutil.rmtree(path)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary.is_dir():
+            shutil.rmtree(temporary)
+        else:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise WorkspaceError(
+                f"{path} cannot be written ({error.strerror or error}); it is as it was before"
+            ) from error
+        raise
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's or directory's contents, blind to the dates in a ``.keras`` archive."""
+    sha = hashlib.sha256()
+    if path.is_dir():
+        parts = {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+    elif path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            names = [name for name in archive.namelist() if name != "metadata.json"]
+            parts = {name: archive.read(name) for name in names}
+    else:
+        parts = {"": path.read_bytes()}
+    for name, content in sorted(parts.items()):
+        sha.update(name.encode() + b"\0" + content)
+    return sha.hexdigest()

@@ -1,0 +1,100 @@
+"""What a stage measured, as it is kept: a JSON file that any tool can read."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Record:
+    """The outcome of one stage.
+
+    Attributes:
+        stage: such as "03_prune".
+        case: the case's name.
+        parameters: the notebook's parameters as they were given.
+        epochs: passes over the training data, 0 where the stage does not train.
+        accuracy: test accuracy of the deployed file, a fraction.
+        accuracy_loss: against the slow model's, a fraction; negative is a gain.
+        size_bytes: of the deployed file.
+        gzip_bytes: of the same, compressed.
+        latency: ``median_us``, ``p95_us`` (microseconds, LiteRT, batch 1), and ``ratio``,
+            ``ratio_low``, ``ratio_high`` against the slow model in the same runtime.
+        budget: for "latency", "size" and "accuracy": "met", "missed" or "cannot tell".
+        conditions: under which the latency was measured.
+        tables: what else the stage measured, as lists of rows.
+        inputs: stage to the digests of the files it had left when this one read them.
+        outputs: file name in ``models/`` to its digest.
+        environment: versions and the machine.
+        seconds: what the stage took.
+    """
+
+    stage: str
+    case: str
+    parameters: dict[str, Any]
+    epochs: int
+    accuracy: float
+    accuracy_loss: float
+    size_bytes: int
+    gzip_bytes: int
+    latency: dict[str, float]
+    budget: dict[str, str]
+    conditions: str
+    inputs: dict[str, dict[str, str]]
+    outputs: dict[str, str]
+    environment: dict[str, Any]
+    seconds: float
+    tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """One of the stage's tables as a frame."""
+        return pd.DataFrame(self.tables[name])
+
+    def to_json(self) -> str:
+        """The record as JSON text."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> "Record":
+        """Read a record back."""
+        return cls(**json.loads(text))
+
+
+def summary(records: list[Record]) -> pd.DataFrame:
+    """The chain at a glance, a row for each stage.
+
+    Columns: ``accuracy`` in per cent, ``size_kb`` and ``gzip_kb`` (1000 bytes), ``latency_us``,
+    ``speedup`` against the slow model in LiteRT with its 95 % interval, ``budget``.
+    """
+    return pd.DataFrame(
+        {
+            "accuracy": [100 * record.accuracy for record in records],
+            "size_kb": [record.size_bytes / 1000 for record in records],
+            "gzip_kb": [record.gzip_bytes / 1000 for record in records],
+            "latency_us": [record.latency["median_us"] for record in records],
+            "speedup": [1 / record.latency["ratio"] for record in records],
+            "speedup_low": [1 / record.latency["ratio_high"] for record in records],
+            "speedup_high": [1 / record.latency["ratio_low"] for record in records],
+            "budget": [_in_words(record.budget) for record in records],
+        },
+        index=pd.Index([record.stage for record in records], name="stage"),
+    )
+
+
+def _in_words(budget: dict[str, str]) -> str:
+    open_points = [f"{name} {state}" for name, state in budget.items() if state != "met"]
+    return ", ".join(open_points) or "met"
+
+
+def verdict(records: list[Record]) -> str:
+    """The chain's outcome in a sentence: what the last stage reached and whether it is enough."""
+    last = records[-1]
+    ratio, low, high = (last.latency[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    return (
+        f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
+        f"slow model in the same runtime, {last.latency['median_us']:.3g} µs, "
+        f"{last.size_bytes / 1000:.3g} kB, {100 * last.accuracy:.1f} % accurate "
+        f"({-100 * last.accuracy_loss:+.1f} points); budget: {_in_words(last.budget)}."
+    )
