@@ -6,7 +6,7 @@ Python classes come with ai_edge_litert.
 
 import struct
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from kopt.errors import ModelError
 
 IDENTIFIER = b"TFL3"
+CASTS = ("QUANTIZE", "DEQUANTIZE")
 
 
 def _names(enumeration: type) -> dict[int, str]:
@@ -112,6 +113,29 @@ class TFLiteFile:
         """Output name to tensor index; names from the first signature where there is one."""
         return self._signature("Outputs")
 
+    def operator_layers(
+        self, layers: Collection[str] = (), sources: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The Keras layer of each operator, an empty string where there is none.
+
+        Args:
+            layers: see :func:`layer_of`.
+            sources: output name to the operation that computes it; the converter gives output
+                tensors names of its own.
+        """
+        renamed = {self.outputs[name]: source for name, source in (sources or {}).items()}
+        for operator in reversed(self.operators):
+            if operator.kind in CASTS and operator.outputs[0] in renamed:
+                renamed[operator.inputs[0]] = renamed[operator.outputs[0]]
+        return [
+            ""
+            if operator.kind in CASTS
+            else layer_of(
+                renamed.get(operator.outputs[0], self.tensors[operator.outputs[0]].name), layers
+            )
+            for operator in self.operators
+        ]
+
     def truncated(self, count: int) -> bytes:
         """The file cut after its first ``count`` operators, whose last results are its outputs."""
         model = schema.ModelT.InitFromPackedBuf(self.content, 0)
@@ -163,6 +187,11 @@ def layer_of(name: str, layers: Collection[str] = ()) -> str:
             if "/".join(scopes[:length]) in layers:
                 return "/".join(scopes[1:length])
     return ""
+
+
+def is_within(layer: str, names: Collection[str]) -> bool:
+    """Whether a layer is one of those named, or lies inside one of them."""
+    return any(layer == name or layer.startswith(f"{name}/") for name in names)
 
 
 def _as_tuple(indices: np.ndarray | int) -> tuple[int, ...]:

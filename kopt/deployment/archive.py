@@ -1,0 +1,69 @@
+"""Opening a .keras file that may come from a stranger."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+
+from kopt.errors import ModelError
+
+MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
+HDF5_MAGIC = b"\x89HDF"
+
+
+def load_keras(path: str | Path) -> keras.Model:
+    """Open a ``.keras`` file in safe mode: no code in it is run.
+
+    Raises:
+        ModelError: no such file, not a Keras 3 archive, members that do not belong in one, or
+            layers that Keras does not know.
+
+    Example:
+        >>> model = load_keras("model.keras")
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ModelError(f"{path}: no such file; expected a .keras file or a SavedModel directory")
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(HDF5_MAGIC):
+        raise ModelError(
+            f"{path}: an HDF5 file of whole models or weights; load it where it was made and save "
+            "it with model.save('model.keras')"
+        )
+    if head[4:8] == b"TFL3":
+        raise ModelError(f"{path}: already a .tflite; expected the Keras model it was made from")
+    if path.suffix != ".keras":
+        raise ModelError(f"{path}: not a .keras file; save one with model.save('model.keras')")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile as error:
+        raise ModelError(
+            f"{path}: damaged or not a .keras file ({error}); save the model again"
+        ) from error
+    missing = [name for name in MEMBERS if name not in names]
+    strange = [n for n in names if n not in MEMBERS and not n.startswith("assets/")]
+    if missing or strange:
+        found = f"lacks {', '.join(missing)}" if missing else f"also holds {', '.join(strange[:3])}"
+        raise ModelError(f"{path}: {found}; a .keras file holds {', '.join(MEMBERS)} and assets/")
+    try:
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        raise ModelError(f"{path}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    if "lambda" in text.lower() and "safe" in text.lower():
+        return (
+            "holds a Lambda layer, which is code and is not run; replace it by a registered "
+            "keras.layers.Layer subclass, or by keras.ops, and save again"
+        )
+    if "Could not locate" in text:
+        name = text.partition("Could not locate ")[2].split(". ")[0]
+        return (
+            f"Keras does not know {name[:120]}; import the module that defines it and decorate it "
+            "with @keras.saving.register_keras_serializable()"
+        )
+    return f"Keras cannot open it in safe mode ({text[:200]}); save the model again"

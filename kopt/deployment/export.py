@@ -1,0 +1,286 @@
+"""A Keras 3 model written down as one TensorFlow function at batch 1, ready to be converted.
+
+Custom layers are Python that only this process has; a SavedModel holds what they compute, so the
+process that converts needs none of it.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt.deployment.calibration import Arrays, InputSpec, named_arrays
+from kopt.errors import ConversionError
+
+SIGNATURE = "serving_default"
+MAX_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Export:
+    """A SavedModel with one signature at batch 1, and what the file itself does not say.
+
+    Attributes:
+        directory: the SavedModel.
+        inputs: the signature's inputs by name, in the model's order.
+        layers: paths of the model's layers as they stand in the names of operations; empty for
+            a SavedModel of someone else's.
+        output_layers: output name to the operation that computes it, likewise.
+        reference: the model itself, from samples by input name to outputs by output name.
+        quantized: whether it holds fake quantization, and so the ranges of its activations.
+    """
+
+    directory: Path
+    inputs: dict[str, InputSpec]
+    reference: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    layers: frozenset[str] = frozenset()
+    output_layers: dict[str, str] = field(default_factory=dict)
+    quantized: bool = False
+
+
+def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dict, Any]:
+    """The inputs of a built model.
+
+    Args:
+        model: functional, sequential or subclassed.
+        samples: samples of the user's; their shapes make open dimensions concrete, and a
+            subclassed model's inputs are known by them alone if it was built by being called.
+
+    Returns:
+        Input name to :class:`InputSpec`, and the structure the model takes its inputs in, with
+        the names as leaves.
+
+    Raises:
+        ConversionError: the model is not built, or has open dimensions and no samples show one.
+    """
+    if not model.built:
+        raise ConversionError(
+            f"{model.name} is not built; call it on a sample, or give it an Input, first"
+        )
+    structure = _structure(model, samples)
+    tensors = keras.tree.flatten(structure)
+    names = _names(structure, tensors)
+    specs = {
+        name: InputSpec(tuple(tensor.shape[1:]), _exported_dtype(model, name, tensor.dtype))
+        for name, tensor in zip(names, tensors, strict=True)
+    }
+    if samples is not None:
+        arrays = named_arrays(samples, names)
+        specs = {
+            name: InputSpec(concrete_shape(spec.shape, arrays[name].shape[1:]), spec.dtype)
+            for name, spec in specs.items()
+        }
+    for name, spec in specs.items():
+        if None in spec.shape:
+            raise ConversionError(
+                f"input {name} of {model.name} has the open shape {spec.shape}; give calibration "
+                "samples of the one shape to deploy"
+            )
+    return specs, keras.tree.pack_sequence_as(structure, names)
+
+
+def export_model(
+    model: keras.Model, directory: str | Path, inputs: dict[str, InputSpec], structure: Any
+) -> Export:
+    """Trace a model for inference on one sample and write it as a SavedModel.
+
+    Recurrent layers are unrolled and everything computes in float32, since neither loops nor half
+    precision convert; the model itself is left as it was.
+
+    Args:
+        model: a built Keras 3 model.
+        directory: where the SavedModel goes.
+        inputs: the inputs as :func:`model_inputs` gives them.
+        structure: how the model takes them, likewise.
+
+    Raises:
+        ConversionError: weights that are not finite, over 2 GB, or a model that cannot be traced.
+    """
+    import tensorflow as tf
+
+    _check_weights(model)
+    specs = {
+        name: tf.TensorSpec((1, *spec.shape), spec.dtype, name=name)
+        for name, spec in inputs.items()
+    }
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def serve(arrays: dict[str, Any]) -> dict[str, Any]:
+        arguments = keras.tree.map_structure(lambda name: arrays[name], structure)
+        return flat_outputs(model(arguments, training=False))
+
+    holder = tf.Module()
+    layers: set[str] = set()
+    with _for_deployment(model, layers):
+        try:
+            function = serve.get_concrete_function()
+        except Exception as error:
+            shapes = ", ".join(str((1, *spec.shape)) for spec in inputs.values())
+            raise ConversionError(
+                f"{model.name} cannot be traced as a graph at input shape {shapes}: "
+                f"{_one_line(error)}"
+            ) from error
+    holder.serve = serve
+    holder.captured = list(function.graph.variables)
+    tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+    output_layers = {
+        name: _source_name(tensor) for name, tensor in function.structured_outputs.items()
+    }
+    return Export(
+        directory=Path(directory),
+        inputs=inputs,
+        reference=partial(_run, model, structure),
+        layers=frozenset(layers),
+        output_layers=output_layers,
+    )
+
+
+def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
+    """A shape with its open dimensions taken from a sample's."""
+    # Where the two do not fit, check_samples says so with both shapes.
+    if len(shape) != len(seen):
+        return shape
+    return tuple(size if known is None else known for known, size in zip(shape, seen, strict=True))
+
+
+def flat_outputs(outputs: Any) -> dict[str, Any]:
+    """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
+    if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
+        return {_identifier(name): value for name, value in outputs.items()}
+    flat = keras.tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"output": flat[0]}
+    return {f"output_{index}": value for index, value in enumerate(flat)}
+
+
+def _run(
+    model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The outputs of the model as it is, sample by sample as in deployment."""
+    runs = []
+    for index in range(len(next(iter(samples.values())))):
+        arguments = keras.tree.map_structure(
+            lambda name, index=index: keras.ops.convert_to_tensor(samples[name][index : index + 1]),
+            structure,
+        )
+        outputs = flat_outputs(model(arguments, training=False))
+        runs.append({name: keras.ops.convert_to_numpy(v) for name, v in outputs.items()})
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+def _structure(model: keras.Model, samples: Arrays | None) -> Any:
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0]
+    if getattr(model, "inputs", None):
+        return model.input
+    if samples is not None:
+        arrays = keras.tree.map_structure(np.asarray, samples)
+        return keras.tree.map_structure(
+            lambda array: keras.KerasTensor(
+                (None, *array.shape[1:]),
+                "float32" if array.dtype.kind == "f" else str(array.dtype),
+            ),
+            arrays,
+        )
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        raise ConversionError(
+            f"the input shape of {model.name} is not known; give calibration samples to show it"
+        )
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor((None, *shape[1:]), "float32"), shapes
+    )
+
+
+def _names(structure: Any, tensors: Sequence[Any]) -> list[str]:
+    if isinstance(structure, dict):
+        names = [_identifier(name) for name in sorted(structure)]
+    elif len(tensors) == 1:
+        names = ["x"]
+    else:
+        names = [_identifier(tensor.name) for tensor in tensors]
+    if len(set(names)) != len(tensors):
+        names = [f"x_{index}" for index in range(len(tensors))]
+    return names
+
+
+def _identifier(name: str) -> str:
+    return re.sub(r"\W", "_", str(name))
+
+
+def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype == "string":
+        raise ConversionError(
+            f"input {name} of {model.name} takes strings, which LiteRT cannot run; convert the "
+            "part after the text preprocessing"
+        )
+    return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
+
+
+def _check_weights(model: keras.Model) -> None:
+    total = 0
+    for variable in model.weights:
+        values = np.asarray(variable)
+        total += 4 * values.size
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise ConversionError(
+                f"weight {variable.path} holds NaN or Inf; train {model.name} anew"
+            )
+    if total > MAX_BYTES:
+        raise ConversionError(
+            f"{model.name} has {total / 2**30:.1f} GB of float32 weights; a .tflite holds under "
+            "2 GB, so remove channels first"
+        )
+
+
+@contextmanager
+def _for_deployment(model: keras.Model, layers: set[str]) -> Iterator[None]:
+    """Have every layer unroll, compute in float32 and name its operations after itself."""
+    with ExitStack() as undo:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+                undo.callback(setattr, layer, "unroll", False)
+                layer.unroll = True
+            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+                undo.callback(setattr, layer, "dtype_policy", layer.dtype_policy)
+                layer.dtype_policy = "float32"
+            # Keras opens a layer's scope twice, and TensorFlow numbers the second: "dense" becomes
+            # "dense_1", which may be another layer's name.
+            undo.callback(layer.__dict__.pop, "_open_name_scope", None)
+            layer.__dict__["_open_name_scope"] = _exact_scope(layer.name, layers)
+        yield
+
+
+def _exact_scope(name: str, layers: set[str]):
+    import tensorflow as tf
+
+    @contextmanager
+    def open_scope() -> Iterator[None]:
+        outer = tf.get_current_name_scope()
+        path = f"{outer}/{name}" if outer else name
+        layers.add(path)
+        # A trailing slash re-enters the scope of this very name.
+        with tf.name_scope(f"{path}/"):
+            yield
+
+    return open_scope
+
+
+def _source_name(tensor: Any) -> str:
+    """The name of the operation that computed an output, behind the identities around it."""
+    operation = tensor.op
+    while operation.type in ("Identity", "IdentityN") and operation.inputs:
+        operation = operation.inputs[0].op
+    return operation.name
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:400] or type(error).__name__

@@ -1,0 +1,166 @@
+"""What the child process does: everything that runs the converter or a file from it.
+
+Only :mod:`kopt.deployment.worker` imports this module. Arguments and results are what JSON can
+hold; arrays travel as ``.npz`` files.
+"""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.lite.python import convert as converter_api
+
+from kopt.deployment.flatbuffer import TFLiteFile, is_within
+from kopt.deployment.litert import LiteRTModel
+
+SIGNATURE = "serving_default"
+INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+IO_TYPES = {"int8-io": tf.int8, "uint8-io": tf.uint8}
+
+# The calibrator inside the converter still uses the interpreter it tells others to leave.
+warnings.filterwarnings("ignore", message="(?s).*tf.lite.Interpreter is deprecated")
+
+
+def describe(directory: str) -> dict:
+    """A SavedModel's serving signature.
+
+    Returns:
+        ``inputs``: name to ``[shape, dtype]``, open dimensions ``None``; ``quantized``: whether
+        the graph holds fake quantization.
+    """
+    loaded = tf.saved_model.load(directory)
+    if SIGNATURE not in loaded.signatures:
+        raise ValueError(
+            f"no signature {SIGNATURE!r} in it; there are: {', '.join(loaded.signatures) or 'none'}"
+        )
+    signature = loaded.signatures[SIGNATURE]
+    graph = signature.graph.as_graph_def()
+    nodes = [*graph.node, *(node for f in graph.library.function for node in f.node_def)]
+    return {
+        "inputs": {
+            name: [spec.shape.as_list() if spec.shape.rank is not None else None, spec.dtype.name]
+            for name, spec in signature.structured_input_signature[1].items()
+        },
+        "quantized": any(node.op.startswith("FakeQuant") for node in nodes),
+    }
+
+
+def fix_shapes(directory: str, shapes: dict[str, list[int]], output: str) -> None:
+    """Write a SavedModel again with one signature of fixed shapes."""
+    loaded = tf.saved_model.load(directory)
+    signature = loaded.signatures[SIGNATURE]
+    specs = {
+        name: tf.TensorSpec(shapes[name], spec.dtype, name=name)
+        for name, spec in signature.structured_input_signature[1].items()
+    }
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def serve(arrays: dict) -> dict:
+        return signature(**arrays)
+
+    holder = tf.Module()
+    holder.loaded, holder.serve = loaded, serve
+    tf.saved_model.save(holder, output, signatures={SIGNATURE: serve.get_concrete_function()})
+
+
+def lower(
+    directory: str,
+    output: str,
+    mode: str,
+    calibration: str | None,
+    layers: list[str],
+    output_layers: dict[str, str],
+    keep_float: list[str],
+) -> None:
+    """Convert a SavedModel at batch 1 to a .tflite.
+
+    Args:
+        directory: the SavedModel.
+        output: where the .tflite goes.
+        mode: a key of ``kopt.deployment.tflite.MODES``.
+        calibration: an ``.npz`` with an array for each input, or None.
+        layers: paths of the model's layers in its operations' names.
+        output_layers: output name to the operation that computes it.
+        keep_float: layers not to quantize, as :func:`layer_of` names them.
+    """
+    converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[SIGNATURE])
+    if mode != "float32":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if mode == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if mode == "int16x8":
+        converter.target_spec.supported_ops = [INT16X8]
+    if mode in ("int8", *IO_TYPES):
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+    if calibration is not None:
+        converter.representative_dataset = lambda: _samples(calibration)
+    if mode in ("int8", *IO_TYPES) and calibration is not None:
+        content = _quantize(converter, output, mode, layers, output_layers, keep_float)
+    else:
+        io_type = IO_TYPES.get(mode, tf.float32)
+        converter.inference_input_type = converter.inference_output_type = io_type
+        content = converter.convert()
+    Path(output).write_bytes(content)
+
+
+def run_saved_model(directory: str, samples: str, output: str) -> None:
+    """Run a SavedModel's signature sample by sample; results go to an ``.npz`` by output name."""
+    signature = tf.saved_model.load(directory).signatures[SIGNATURE]
+    runs = [
+        {name: value.numpy() for name, value in signature(**_constants(sample)).items()}
+        for sample in _samples(samples)
+    ]
+    np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+
+
+def run_tflite(path: str, samples: str, output: str) -> None:
+    """Run a .tflite sample by sample; results go to an ``.npz`` by output name."""
+    model = LiteRTModel(path)
+    runs = []
+    for sample in _samples(samples):
+        model.interpreter.reset_all_variables()
+        model.set_inputs(sample)
+        model.invoke()
+        runs.append(model.outputs())
+    np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+
+
+def _quantize(
+    converter: tf.lite.TFLiteConverter,
+    output: str,
+    mode: str,
+    layers: list[str],
+    output_layers: dict[str, str],
+    keep_float: list[str],
+) -> bytes:
+    """Calibrate, then quantize in a second step, where single operators can be left out."""
+    converter._experimental_calibrate_only = True
+    Path(output).write_bytes(converter.convert())
+    calibrated = TFLiteFile(output)
+    kept = [
+        calibrated.tensors[operator.outputs[0]].name
+        for operator, layer in zip(
+            calibrated.operators, calibrated.operator_layers(layers, output_layers), strict=True
+        )
+        if is_within(layer, keep_float)
+    ]
+    io_type = IO_TYPES.get(mode, tf.float32)
+    return converter_api.mlir_quantize(
+        calibrated.content,
+        input_data_type=io_type,
+        output_data_type=io_type,
+        denylisted_nodes=kept,
+    )
+
+
+def _samples(path: str) -> Iterator[dict[str, np.ndarray]]:
+    with np.load(path, allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    for index in range(len(next(iter(arrays.values())))):
+        yield {name: array[index : index + 1] for name, array in arrays.items()}
+
+
+def _constants(sample: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(array) for name, array in sample.items()}

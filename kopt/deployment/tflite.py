@@ -1,0 +1,235 @@
+"""Conversion to .tflite that returns a file which was run and checked, or an error that says why.
+
+What the converter does: https://ai.google.dev/edge/litert/models/convert_tf and, for the integer
+modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
+"""
+
+import gzip
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from kopt.deployment import worker
+from kopt.deployment.calibration import Arrays, check_calibration
+from kopt.deployment.export import Export
+from kopt.deployment.flatbuffer import TFLiteFile
+from kopt.deployment.refusal import explain
+from kopt.deployment.source import open_source
+from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_difference
+from kopt.errors import ConversionError, ParameterError
+
+MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
+CHECKED_SAMPLES = 4
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """A .tflite file that was loaded, run and compared with its model.
+
+    Attributes:
+        path: the file.
+        mode: as asked for.
+        size_bytes: size of the file.
+        gzip_bytes: its size compressed.
+        tensor_types: type name to the number of tensors of it.
+        operators: one row for each operator in order: ``operator``, ``layer`` (the Keras layer),
+            ``type`` and ``shape`` of its output, ``tensor`` (the output's name).
+        max_abs_diff: the largest difference of an output from the model's, on a few samples.
+    """
+
+    path: Path
+    mode: str
+    size_bytes: int
+    gzip_bytes: int
+    tensor_types: dict[str, int]
+    operators: pd.DataFrame = field(repr=False, compare=False)
+    max_abs_diff: float
+
+    def __str__(self) -> str:
+        types = ", ".join(f"{count} {name}" for name, count in self.tensor_types.items())
+        return (
+            f"{self.path} ({self.mode}): {self.size_bytes / 1000:.1f} kB, "
+            f"{self.gzip_bytes / 1000:.1f} kB gzipped; {len(self.operators)} operators; "
+            f"tensors {types}; within {self.max_abs_diff:.2g} of the model"
+        )
+
+
+def convert(
+    model: Any,
+    path: str | Path,
+    mode: str = "int8",
+    calibration: Arrays | None = None,
+    keep_float: Sequence[str] = (),
+    evaluation: Arrays | None = None,
+) -> Conversion:
+    """Convert a model to a .tflite file at batch 1, and check the file.
+
+    The converter runs in a child process, so that its crash is an error here.
+
+    Args:
+        model: a Keras 3 model, a ``.keras`` file, a SavedModel directory, or an object with
+            ``export(directory)`` that writes one, such as a quantization-aware model.
+        path: where the ``.tflite`` goes; replaced only once the new file is verified.
+        mode: ``"float32"``; ``"float16"`` (weights); ``"dynamic"`` (weights int8, activations
+            float); ``"int8"`` (all of it, with float inputs and outputs); ``"int8-io"`` and
+            ``"uint8-io"`` (inputs and outputs too); ``"int16x8"`` (activations int16).
+        calibration: samples ``(n, ...)`` that activation ranges are read off, an array or, for
+            several inputs, a dict or list of arrays. The integer modes need them; the others take
+            them for open dimensions and for checking.
+        keep_float: layers that ``int8`` leaves in float.
+        evaluation: samples the model will be scored with; the calibration is checked to have a
+            range like theirs.
+
+    Raises:
+        ParameterError: an unknown mode or layer name, or an integer mode without calibration.
+        DataError: calibration samples that would calibrate wrongly.
+        ConversionError: the converter crashed or refused, or the file is not what was asked for.
+
+    Example:
+        >>> conversion = kopt.convert(model, "model.tflite", "int8", data.x_train[:200])
+        >>> conversion.size_bytes, conversion.tensor_types
+    """
+    path = Path(path)
+    _check_parameters(path, mode, keep_float)
+    worker.warm()
+    with tempfile.TemporaryDirectory() as scratch:
+        export = open_source(model, Path(scratch), calibration)
+        _check_layers(export, keep_float)
+        samples = None
+        if calibration is not None:
+            samples = check_calibration(calibration, export.inputs, evaluation)
+        elif mode in INTEGER_MODES and not export.quantized:
+            raise ParameterError(
+                f"mode {mode!r} needs calibration samples; pass calibration=x_train[:200]"
+            )
+        lowered = Path(scratch, "model.tflite")
+        _lower(export, lowered, mode, samples, keep_float)
+        file = TFLiteFile(lowered)
+        operator_layers = file.operator_layers(export.layers, export.output_layers)
+        check_types(file, mode, operator_layers, keep_float)
+        difference = _difference(export, lowered, mode, samples)
+        _replace(lowered, path)
+    return Conversion(
+        path=path,
+        mode=mode,
+        size_bytes=len(file.content),
+        gzip_bytes=len(gzip.compress(file.content)),
+        tensor_types=file.tensor_types,
+        operators=_operator_table(file, operator_layers),
+        max_abs_diff=difference,
+    )
+
+
+def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
+    if mode not in MODES:
+        raise ParameterError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
+    if isinstance(keep_float, str):
+        raise ParameterError(f"keep_float is {keep_float!r}; expected a list of layer names")
+    if keep_float and mode not in ("int8", "int8-io", "uint8-io"):
+        raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
+    if not path.parent.is_dir():
+        raise ParameterError(f"{path.parent}: no such directory; create it first")
+    if path.is_dir():
+        raise ParameterError(f"{path} is a directory; expected the name of a file to write")
+    if not os.access(path.parent, os.W_OK):
+        raise ParameterError(f"{path.parent} cannot be written to; choose another directory")
+
+
+def _check_layers(export: Export, keep_float: Sequence[str]) -> None:
+    known = {layer.partition("/")[2] for layer in export.layers} - {""}
+    unknown = sorted(set(keep_float) - known)
+    if export.layers and unknown:
+        raise ParameterError(
+            f"keep_float names {', '.join(unknown)}; the layers are {', '.join(sorted(known))}"
+        )
+
+
+def _lower(
+    export: Export,
+    lowered: Path,
+    mode: str,
+    samples: dict[str, np.ndarray] | None,
+    keep_float: Sequence[str],
+) -> None:
+    calibration = None
+    if samples is not None and mode in INTEGER_MODES:
+        calibration = lowered.with_name("calibration.npz")
+        np.savez(calibration, **samples)
+    try:
+        worker.shared.request(
+            "lower",
+            directory=str(export.directory),
+            output=str(lowered),
+            mode=mode,
+            calibration=str(calibration) if calibration else None,
+            layers=sorted(export.layers),
+            output_layers=export.output_layers,
+            keep_float=list(keep_float),
+        )
+    except worker.JobError as error:
+        raise ConversionError(explain(str(error), export.layers)) from error
+
+
+def _difference(
+    export: Export, lowered: Path, mode: str, samples: dict[str, np.ndarray] | None
+) -> float:
+    if samples is None:
+        samples = _invented_samples(export)
+    count = min(CHECKED_SAMPLES, len(next(iter(samples.values()))))
+    samples = {name: array[:count] for name, array in samples.items()}
+    reference = export.reference(samples)
+    inputs, outputs = lowered.with_name("samples.npz"), lowered.with_name("outputs.npz")
+    np.savez(inputs, **samples)
+    try:
+        worker.shared.request(
+            "run_tflite", path=str(lowered), samples=str(inputs), output=str(outputs)
+        )
+    except worker.JobError as error:
+        raise ConversionError(
+            f"the {mode} file does not run in LiteRT: {explain(str(error), export.layers)}"
+        ) from error
+    with np.load(outputs, allow_pickle=False) as archive:
+        return max_abs_difference(reference, dict(archive), mode)
+
+
+def _invented_samples(export: Export) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        # Integers are mostly indices; 0 and 1 exist in every vocabulary.
+        name: generator.integers(0, 2, (CHECKED_SAMPLES, *spec.shape)).astype(spec.dtype)
+        if np.dtype(spec.dtype).kind != "f"
+        else generator.normal(size=(CHECKED_SAMPLES, *spec.shape)).astype(spec.dtype)
+        for name, spec in export.inputs.items()
+    }
+
+
+def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:
+    outputs = [file.tensors[operator.outputs[0]] for operator in file.operators]
+    return pd.DataFrame(
+        {
+            "operator": [operator.kind for operator in file.operators],
+            "layer": list(layers),
+            "type": [tensor.type for tensor in outputs],
+            "shape": [tensor.shape for tensor in outputs],
+            "tensor": [tensor.name for tensor in outputs],
+        }
+    )
+
+
+def _replace(lowered: Path, path: Path) -> None:
+    """Put the verified file in place at once: a reader finds the old one or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(lowered.read_bytes())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ConversionError(
+            f"{path} cannot be written ({error.strerror}); an older file of this name is unchanged"
+        ) from error
