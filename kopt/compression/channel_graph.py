@@ -7,6 +7,7 @@ The idea is the dependency graph of Fang et al., "DepGraph: Towards Any Structur
 (CVPR 2023, arXiv:2301.12900).
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import keras
 import numpy as np
 
 from kopt.compression.channel_rules import Call, Channels, is_elementwise, rule_for, unknown
+from kopt.compression.graph import is_graph
 from kopt.errors import ModelError
 
 
@@ -191,7 +193,9 @@ class ChannelGraph:
 
     def _walk(self, model: Any, inputs: list[Channels | None], prefix: str) -> list:
         tensors = {id(x): channels for x, channels in zip(model.inputs, inputs, strict=True)}
-        for node in _nodes(model):
+        nodes = _nodes(model)
+        calls = Counter(id(node.operation) for node in nodes)
+        for node in nodes:
             operation = node.operation
             call = Call(
                 operation,
@@ -200,6 +204,7 @@ class ChannelGraph:
                 [tuple(x.shape) for x in node.input_tensors],
                 tuple(node.outputs[0].shape),
                 _constants(node),
+                calls[id(operation)] > 1,
             )
             nested = functional_of(operation)
             if nested is None:
@@ -233,9 +238,9 @@ class ChannelGraph:
 
 def functional_of(operation: Any) -> Any:
     """The graph inside a model, or None for a plain layer and a model without one."""
-    if isinstance(operation, keras.Sequential):
-        return operation._functional
-    return operation if hasattr(operation, "_nodes_by_depth") else None
+    if not is_graph(operation):
+        return None
+    return operation._functional if isinstance(operation, keras.Sequential) else operation
 
 
 def _nodes(model: Any) -> list[Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from kopt.compression.channel_graph import ChannelGraph, LayerChannels, functional_of
-from kopt.errors import ModelError
+from kopt.compression.graph import copy_layer
 
 
 @dataclass(frozen=True)
@@ -153,6 +153,8 @@ class _Rebuilding:
                     self._cut(weight, along) for weight, along in zip(weights, axes, strict=False)
                 ]
                 new.set_weights(cut + weights[len(cut) :])
+                if isinstance(new, keras.layers.Normalization):
+                    new.finalize_state()
         return built
 
     def _model(self, model: keras.Model) -> keras.Model:
@@ -174,7 +176,9 @@ class _Rebuilding:
         shape = list(tensor.shape)
         if channels is not None:
             shape[channels.axis] = self._resize(channels.ids)
-        return keras.Input(batch_shape=shape, dtype=tensor.dtype, name=tensor.name)
+        return keras.Input(
+            batch_shape=shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name
+        )
 
     def _operation(self, operation: Any) -> Any:
         if id(operation) not in self._built:
@@ -185,12 +189,4 @@ class _Rebuilding:
         if functional_of(operation) is not None:
             return self._model(operation)
         known = self._graph.layers.get(id(operation))
-        try:
-            if known is not None:
-                return self._make(known)
-            return type(operation).from_config(operation.get_config())
-        except (NotImplementedError, TypeError) as error:
-            raise ModelError(
-                f"{operation.name} ({type(operation).__name__}) cannot be made anew from its "
-                f"get_config(): {str(error).strip().splitlines()[0]}"
-            ) from error
+        return copy_layer(operation) if known is None else self._make(known)

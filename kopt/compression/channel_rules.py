@@ -32,6 +32,7 @@ class Call:
     input_shapes: list[tuple]
     output_shape: tuple
     constants: list[Any]
+    repeated: bool
 
     @property
     def kind(self) -> str:
@@ -238,7 +239,7 @@ def _reshape(graph: Any, call: Call) -> Channels | None:
     channels, source, target = call.inputs[0], call.input_shapes[0], call.output_shape
     if channels is None:
         return None
-    if len(call.operation._inbound_nodes) > 1:  # one target shape cannot serve two calls
+    if call.repeated:  # one target shape cannot serve two calls
         return unknown(graph, call)
     followed = _follow_axis(source, channels.axis, target)
     if followed is None:
