@@ -4,6 +4,7 @@ The converter takes anything: zeros, one image, or samples that were never scale
 word, and the accuracy is gone. NaN leaves the file mostly float and Inf kills the process.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,11 @@ class InputSpec:
     dtype: str
 
 
+def identifier(name: object) -> str:
+    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
+    return re.sub(r"\W", "_", str(name))
+
+
 def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Samples by input name.
 
@@ -41,7 +47,7 @@ def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
         DataError: other names, or another number of arrays.
     """
     if isinstance(arrays, Mapping):
-        given = {str(name): np.asarray(array) for name, array in arrays.items()}
+        given = {identifier(name): _array(array, name) for name, array in arrays.items()}
         if set(given) != set(names):
             raise DataError(
                 f"samples for inputs {', '.join(given) or '(none)'}; this model has "
@@ -169,7 +175,7 @@ def _check_range(array: np.ndarray, evaluation: np.ndarray, name: str) -> None:
         )
 
 
-def _array(values: object, name: str) -> np.ndarray:
+def _array(values: object, name: object) -> np.ndarray:
     try:
         return np.asarray(values)
     except ValueError as error:

@@ -4,7 +4,6 @@ Custom layers are Python that only this process has; a SavedModel holds what the
 process that converts needs none of it.
 """
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.deployment.calibration import Arrays, InputSpec, named_arrays
+from kopt.deployment.calibration import Arrays, InputSpec, identifier, named_arrays
 from kopt.errors import ConversionError
 
 SIGNATURE = "serving_default"
@@ -117,7 +116,7 @@ def export_model(
 
     holder = tf.Module()
     layers: set[str] = set()
-    with _for_deployment(model, layers):
+    with _in_float32(model), _for_tracing(model, layers):
         try:
             function = serve.get_concrete_function()
         except Exception as error:
@@ -132,10 +131,16 @@ def export_model(
     output_layers = {
         name: _source_name(tensor) for name, tensor in function.structured_outputs.items()
     }
+    # Operations that stand between layers count as layers of their own.
+    layers |= {
+        operation.name
+        for operation in function.graph.get_operations()
+        if operation.name.rpartition("/")[0] == model.name
+    }
     return Export(
         directory=Path(directory),
         inputs=inputs,
-        reference=partial(_run, model, structure),
+        reference=partial(_run, model, structure, function),
         layers=frozenset(layers),
         output_layers=output_layers,
     )
@@ -152,7 +157,7 @@ def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
 def flat_outputs(outputs: Any) -> dict[str, Any]:
     """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
     if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
-        return {_identifier(name): value for name, value in outputs.items()}
+        return {identifier(name): value for name, value in outputs.items()}
     flat = keras.tree.flatten(outputs)
     if len(flat) == 1:
         return {"output": flat[0]}
@@ -160,17 +165,35 @@ def flat_outputs(outputs: Any) -> dict[str, Any]:
 
 
 def _run(
-    model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
+    model: keras.Model, structure: Any, function: Callable, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The outputs of the model as it is, sample by sample as in deployment."""
-    runs = []
+    """The outputs of the model as it is, after refusing one that computes something else traced."""
+    runs, traced_runs = [], []
     for index in range(len(next(iter(samples.values())))):
-        arguments = keras.tree.map_structure(
-            lambda name, index=index: keras.ops.convert_to_tensor(samples[name][index : index + 1]),
-            structure,
-        )
-        outputs = flat_outputs(model(arguments, training=False))
-        runs.append({name: keras.ops.convert_to_numpy(v) for name, v in outputs.items()})
+        sample = {
+            name: keras.ops.convert_to_tensor(array[index : index + 1])
+            for name, array in samples.items()
+        }
+        arguments = keras.tree.map_structure(sample.__getitem__, structure)
+        with _in_float32(model):
+            runs.append(_numpy(flat_outputs(model(arguments, training=False))))
+        traced_runs.append(_numpy(function(**sample)))
+    outputs = _joined(runs)
+    for name, traced in _joined(traced_runs).items():
+        if not np.allclose(traced, outputs[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ConversionError(
+                f"{model.name} gives another {name} when called again as a graph (Python state "
+                "changed in call, or randomness at inference), so no file can equal it; run "
+                "kopt.diagnose on it"
+            )
+    return outputs
+
+
+def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def _joined(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
 
@@ -200,18 +223,14 @@ def _structure(model: keras.Model, samples: Arrays | None) -> Any:
 
 def _names(structure: Any, tensors: Sequence[Any]) -> list[str]:
     if isinstance(structure, dict):
-        names = [_identifier(name) for name in sorted(structure)]
+        names = [identifier(name) for name in sorted(structure)]
     elif len(tensors) == 1:
         names = ["x"]
     else:
-        names = [_identifier(tensor.name) for tensor in tensors]
+        names = [identifier(tensor.name) for tensor in tensors]
     if len(set(names)) != len(tensors):
         names = [f"x_{index}" for index in range(len(tensors))]
     return names
-
-
-def _identifier(name: str) -> str:
-    return re.sub(r"\W", "_", str(name))
 
 
 def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
@@ -241,16 +260,24 @@ def _check_weights(model: keras.Model) -> None:
 
 
 @contextmanager
-def _for_deployment(model: keras.Model, layers: set[str]) -> Iterator[None]:
-    """Have every layer unroll, compute in float32 and name its operations after itself."""
+def _in_float32(model: keras.Model) -> Iterator[None]:
+    """Have every layer compute in float32, as deployment will; LiteRT has no half precision."""
+    with ExitStack() as undo:
+        for layer in model._flatten_layers():
+            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+                undo.callback(setattr, layer, "dtype_policy", layer.dtype_policy)
+                layer.dtype_policy = "float32"
+        yield
+
+
+@contextmanager
+def _for_tracing(model: keras.Model, layers: set[str]) -> Iterator[None]:
+    """Have recurrent layers unroll, and every layer name its operations after itself."""
     with ExitStack() as undo:
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.RNN) and not layer.unroll:
                 undo.callback(setattr, layer, "unroll", False)
                 layer.unroll = True
-            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
-                undo.callback(setattr, layer, "dtype_policy", layer.dtype_policy)
-                layer.dtype_policy = "float32"
             # Keras opens a layer's scope twice, and TensorFlow numbers the second: "dense" becomes
             # "dense_1", which may be another layer's name.
             undo.callback(layer.__dict__.pop, "_open_name_scope", None)

@@ -13,6 +13,7 @@ import tensorflow as tf
 from tensorflow.lite.python import convert as converter_api
 
 from kopt.deployment.flatbuffer import TFLiteFile, is_within
+from kopt.deployment.legalization import legalize
 from kopt.deployment.litert import LiteRTModel
 
 SIGNATURE = "serving_default"
@@ -137,7 +138,7 @@ def _quantize(
 ) -> bytes:
     """Calibrate, then quantize in a second step, where single operators can be left out."""
     converter._experimental_calibrate_only = True
-    Path(output).write_bytes(converter.convert())
+    Path(output).write_bytes(legalize(converter.convert()))
     calibrated = TFLiteFile(output)
     kept = [
         calibrated.tensors[operator.outputs[0]].name

@@ -75,8 +75,8 @@ def max_abs_difference(
         if mode == "float32" and difference > FLOAT32_TOLERANCE * scale:
             raise ConversionError(
                 f"output {name} of the float32 file is {difference:.2g} away from the model's, of "
-                f"up to {scale:.2g}; the model computes something else as a graph (Python state, "
-                "randomness at inference), so run kopt.diagnose on it"
+                f"up to {scale:.2g}; the converter changed what it computes, so simplify the model "
+                "or report it to the converter's makers"
             )
         differences.append(float(difference))
     return max(differences)
