@@ -1,0 +1,14 @@
+"""Custom layers taken as patterns from what people write, for tests and benchmarks alike."""
+
+from layers import attention, convolutions, routing, sequences
+from layers.pattern import Pattern
+from layers.well_written import WELL_WRITTEN
+
+PATTERNS = [
+    *convolutions.PATTERNS,
+    *attention.PATTERNS,
+    *routing.PATTERNS,
+    *sequences.PATTERNS,
+]
+
+__all__ = ["PATTERNS", "WELL_WRITTEN", "Pattern"]
