@@ -1,15 +1,21 @@
 """Keras 3 models as graphs: copied, walked node by node, nested models written out."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 from keras import tree
 
 # Keras has no public way to run a graph on something else than its own tensors.
 from keras.src.models.functional import Functional
 
 from kopt.errors import ModelError, TwinError
+
+SAMPLE_BATCH = 3
+# What a dimension of unknown length is tried with: enough for five halvings of an image.
+UNKNOWN_LENGTH = 32
 
 
 def is_graph(model: keras.Operation) -> bool:
@@ -80,46 +86,49 @@ def copy_model(model: keras.Model, input_shape: Any = None) -> keras.Model:
             f"{model.name} is not built; call it on a sample or give it an Input first"
         )
     if is_graph(model):
-        copy = keras.models.clone_model(model, clone_function=copy_layer, recursive=True)
+        copied = keras.models.clone_model(model, clone_function=copy_layer, recursive=True)
     else:
         inputs = _symbolic_inputs(model, input_shape)
         if not model.built:
             model(inputs)
-        copy = copy_layer(model)
-        copy(inputs)
-    shapes, copied = ([tuple(weight.shape) for weight in m.weights] for m in (model, copy))
-    if shapes != copied:
+        copied = copy_layer(model)
+        copied(inputs)
+    expected, seen = ([tuple(w.shape) for w in m.weights] for m in (model, copied))
+    if expected != seen:
         raise TwinError(
-            f"{model.name} has weights of shapes {shapes} and its copy {copied}; make every weight "
+            f"{model.name} has weights of shapes {expected} and its copy {seen}; make every weight "
             "in __init__ or build, from what get_config returns"
         )
-    copy.set_weights(model.get_weights())
-    for layer in copy._flatten_layers():
+    copied.set_weights(model.get_weights())
+    for layer in copied._flatten_layers():
         if isinstance(layer, keras.layers.Normalization):
             layer.finalize_state()
-    return copy
+    return copied
 
 
 def copy_layer(layer: keras.Operation) -> keras.Operation:
-    """Make a layer anew from its config, without weights; operations have no state to copy."""
+    """Make a layer anew from its config, without weights."""
     if not isinstance(layer, keras.layers.Layer):
-        return layer
+        # An operation of keras.ops has no state but the graphs it was called in.
+        operation = copy.copy(layer)
+        operation._inbound_nodes, operation._outbound_nodes = [], []
+        return operation
     if isinstance(layer, keras.layers.Lambda):
         # Its config holds byte code, which safe mode rightly refuses; the function is at hand.
         return keras.layers.Lambda(
             layer.function, layer._output_shape, layer.mask, layer.arguments, name=layer.name
         )
     try:
-        copy = type(layer).from_config(layer.get_config())
+        copied = type(layer).from_config(layer.get_config())
     except Exception as error:
         raise TwinError(
             f"{layer.name} ({type(layer).__name__}) cannot be rebuilt from its config: "
             f"{' '.join(str(error).split())[:160]}; check its get_config"
         ) from error
     # Layers without a get_config of their own forget their names.
-    copy.name = layer.name
-    copy.trainable = layer.trainable
-    return copy
+    copied.name = layer.name
+    copied.trainable = layer.trainable
+    return copied
 
 
 def _symbolic_inputs(model: keras.Model, input_shape: Any) -> Any:
@@ -140,3 +149,47 @@ def _inputs_of(shapes: Any, batched: bool = False) -> Any:
     if any(isinstance(item, (tuple, list)) for item in shapes):
         return [_inputs_of(shape, batched) for shape in shapes]
     return keras.Input(tuple(shapes[1:] if batched else shapes))
+
+
+def sample_inputs(model: keras.Model) -> list[np.ndarray]:
+    """Draw a random batch for each input of a graph: indices where they are looked up.
+
+    Args:
+        model: a Functional Keras 3 model.
+    """
+    generator = np.random.default_rng(0)
+    limits = [
+        limit
+        for layer in model._flatten_layers()
+        for attribute in ("input_dim", "num_tokens")
+        if isinstance(limit := getattr(layer, attribute, None), int)
+    ]
+    batches = []
+    for tensor in model.inputs:
+        shape = [
+            size or (UNKNOWN_LENGTH if axis else SAMPLE_BATCH)
+            for axis, size in enumerate(tensor.shape)
+        ]
+        if "int" in tensor.dtype or "bool" in tensor.dtype or _is_looked_up(model, tensor):
+            values = generator.integers(0, min(limits, default=2), shape)
+        elif "float" in tensor.dtype:
+            values = generator.standard_normal(shape)
+        else:
+            raise ModelError(
+                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, split the "
+                "preprocessing of text off"
+            )
+        batches.append(values.astype(tensor.dtype))
+    return batches
+
+
+def _is_looked_up(model: keras.Model, tensor: Any) -> bool:
+    """Whether an input goes into a layer that looks numbers up, or into a model with one."""
+    lookups = (keras.layers.Embedding, keras.layers.CategoryEncoding)
+    for layer in model.layers:
+        inputs = [t for node in layer._inbound_nodes for t in node.input_tensors]
+        if any(t is tensor for t in inputs) and any(
+            isinstance(inner, lookups) for inner in layer._flatten_layers()
+        ):
+            return True
+    return False

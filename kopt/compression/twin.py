@@ -17,14 +17,11 @@ import tf_keras
 from keras import tree
 
 from kopt.compression.bridge import KerasOperation, OperationCall, register_call
-from kopt.compression.graph import as_graph, copy_model, is_graph, walk
+from kopt.compression.graph import as_graph, copy_model, is_graph, sample_inputs, walk
 from kopt.compression.native import native_layer
 from kopt.errors import TwinError
 
 TOLERANCE = 1e-5
-BATCH = 3
-# What a dimension of unknown length is tried with: enough for five halvings of an image.
-UNKNOWN_LENGTH = 32
 
 
 @dataclass(frozen=True)
@@ -285,46 +282,3 @@ def _difference(one: Any, other: Any) -> float:
 def _equal(one: Any, other: Any) -> bool:
     scale = max(1.0, float(np.abs(np.asarray(one, dtype="float64")).max()))
     return _difference(one, other) <= TOLERANCE * scale
-
-
-def sample_inputs(model: keras.Model) -> list[np.ndarray]:
-    """Draw a random batch for each input of a graph: indices where they are looked up.
-
-    Args:
-        model: a Functional Keras 3 model.
-    """
-    generator = np.random.default_rng(0)
-    limits = [
-        limit
-        for layer in model._flatten_layers()
-        for attribute in ("input_dim", "num_tokens")
-        if isinstance(limit := getattr(layer, attribute, None), int)
-    ]
-    batches = []
-    for tensor in model.inputs:
-        shape = [
-            size or (UNKNOWN_LENGTH if axis else BATCH) for axis, size in enumerate(tensor.shape)
-        ]
-        if "int" in tensor.dtype or "bool" in tensor.dtype or _is_looked_up(model, tensor):
-            values = generator.integers(0, min(limits, default=2), shape)
-        elif "float" in tensor.dtype:
-            values = generator.standard_normal(shape)
-        else:
-            raise TwinError(
-                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, split the "
-                "preprocessing of text off"
-            )
-        batches.append(values.astype(tensor.dtype))
-    return batches
-
-
-def _is_looked_up(model: keras.Model, tensor: Any) -> bool:
-    """Whether an input goes into a layer that looks numbers up, or into a model with one."""
-    lookups = (keras.layers.Embedding, keras.layers.CategoryEncoding)
-    for layer in model.layers:
-        inputs = [t for node in layer._inbound_nodes for t in node.input_tensors]
-        if any(t is tensor for t in inputs) and any(
-            isinstance(inner, lookups) for inner in layer._flatten_layers()
-        ):
-            return True
-    return False
