@@ -5,7 +5,6 @@ Three steps, three nouns: a `ChannelGraph` knows which channels can only go toge
 """
 
 from collections.abc import Mapping, Sequence
-from numbers import Real
 
 import keras
 import numpy as np
@@ -15,6 +14,7 @@ from kopt.compression.channel_removal import Removal
 from kopt.compression.channel_scores import score_channels
 from kopt.data import Data
 from kopt.errors import ModelError, ParameterError
+from kopt.parameters import check_parameters
 
 
 def remove_channels(
@@ -91,7 +91,7 @@ def plan_removal(
         raise ParameterError(f"round_to is {round_to!r}; expected an integer of at least 1")
     fractions = fraction.values() if isinstance(fraction, Mapping) else [fraction]
     for value in fractions:
-        _check_fraction(value)
+        check_parameters({"fraction": value})
     graph = ChannelGraph(model, leave)
     _check_weights(model)
     scores = score_channels(graph, model, criterion, data)
@@ -119,11 +119,6 @@ def plan_removal(
 def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ParameterError(f"{what} is {value!r}; expected one of {', '.join(known)}")
-
-
-def _check_fraction(value: float) -> None:
-    if not isinstance(value, Real) or not 0 <= value < 1:
-        raise ParameterError(f"fraction is {value!r}; expected a number from 0 to below 1")
 
 
 def _check_weights(model: keras.Model) -> None:

@@ -395,10 +395,10 @@ def built_subclassed():
 @pytest.mark.parametrize(
     ("build", "arguments", "error", "words"),
     [
-        (plain, {"fraction": 1.0}, ParameterError, "below 1"),
-        (plain, {"fraction": -0.1}, ParameterError, "below 1"),
-        (plain, {"fraction": float("nan")}, ParameterError, "below 1"),
-        (plain, {"fraction": "half"}, ParameterError, "number"),
+        (plain, {"fraction": 1.0}, ParameterError, "to below 1"),
+        (plain, {"fraction": -0.1}, ParameterError, "to below 1"),
+        (plain, {"fraction": float("nan")}, ParameterError, "to below 1"),
+        (plain, {"fraction": "half"}, ParameterError, "expected a number"),
         (plain, {"fraction": {"nowhere": 0.5}}, ModelError, "'nowhere'"),
         (plain, {"criterion": "best"}, ParameterError, "batchnorm"),
         (plain, {"criterion": "taylor"}, DataError, "data="),
