@@ -93,13 +93,13 @@ def lower(
         converter.target_spec.supported_types = [tf.float16]
     if mode == "int16x8":
         converter.target_spec.supported_ops = [INT16X8]
-    if mode in ("int8", *IO_TYPES):
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     if calibration is not None:
         converter.representative_dataset = lambda: _samples(calibration)
     if mode in ("int8", *IO_TYPES) and calibration is not None:
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         content = _quantize(converter, output, mode, layers, output_layers, keep_float)
     else:
+        # Without calibration an int8 mode is that of a quantization-aware model, which has ranges.
         io_type = IO_TYPES.get(mode, tf.float32)
         converter.inference_input_type = converter.inference_output_type = io_type
         content = converter.convert()

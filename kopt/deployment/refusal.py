@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 from kopt.deployment.flatbuffer import layer_of
 
-FLEX = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
-NAMED = re.compile(r'"(?:\w+:)?\s*([\w./-]+)(?:@[^"]*)?"')
+OPERATOR = re.compile(r"'(?:tf|tfl)\.(\w+)' op")
+LOCATION = re.compile(r'"\w+:", "([^"@]+)')
 
 
 def explain(text: str, layers: Collection[str] = ()) -> str:
@@ -15,14 +15,25 @@ def explain(text: str, layers: Collection[str] = ()) -> str:
     Args:
         text: what the converter raised.
         layers: paths of the model's layers, see :func:`kopt.deployment.flatbuffer.layer_of`.
+
+    Example:
+        >>> explain("'tf.Betainc' op is neither a custom op nor a flex op")
+        'TFLite has no operator Betainc; rewrite it with operators that TFLite has'
     """
-    operators = sorted(set(FLEX.findall(text)))
-    if operators:
-        places = sorted({layer_of(name, layers) for name in NAMED.findall(text) if layers} - {""})
-        where = f" of layer {', '.join(places)}" if places else ""
+    operators = sorted(set(OPERATOR.findall(text)))
+    places = sorted({layer_of(name, layers) for name in LOCATION.findall(text)} - {""})
+    where = f" (layer {', '.join(places)})" if places else ""
+    if any(name.startswith("TensorList") for name in operators):
         return (
-            f"TFLite has no operator {', '.join(operators)}{where}; rewrite it with operators "
-            "that TFLite has (kopt.diagnose shows patterns)"
+            f"a loop over timesteps{where} is not lowered; give kopt.convert the Keras model, whose "
+            "recurrent layers it unrolls, or write the loop without a TensorArray"
+        )
+    if "neither a custom op nor a flex op" in text or "failed to legalize" in text:
+        return (
+            f"TFLite has no operator {', '.join(operators)}{where}; rewrite it with operators that "
+            "TFLite has"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return f"the converter refused the model: {' '.join(lines[:2])[:400]}"
+    what = f"{', '.join(operators)}{where}: " if operators else ""
+    message = lines[0].rpartition("): ")[2] if operators else " ".join(lines[:2])
+    return f"the converter refused the model: {what}{message[:300]}"

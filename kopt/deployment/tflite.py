@@ -25,6 +25,7 @@ from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_dif
 from kopt.errors import ConversionError, ParameterError
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
+INT8_MODES = ("int8", "int8-io", "uint8-io")
 CHECKED_SAMPLES = 4
 
 
@@ -101,6 +102,11 @@ def convert(
     with tempfile.TemporaryDirectory() as scratch:
         export = open_source(model, Path(scratch), calibration)
         _check_layers(export, keep_float)
+        if export.quantized and mode not in INT8_MODES:
+            raise ConversionError(
+                f"mode {mode!r} of a quantization-aware model; expected {', '.join(INT8_MODES)}, or "
+                "the float model it was made from"
+            )
         samples = None
         if calibration is not None:
             samples = check_calibration(calibration, export.inputs, evaluation)
@@ -131,7 +137,7 @@ def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
         raise ParameterError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
     if isinstance(keep_float, str):
         raise ParameterError(f"keep_float is {keep_float!r}; expected a list of layer names")
-    if keep_float and mode not in ("int8", "int8-io", "uint8-io"):
+    if keep_float and mode not in INT8_MODES:
         raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
     if not path.parent.is_dir():
         raise ParameterError(f"{path.parent}: no such directory; create it first")
