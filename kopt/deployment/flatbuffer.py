@@ -137,13 +137,31 @@ class TFLiteFile:
         ]
 
     def truncated(self, count: int) -> bytes:
-        """The file cut after its first ``count`` operators, whose last results are its outputs."""
+        """The file cut after its first ``count`` operators.
+
+        Its outputs are all results that the rest of the model would still need, so that no
+        operator before the cut is dead and left out.
+        """
+        if not 0 < count <= len(self.operators):
+            raise ModelError(f"{count} operators of {self.path}; it has {len(self.operators)}")
         model = schema.ModelT.InitFromPackedBuf(self.content, 0)
         graph = model.subgraphs[0]
+        made = {index for operator in self.operators[:count] for index in operator.outputs}
+        read = {index for operator in self.operators[:count] for index in operator.inputs}
+        needed = {index for operator in self.operators[count:] for index in operator.inputs}
+        outputs = made & (needed | set(self.outputs.values())) | (made - read)
         graph.operators = graph.operators[:count]
-        graph.outputs = np.asarray(graph.operators[-1].outputs, dtype=np.int32)
+        graph.outputs = np.asarray(sorted(outputs), dtype=np.int32)
+        for index, tensor in enumerate(graph.tensors):
+            if index not in read:
+                tensor.buffer = 0
+        used = {tensor.buffer for part in model.subgraphs for tensor in part.tensors}
+        for index, buffer in enumerate(model.buffers):
+            if index not in used:
+                buffer.data = None
         model.signatureDefs = None
-        builder = flatbuffers.Builder(len(self.content))
+        model.metadata = None
+        builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
 

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from kopt.deployment.flatbuffer import layer_of
 
 OPERATOR = re.compile(r"'(?:tf|tfl)\.(\w+)' op")
+INT16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
 LOCATION = re.compile(r'"\w+:", "([^"@]+)')
 
 
@@ -20,13 +21,17 @@ def explain(text: str, layers: Collection[str] = ()) -> str:
         >>> explain("'tf.Betainc' op is neither a custom op nor a flex op")
         'TFLite has no operator Betainc; rewrite it with operators that TFLite has'
     """
+    if unsupported := INT16X8.search(text):
+        return (
+            f"int16x8 has no kernel for {unsupported.group(1)}; convert in mode 'int8' or 'float16'"
+        )
     operators = sorted(set(OPERATOR.findall(text)))
     places = sorted({layer_of(name, layers) for name in LOCATION.findall(text)} - {""})
     where = f" (layer {', '.join(places)})" if places else ""
     if any(name.startswith("TensorList") for name in operators):
         return (
-            f"a loop over timesteps{where} is not lowered; give kopt.convert the Keras model, whose "
-            "recurrent layers it unrolls, or write the loop without a TensorArray"
+            f"a loop over timesteps{where} is not lowered; give kopt.convert the Keras model, "
+            "whose recurrent layers it unrolls, or write the loop without a TensorArray"
         )
     if "neither a custom op nor a flex op" in text or "failed to legalize" in text:
         return (

@@ -104,8 +104,8 @@ def convert(
         _check_layers(export, keep_float)
         if export.quantized and mode not in INT8_MODES:
             raise ConversionError(
-                f"mode {mode!r} of a quantization-aware model; expected {', '.join(INT8_MODES)}, or "
-                "the float model it was made from"
+                f"mode {mode!r} of a quantization-aware model; expected one of "
+                f"{', '.join(INT8_MODES)}, or the float model it was made from"
             )
         samples = None
         if calibration is not None:

@@ -11,6 +11,7 @@ import atexit
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from kopt.errors import ConversionError
 
 TIMEOUT_SECONDS = 900
 JOBS = "kopt.deployment.jobs"
+NOISE = re.compile(r"INFO|WARNING|[IW]\d{4} |fully_quantize")
 PACKAGE_ROOT = Path(__file__).parents[2]
 
 
@@ -140,15 +142,17 @@ class Worker:
     def _death(self) -> str:
         code = self.process.wait()
         self._log.seek(0)
-        lines = self._log.read().decode(errors="replace").strip().splitlines()
-        last = f"; its last words: {lines[-1].strip()[:300]}" if lines else ""
+        log = self._log.read().decode(errors="replace").splitlines()
+        lines = [line.strip() for line in log if line.strip() and not NOISE.match(line)]
+        last = f"; its last words: {lines[-1][:300]}" if lines else ""
         if code < 0:
             cause = f"was killed by signal {-code} ({signal.Signals(-code).name})"
         else:
             cause = f"ended with exit code {code}"
         return (
-            f"the converter {cause} on this model; this process is unharmed and the next "
-            f"conversion starts a new one{last}"
+            f"the converter {cause} on this model; try mode 'float32', or the model without its "
+            f"custom layers or loops. This process is unharmed and the next conversion starts a "
+            f"new one{last}"
         )
 
     def _stop(self) -> None:

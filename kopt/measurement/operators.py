@@ -1,0 +1,157 @@
+"""Latency of each operator of a .tflite, from the times of growing prefixes of the file.
+
+The file is cut after operator k, for every k, and each prefix is timed in turns with the one
+before it: what it takes longer is operator k. Nothing is instrumented, so operators under a
+microsecond are seen, which LiteRT's own profiler rounds to zero inside a delegate.
+"""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+from kopt.deployment.flatbuffer import TFLiteFile, layer_of
+from kopt.errors import MeasurementError
+
+ROUNDS = 30
+TURN_SECONDS = 0.3e-3
+SECONDS = 20.0
+MIN_ROUNDS = 8
+
+
+def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) -> pd.DataFrame:
+    """Time every operator of a .tflite file.
+
+    Args:
+        path: the file.
+        threads: CPU threads for LiteRT.
+        xnnpack: whether the XNNPACK delegate runs what it can.
+
+    Returns:
+        One row for each operator in order: ``operator`` (its kind), ``layer`` (the Keras layer, as
+        far as the name of its result tells), ``type`` of its result, ``kernel`` (``"XNNPACK"`` or
+        ``"built-in"``), ``share`` of the whole (the sum is 1), and ``us``, microseconds at batch
+        1, which add up to the latency of the whole file.
+
+    Raises:
+        ModelError: not a .tflite.
+        MeasurementError: LiteRT cannot run it.
+
+    Example:
+        >>> profile_operators("model.tflite").groupby("operator").share.sum()
+    """
+    file = TFLiteFile(path)
+    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    try:
+        whole = _ready(file.content, threads, resolver)
+    except (ValueError, RuntimeError) as error:
+        raise MeasurementError(
+            f"{path}: LiteRT cannot run it ({str(error).splitlines()[0]}); convert the model again "
+            "with kopt.convert"
+        ) from error
+    latency = _latency(whole)
+    count = len(file.operators)
+    # Every operator is timed twice, in a prefix of half the whole's latency on average.
+    rounds = int(np.clip(SECONDS / max(count * latency, 1e-9), MIN_ROUNDS, ROUNDS))
+    seconds = []
+    before = None
+    for size in range(1, count + 1):
+        prefix = _ready(file.truncated(size), threads, resolver)
+        seconds.append(_difference(before, prefix, rounds))
+        before = prefix
+    share = np.clip(seconds, 0, None)
+    share = share / share.sum()
+    delegated = _delegated(whole) if xnnpack else set()
+    results = [file.tensors[operator.outputs[0]] for operator in file.operators]
+    return pd.DataFrame(
+        {
+            "operator": [operator.kind for operator in file.operators],
+            "layer": [layer_of(tensor.name) for tensor in results],
+            "type": [tensor.type for tensor in results],
+            "kernel": ["XNNPACK" if k in delegated else "built-in" for k in range(count)],
+            "share": share,
+            "us": share * latency * 1e6,
+        }
+    )
+
+
+def _ready(content: bytes, threads: int, resolver: OpResolverType) -> Interpreter:
+    """An interpreter whose inputs are filled with plausible values."""
+    interpreter = Interpreter(
+        model_content=content, num_threads=threads, experimental_op_resolver_type=resolver
+    )
+    interpreter.allocate_tensors()
+    generator = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        shape, dtype = details["shape"], np.dtype(details["dtype"])
+        if dtype.kind == "f":
+            values = generator.normal(size=shape)
+        elif details["quantization"][0]:
+            limits = np.iinfo(dtype)
+            values = generator.integers(limits.min, limits.max, shape, endpoint=True)
+        else:
+            # An index that every table has.
+            values = np.zeros(shape)
+        interpreter.set_tensor(details["index"], values.astype(dtype))
+    interpreter.invoke()
+    return interpreter
+
+
+def _latency(interpreter: Interpreter) -> float:
+    """Seconds of one call, the median of short turns."""
+    repeats = _repeats(interpreter)
+    return float(np.median([_turn(interpreter, repeats) for _ in range(ROUNDS)]))
+
+
+def _difference(before: Interpreter | None, after: Interpreter, rounds: int) -> float:
+    """Seconds that one prefix takes longer than the other: the median over paired turns."""
+    repeats = _repeats(after)
+    if before is None:
+        return float(np.median([_turn(after, repeats) for _ in range(rounds)]))
+    differences = []
+    for round_ in range(rounds):
+        order = (before, after) if round_ % 2 else (after, before)
+        seconds = {interpreter: _turn(interpreter, repeats) for interpreter in order}
+        differences.append(seconds[after] - seconds[before])
+    return float(np.median(differences))
+
+
+def _repeats(interpreter: Interpreter) -> int:
+    single = min(_turn(interpreter, 1) for _ in range(5))
+    return max(1, int(TURN_SECONDS / max(single, 1e-7)))
+
+
+def _turn(interpreter: Interpreter, repeats: int) -> float:
+    invoke = interpreter.invoke
+    start = time.perf_counter()
+    for _ in range(repeats):
+        invoke()
+    return (time.perf_counter() - start) / repeats
+
+
+def _delegated(interpreter: Interpreter) -> set[int]:
+    """Indices of the operators that a delegate runs.
+
+    LiteRT lists the delegate's own nodes behind the file's operators, by the tensors that they
+    read and write; the operators in between are the ones they stand for.
+    """
+    nodes = interpreter._get_ops_details()
+    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
+    producer = {int(out): node["index"] for node in operators for out in node["outputs"]}
+    inputs = {node["index"]: [int(index) for index in node["inputs"]] for node in operators}
+    found: set[int] = set()
+    for node in nodes:
+        if node["op_name"] != "DELEGATE":
+            continue
+        known = {int(index) for index in node["inputs"]}
+        open_tensors = [int(index) for index in node["outputs"]]
+        while open_tensors:
+            tensor = open_tensors.pop()
+            if tensor in known or tensor not in producer:
+                continue
+            known.add(tensor)
+            found.add(producer[tensor])
+            open_tensors += inputs[producer[tensor]]
+    return found
