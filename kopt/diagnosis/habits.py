@@ -121,17 +121,19 @@ def _call(node: ast.Call, tensors: set[str], heeds_training: bool) -> Iterator[R
             yield Reading("numpy-in-call", node.lineno, code)
     elif last == "numpy" and isinstance(node.func, ast.Attribute) and not node.args:
         yield Reading("numpy-in-call", node.lineno, code)
-    elif (
-        last in ("add_weight", "add_variable")
-        or name == "tf.Variable"
-        or (isinstance(node.func, ast.Call) and is_layer_call(node.func))
-        or (is_layer_call(node) and name.split(".")[0] in ("keras", "layers", "tf"))
-    ):
+    elif last in ("add_weight", "add_variable") or name == "tf.Variable" or _makes_layer(node):
         yield Reading("created-in-call", node.lineno, code)
     elif _draws(node) and not heeds_training:
         yield Reading("random-without-training", node.lineno, code)
     if last in SHAPING:
         yield from _sizes(node, last, code)
+
+
+def _makes_layer(node: ast.Call) -> bool:
+    # Dense(8)(x), or a class that is plainly Keras's
+    if isinstance(node.func, ast.Call):
+        return is_layer_call(node.func)
+    return is_layer_call(node) and dotted(node.func).split(".")[-2:-1] == ["layers"]
 
 
 def _sizes(node: ast.Call, last: str, code: str) -> Iterator[Reading]:

@@ -1,7 +1,8 @@
 """Whether a rewritten layer computes the same function as the layer it replaces.
 
-**Weights.** Fresh biases are zero and fresh statistics constant, which hides a dropped bias or a
-swapped gate. So the reference's weights are perturbed first, then ported to the candidate.
+The reference's weights are perturbed (:mod:`kopt.measurement.weights`) and ported to the
+candidate; both are called on inputs of every kind (:mod:`kopt.measurement.inputs`); what counts
+as equal is in :mod:`kopt.measurement.tolerance`.
 """
 
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from kopt.measurement.tolerance import (
     Distance,
     distance,
 )
+from kopt.measurement.weights import kept, perturb, read, write
+from kopt.measurement.wording import one_line
 
 RELATIVE_ROUNDING = 2.0**-22
 
@@ -121,21 +124,16 @@ def check_equivalence(
     ]:
         reason = f"candidate's outputs are {_describe(seen)}, reference's {_describe(expected)}"
         return Equivalence(False, float("inf"), reason, pd.DataFrame())
-    saved = [(variable, variable.numpy()) for variable in reference.variables + candidate.variables]
-    try:
-        _perturb(reference)
+    with kept(reference, candidate):
+        perturb(reference)
         _port(reference, candidate, port)
-        # Without the seeds: a random layer is to draw other numbers the next time.
-        start = [(weight, weight.numpy()) for weight in reference.weights + candidate.weights]
         _refuse_random("reference", reference, batches[0][1])
         _refuse_random("candidate", candidate, batches[0][1])
         rows = []
         for kind, inputs in batches:
             rows += _compare_outputs(reference, candidate, kind, inputs)
-        rows += _compare_training(reference, candidate, batches[0][1], start)
+        rows += _compare_training(reference, candidate, batches[0][1])
         rows += _compare_gradients(reference, candidate, port, batches[0][1])
-    finally:
-        _restore(saved)
     return _conclude(pd.DataFrame(rows))
 
 
@@ -154,13 +152,6 @@ def _first_call(name: str, layer: keras.Layer, inputs: Any, input_shape: Any) ->
         ) from error
 
 
-def one_line(error: BaseException) -> str:
-    """The first line of an error that says something, without Keras's frame around it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Exception encountered when calling")]
-    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__
-
-
 def _describe(outputs: list[np.ndarray]) -> str:
     return ", ".join(f"{part.shape} {part.dtype}" for part in outputs)
 
@@ -170,34 +161,6 @@ def _takes_whole_numbers(layer: keras.Layer) -> bool:
         return True
     tensors = keras.tree.flatten(getattr(layer, "inputs", None) or [])
     return any(tensor.dtype.startswith(("int", "uint")) for tensor in tensors)
-
-
-def _restore(values: list[tuple[keras.Variable, np.ndarray]]) -> None:
-    for variable, value in values:
-        variable.assign(value)
-
-
-def _perturb(reference: keras.Layer) -> None:
-    """Give every trainable weight, and statistics still at their first value, values that tell.
-
-    Values above 0 stay above 0 (a variance, a scale). Weights that are not trained and already
-    vary (masks, tables, learned statistics) are kept: a rewrite may hold them as constants.
-    """
-    rng = np.random.default_rng(0)
-    trainable = {id(weight) for weight in reference.trainable_weights}
-    for weight in reference.weights:
-        if not keras.backend.is_float_dtype(weight.dtype):
-            continue
-        value = weight.numpy().astype("float64")
-        constant = value.size and (value == value.flat[0]).all()
-        if id(weight) not in trainable and not constant:
-            continue
-        noise = rng.normal(size=value.shape)
-        if (value >= 0).all():
-            moved = np.where(value > 0, value * np.exp(0.3 * noise), 0.3 * noise)
-        else:
-            moved = value + 0.3 * value.std() * noise
-        weight.assign(np.abs(moved) if "variance" in weight.name else moved)
 
 
 def _port(reference: keras.Layer, candidate: keras.Layer, port: Port | None) -> None:
@@ -259,16 +222,13 @@ def _round_differently(tensor: Any) -> Any:
     )
 
 
-def _compare_training(
-    reference: keras.Layer,
-    candidate: keras.Layer,
-    inputs: Any,
-    start: list[tuple[keras.Variable, np.ndarray]],
-) -> list[dict]:
+def _compare_training(reference: keras.Layer, candidate: keras.Layer, inputs: Any) -> list[dict]:
+    # The seeds move on: a layer that is random in training draws other numbers each time.
+    start = read(reference.weights + candidate.weights)
     calls = []
     for layer in (reference, reference, candidate):
         calls.append(_call(layer, inputs, training=True))
-        _restore(start)
+        write(start)
     rows = []
     for first, second, seen in zip(*calls, strict=True):
         if distance(first, second, RELATIVE_REPEAT).equal:  # else random, as dropout should be
