@@ -6,6 +6,8 @@ where neither TensorFlow nor Jupyter is installed.
 
 from importlib import import_module
 
+from kopt import startup
+
 _HOMES = {
     "Budget": "case",
     "Case": "case",
@@ -28,6 +30,8 @@ _HOMES = {
 }
 
 __all__ = sorted(_HOMES)
+
+startup.install()
 
 
 def __getattr__(name: str):

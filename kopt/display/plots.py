@@ -1,11 +1,26 @@
 """The figures of the notebooks and the report, each from a table that can be read as well."""
 
+import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
 COLORS = ["#2563a8", "#d9822b", "#3a8f5c", "#8c5aa8", "#b8433f", "#5f6b76"]
 HEIGHT = 380
+
+
+def sample(x: np.ndarray, title: str) -> go.Figure:
+    """One sample: a series ``(time, channels)`` as lines, an image ``(rows, columns, 1)``."""
+    if x.ndim == 3:
+        figure = px.imshow(x[..., 0], color_continuous_scale="gray", title=title)
+        return _styled(figure.update_layout(coloraxis_showscale=False))
+    figure = px.line(
+        pd.DataFrame(x),
+        title=title,
+        labels={"index": "time step", "value": "", "variable": "channel"},
+        color_discrete_sequence=COLORS,
+    )
+    return _styled(figure)
 
 
 def layer_shares(tables: dict[str, pd.DataFrame], title: str) -> go.Figure:

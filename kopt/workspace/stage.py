@@ -1,5 +1,6 @@
 """One stage at work: takes the model the stage before left, leaves a better one and a record."""
 
+import gzip
 import platform
 import time
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ import psutil
 from kopt.case import Case, find_case
 from kopt.data import Data
 from kopt.deployment import worker
-from kopt.deployment.tflite import convert, gzip_bytes
+from kopt.deployment.tflite import convert
 from kopt.errors import StageError
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency, verdict
@@ -44,9 +45,9 @@ class Stage:
         self.name = name
         self.case = case
         self.data = data.every(QUICK_STEP) if parameters["quick"] else data
-        self.epochs = _epochs(name, case, parameters)
         self.workspace = workspace
         self._parameters = parameters
+        self.epochs = self._epochs() if "epochs" in parameters else 0
         self._started = time.monotonic()
 
     @property
@@ -59,6 +60,11 @@ class Stage:
     def sample(self):
         """One test sample with its batch axis: what latencies are measured on."""
         return self.data.x_test[:1]
+
+    def case_epochs(self, stage: str) -> int:
+        """How long the case trains in a stage ("profile", "prune", ...), less in a quick run."""
+        wished = getattr(self.case.epochs, stage)
+        return min(wished, QUICK_EPOCHS) if self._parameters["quick"] else wished
 
     def load(self, stage: str | None = None) -> keras.Model:
         """The Keras model an earlier stage left; by default the one before."""
@@ -76,14 +82,15 @@ class Stage:
 
     def finish(
         self,
-        model: Any,
+        model: Any = None,
         tables: Mapping[str, pd.DataFrame] | None = None,
         deployed: Path | None = None,
     ) -> "Outcome":
         """Measure what the stage made, keep it, and let the next stage begin.
 
         Args:
-            model: a Keras 3 model, or a quantization-aware one (anything with ``export``).
+            model: a Keras 3 model, or a quantization-aware one (anything with ``export``), for
+                the next stage to load; the last stage leaves none.
             tables: what else was measured, to be kept in the record.
             deployed: the ``.tflite`` to judge; by default the model converted to float32.
 
@@ -95,16 +102,15 @@ class Stage:
         if deployed is None:
             deployed = convert(model, self.scratch("float32.tflite"), mode="float32").path
         measured = self._measure(deployed)
-        kept = self.workspace.models / (f"{self.name}.keras" if _is_keras(model) else self.name)
-        write_atomically(kept, model.save if _is_keras(model) else model.export)
         write_atomically(file, lambda path: path.write_bytes(deployed.read_bytes()))
+        kept = [file, *self._keep(model)]
         record = Record(
             stage=self.name,
             case=self.case.name,
             parameters=self._parameters,
             epochs=self.epochs,
             inputs={self.before: self.workspace.record(self.before).outputs} if self.before else {},
-            outputs={path.name: digest(path) for path in (kept, file)},
+            outputs={path.name: digest(path) for path in kept},
             environment=_environment(),
             seconds=time.monotonic() - self._started,
             tables={
@@ -118,6 +124,20 @@ class Stage:
         )
         self.workspace.release()
         return Outcome(self.workspace.records())
+
+    def _epochs(self) -> int:
+        asked = self._parameters["epochs"]
+        return self.case_epochs(self.name.partition("_")[2]) if asked is None else asked
+
+    def _keep(self, model: Any) -> list[Path]:
+        if model is None:
+            return []
+        if isinstance(model, keras.Model):
+            path, write = self.workspace.models / f"{self.name}.keras", model.save
+        else:
+            path, write = self.workspace.models / self.name, model.export
+        write_atomically(path, write)
+        return [path]
 
     def _measure(self, deployed: Path) -> dict[str, Any]:
         """The part of the record that says how good the deployed file is."""
@@ -133,7 +153,7 @@ class Stage:
             "accuracy": accuracy.accuracy,
             "accuracy_loss": accuracy.loss,
             "size_bytes": size,
-            "gzip_bytes": gzip_bytes(deployed),
+            "gzip_bytes": len(gzip.compress(deployed.read_bytes())),
             "latency": latency.drop("verdict").to_dict(),
             "conditions": comparison.conditions,
             "budget": {
@@ -210,20 +230,6 @@ def _check_before(before: str, name: str, quick: bool, workspace: Workspace) -> 
             f"{before} ran with quick={record.parameters['quick']} and {name} has quick={quick}; "
             "use the same in all stages of a run"
         )
-
-
-def _epochs(name: str, case: Case, parameters: dict[str, Any]) -> int:
-    """What was asked for, or the case's own number; 0 for a stage that has no such parameter."""
-    if "epochs" not in parameters:
-        return 0
-    if parameters["epochs"] is not None:
-        return parameters["epochs"]
-    wished = getattr(case.epochs, name.partition("_")[2])
-    return min(wished, QUICK_EPOCHS) if parameters["quick"] else wished
-
-
-def _is_keras(model: Any) -> bool:
-    return isinstance(model, keras.Model)
 
 
 def _environment() -> dict[str, Any]:

@@ -1,0 +1,67 @@
+"""The ways to call one model, from the slowest to the fastest: a ladder to climb."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+
+def ladder(
+    model: keras.Model, sample: np.ndarray, litert: str | Path | None = None
+) -> dict[str, Any]:
+    """Targets for :func:`kopt.compare_latency`, one for each way to call a model.
+
+    Args:
+        model: a built Keras model with one input.
+        sample: one input with its batch axis, shape ``(1, ...)``.
+        litert: the model's ``.tflite``, to be the last rung.
+
+    Returns:
+        By name, in this order: "predict" (what tutorials call), "eager" (a plain call), and
+        compiled: "tf.function", "input signature" (a batch of any size, traced once), "fixed
+        shape" (batch 1, on a tensor made beforehand instead of a NumPy array), "XLA", "frozen
+        graph" (weights turned into constants), "LiteRT".
+
+    Example:
+        >>> compare_latency(ladder(model, x[:1]), x[:1], reference="tf.function")
+    """
+    tensor = tf.constant(sample)
+    any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
+    frozen = _frozen(model, tensor)
+    rungs: dict[str, Any] = {
+        "predict": lambda x: model.predict(x, verbose=0),
+        "eager": _call(model),
+        "tf.function": tf.function(_call(model)),
+        "input signature": tf.function(_call(model), input_signature=[any_batch]),
+        "fixed shape": _on_tensor(tf.function(_call(model)).get_concrete_function(tensor), tensor),
+        "XLA": tf.function(_call(model), jit_compile=True),
+        "frozen graph": _on_tensor(frozen, tensor),
+    }
+    return rungs if litert is None else {**rungs, "LiteRT": litert}
+
+
+def graph_size(model: keras.Model, sample: np.ndarray) -> int:
+    """Operations in the graph that ``tf.function`` traces: what a Python loop multiplies."""
+    function = tf.function(_call(model)).get_concrete_function(tf.constant(sample))
+    return len(function.graph.get_operations())
+
+
+def _call(model: keras.Model) -> Callable[[Any], Any]:
+    def call(x):
+        return model(x, training=False)
+
+    return call
+
+
+def _on_tensor(function: Callable[[Any], Any], tensor: tf.Tensor) -> Callable[[Any], Any]:
+    return lambda _: function(tensor)
+
+
+def _frozen(model: keras.Model, tensor: tf.Tensor) -> Callable[[Any], Any]:
+    return convert_variables_to_constants_v2(
+        tf.function(_call(model)).get_concrete_function(tensor)
+    )

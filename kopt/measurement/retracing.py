@@ -1,0 +1,46 @@
+"""What a first call costs: ``tf.function`` traces anew for every shape it has not seen."""
+
+import time
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+
+def trace_times(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) -> pd.DataFrame:
+    """Call a fresh ``tf.function`` with batches of several sizes, with and without a signature.
+
+    Args:
+        model: a built Keras model with one input.
+        sample: one input with its batch axis.
+        batches: batch sizes, in the order they are tried.
+
+    Returns:
+        A row for each call: ``batch``, ``ms`` without a signature, ``traced`` (whether it traced),
+        and the same with one, ``ms_signature`` and ``traced_signature``.
+    """
+    any_batch = tf.TensorSpec((None, *sample.shape[1:]), sample.dtype)
+    plain = _traced(model, sample, batches, None)
+    signature = _traced(model, sample, batches, [any_batch])
+    return plain.join(signature.drop(columns="batch"), rsuffix="_signature")
+
+
+def _traced(model, sample, batches, signature) -> pd.DataFrame:
+    traces = 0
+
+    def call(x):
+        nonlocal traces
+        traces += 1  # runs while tracing only
+        return model(x, training=False)
+
+    function = tf.function(call, input_signature=signature)
+    rows = []
+    for batch in batches:
+        inputs, before = np.repeat(sample, batch, axis=0), traces
+        start = time.perf_counter()
+        function(inputs)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        rows.append({"batch": batch, "ms": milliseconds, "traced": traces > before})
+    return pd.DataFrame(rows)

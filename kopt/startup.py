@@ -1,0 +1,55 @@
+"""Start TensorFlow and LiteRT without the page they print before they can be told not to."""
+
+import contextlib
+import importlib.abc
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # C++ notices off, warnings and errors on
+
+
+@contextlib.contextmanager
+def hushed() -> Iterator[None]:
+    """Keep what is written to standard error, by C++ too, and show it only after a failure."""
+    sys.stderr.flush()
+    real = os.dup(2)
+    with tempfile.TemporaryFile() as kept:
+        os.dup2(kept.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            kept.seek(0)
+            os.write(real, kept.read())
+            raise
+        finally:
+            os.dup2(real, 2)
+            os.close(real)
+
+
+class _HushTensorFlow(importlib.abc.MetaPathFinder):
+    """Wraps the first import of TensorFlow, whoever makes it, and its search for devices."""
+
+    def find_spec(self, name, path, target=None):
+        if name != "tensorflow":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is not None:
+            load = spec.loader.exec_module
+
+            def load_hushed(module):
+                with hushed():
+                    load(module)
+                    module.config.list_physical_devices()
+
+            spec.loader.exec_module = load_hushed
+        return spec
+
+
+def install() -> None:
+    """Hush the coming import of TensorFlow; does nothing once it has happened."""
+    if "tensorflow" not in sys.modules:
+        sys.meta_path.insert(0, _HushTensorFlow())
