@@ -105,7 +105,7 @@ def test_features_come_to_agree(teacher, data):
         return float(np.mean((np.asarray(features[0]) - np.asarray(features[1])) ** 2))
 
     trained = [
-        distill(teacher, student, data, epochs=20, features=pairs, learning_rate=1e-2, verbose=0)
+        distill(teacher, student, data, 1.0, 0.0, 20, pairs, learning_rate=1e-2, verbose=0)
         for pairs in (None, {"hidden": "hidden"})
     ]
     assert distance(trained[1]) < 0.5 * distance(trained[0])
