@@ -136,21 +136,31 @@ class TFLiteFile:
             for operator in self.operators
         ]
 
-    def truncated(self, count: int) -> bytes:
-        """The file cut after its first ``count`` operators.
+    def section(self, start: int, stop: int) -> bytes:
+        """The operators from ``start`` up to ``stop`` as a .tflite of their own.
 
-        Its outputs are all results that the rest of the model would still need, so that no
-        operator before the cut is dead and left out.
+        Its inputs are what they read of earlier results, and its outputs all results that the rest
+        of the model would still need, so that no operator of it is dead and left out. Inputs and
+        outputs are in the order of the tensors' indices.
         """
-        if not 0 < count <= len(self.operators):
-            raise ModelError(f"{count} operators of {self.path}; it has {len(self.operators)}")
+        if not 0 <= start < stop <= len(self.operators):
+            raise ModelError(
+                f"operators {start} to {stop} of {self.path}; it has {len(self.operators)}"
+            )
         model = schema.ModelT.InitFromPackedBuf(self.content, 0)
         graph = model.subgraphs[0]
-        made = {index for operator in self.operators[:count] for index in operator.outputs}
-        read = {index for operator in self.operators[:count] for index in operator.inputs}
-        needed = {index for operator in self.operators[count:] for index in operator.inputs}
+        chosen = self.operators[start:stop]
+        made = {index for operator in chosen for index in operator.outputs}
+        read = {index for operator in chosen for index in operator.inputs}
+        needed = {index for operator in self.operators[stop:] for index in operator.inputs}
         outputs = made & (needed | set(self.outputs.values())) | (made - read)
-        graph.operators = graph.operators[:count]
+        inputs = {
+            index
+            for index in read - made
+            if not self.tensors[index].constant and not graph.tensors[index].isVariable
+        }
+        graph.inputs = np.asarray(sorted(inputs), dtype=np.int32)
+        graph.operators = graph.operators[start:stop]
         graph.outputs = np.asarray(sorted(outputs), dtype=np.int32)
         for index, tensor in enumerate(graph.tensors):
             if index not in read:

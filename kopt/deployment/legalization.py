@@ -1,8 +1,10 @@
-"""Operators without an int8 kernel, rewritten as ones that have one and compute the same.
+"""Operators that int8 quantization fails on, rewritten as ones that compute the same.
 
 LiteRT quantizes neither NEG nor SQUARE, and Keras 3 writes every LayerNormalization,
-GroupNormalization and RMSNormalization with one of them. Left alone, each would cost two casts and
-a float operator in the middle of an int8 model.
+GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs of which a part is
+unused in float, and the first step of every unrolled LSTM has such a one, since the forget gate
+has nothing to forget yet. Left alone, each would cost casts and a float operator in the middle of
+an int8 model.
 """
 
 import flatbuffers
@@ -11,11 +13,13 @@ from ai_edge_litert import schema_py_generated as schema
 
 from kopt.deployment.flatbuffer import IDENTIFIER
 
-REWRITTEN = (schema.BuiltinOperator.NEG, schema.BuiltinOperator.SQUARE)
+NEG = schema.BuiltinOperator.NEG
+SQUARE = schema.BuiltinOperator.SQUARE
+SPLIT = schema.BuiltinOperator.SPLIT
 
 
 def legalize(content: bytes) -> bytes:
-    """Rewrite NEG and SQUARE as MUL.
+    """Rewrite NEG and SQUARE as MUL, and a SPLIT with unused parts as SLICEs of the used ones.
 
     Args:
         content: a float .tflite, calibrated or not.
@@ -25,27 +29,68 @@ def legalize(content: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    if not set(REWRITTEN) & set(kinds):
+    if not {NEG, SQUARE, SPLIT} & set(kinds):
         return content
-    multiply = _operator_code(model, kinds, schema.BuiltinOperator.MUL)
     for graph in model.subgraphs:
-        minus_one = None
+        used = {index for operator in graph.operators for index in operator.inputs}
+        used |= set(graph.outputs)
+        rewritten = []
         for operator in graph.operators:
-            if kinds[operator.opcodeIndex] not in REWRITTEN:
-                continue
-            value = operator.inputs[0]
-            factor = value
-            if kinds[operator.opcodeIndex] == schema.BuiltinOperator.NEG:
-                if minus_one is None:
-                    minus_one = _constant(model, graph, "minus_one", -1.0)
-                factor = minus_one
-            operator.inputs = np.asarray([value, factor], dtype=np.int32)
-            operator.opcodeIndex = multiply
-            operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
-            operator.builtinOptions = schema.MulOptionsT()
+            kind = kinds[operator.opcodeIndex]
+            if kind in (NEG, SQUARE):
+                rewritten.append(_multiplication(model, graph, kinds, operator))
+            elif kind == SPLIT and not used.issuperset(operator.outputs):
+                rewritten += _slices(model, graph, kinds, operator, used)
+            else:
+                rewritten.append(operator)
+        graph.operators = rewritten
     builder = flatbuffers.Builder(len(content))
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
+
+
+def _multiplication(
+    model: schema.ModelT,
+    graph: schema.SubGraphT,
+    kinds: list[int],
+    operator: schema.OperatorT,
+) -> schema.OperatorT:
+    value = operator.inputs[0]
+    factor = value
+    if kinds[operator.opcodeIndex] == NEG:
+        factor = _constant(model, graph, np.float32(-1))
+    operator.inputs = np.asarray([value, factor], dtype=np.int32)
+    operator.opcodeIndex = _operator_code(model, kinds, schema.BuiltinOperator.MUL)
+    operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+    operator.builtinOptions = schema.MulOptionsT()
+    return operator
+
+
+def _slices(
+    model: schema.ModelT,
+    graph: schema.SubGraphT,
+    kinds: list[int],
+    operator: schema.OperatorT,
+    used: set[int],
+) -> list[schema.OperatorT]:
+    axis_tensor, value = operator.inputs
+    axis = model.buffers[graph.tensors[axis_tensor].buffer].data.view(np.int32)[0]
+    slices = []
+    for position, output in enumerate(operator.outputs):
+        if output not in used:
+            continue
+        size = np.asarray(graph.tensors[output].shape, dtype=np.int32)
+        begin = np.zeros_like(size)
+        begin[axis] = position * size[axis]
+        piece = schema.OperatorT()
+        piece.opcodeIndex = _operator_code(model, kinds, schema.BuiltinOperator.SLICE)
+        piece.builtinOptionsType = schema.BuiltinOptions.SliceOptions
+        piece.builtinOptions = schema.SliceOptionsT()
+        starts, sizes = _constant(model, graph, begin), _constant(model, graph, size)
+        piece.inputs = np.asarray([value, starts, sizes], dtype=np.int32)
+        piece.outputs = np.asarray([output], dtype=np.int32)
+        slices.append(piece)
+    return slices
 
 
 def _operator_code(model: schema.ModelT, kinds: list[int], kind: int) -> int:
@@ -59,14 +104,15 @@ def _operator_code(model: schema.ModelT, kinds: list[int], kind: int) -> int:
     return len(kinds) - 1
 
 
-def _constant(model: schema.ModelT, graph: schema.SubGraphT, name: str, value: float) -> int:
+def _constant(model: schema.ModelT, graph: schema.SubGraphT, value: np.ndarray) -> int:
+    value = np.asarray(value)
     buffer = schema.BufferT()
-    buffer.data = np.frombuffer(np.float32(value).tobytes(), dtype=np.uint8)
+    buffer.data = np.frombuffer(value.tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)
     tensor = schema.TensorT()
-    tensor.name = name.encode()
-    tensor.type = schema.TensorType.FLOAT32
-    tensor.shape = np.asarray([], dtype=np.int32)
+    tensor.name = f"constant_{len(model.buffers)}".encode()
+    tensor.type = schema.TensorType.INT32 if value.dtype == np.int32 else schema.TensorType.FLOAT32
+    tensor.shape = np.asarray(value.shape, dtype=np.int32)
     tensor.buffer = len(model.buffers) - 1
     graph.tensors.append(tensor)
     return len(graph.tensors) - 1

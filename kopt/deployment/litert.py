@@ -1,6 +1,6 @@
 """Running a .tflite file with LiteRT and NumPy alone, so that it also runs on a Raspberry Pi."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,14 +76,11 @@ class LiteRTModel:
         Raises:
             DataError: the wrong shape, number or names of arrays.
         """
-        arrays, batched = self._batches(x)
-        lengths = {len(array) for array in arrays.values()}
-        if len(lengths) != 1 or lengths == {0}:
-            raise DataError(f"inputs with {sorted(lengths)} samples; expected as many of each, > 0")
+        _, batched = self._batches(x)
         runs = []
-        for k in range(lengths.pop()):
+        for sample in self.samples(x):
             self.interpreter.reset_all_variables()
-            self.set_inputs({name: array[k : k + 1] for name, array in arrays.items()})
+            self.set_inputs(sample)
             self.invoke()
             runs.append(self.outputs())
         results = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
@@ -105,7 +102,7 @@ class LiteRTModel:
         """
         arrays, _ = self._batches(x)
         prepared = [
-            (details["index"], _quantized(name, arrays[name], details))
+            (details["index"], quantized(name, arrays[name], details))
             for name, details in self.input_details.items()
         ]
         indices = [details["index"] for details in self.output_details.values()]
@@ -120,10 +117,16 @@ class LiteRTModel:
 
         return infer
 
+    def samples(self, x: Arrays, limit: int | None = None) -> Iterator[dict[str, np.ndarray]]:
+        """The samples in ``x`` one by one, each array with a batch axis of 1; ``limit`` at most."""
+        arrays, _ = self._batches(x)
+        for k in range(len(next(iter(arrays.values()))))[:limit]:
+            yield {name: array[k : k + 1] for name, array in arrays.items()}
+
     def set_inputs(self, sample: Mapping[str, np.ndarray]) -> None:
         """Copy one sample in, each array with its batch axis of 1."""
         for name, details in self.input_details.items():
-            self.interpreter.set_tensor(details["index"], _quantized(name, sample[name], details))
+            self.interpreter.set_tensor(details["index"], quantized(name, sample[name], details))
 
     def invoke(self) -> None:
         """Run once on the inputs that are set. State from the run before is kept."""
@@ -132,14 +135,14 @@ class LiteRTModel:
     def outputs(self) -> dict[str, np.ndarray]:
         """The outputs of the last run by name, as floats where they are quantized."""
         return {
-            name: _dequantized(self.interpreter.get_tensor(details["index"]), details)
+            name: dequantized(self.interpreter.get_tensor(details["index"]), details)
             for name, details in self.output_details.items()
         }
 
     def tensor(self, index: int) -> np.ndarray:
         """A tensor after a run, as floats; intermediate ones need ``keep_tensors``."""
         details = self.interpreter._get_tensor_details(index, 0)
-        return _dequantized(self.interpreter.get_tensor(index), details)
+        return dequantized(self.interpreter.get_tensor(index), details)
 
     def _batches(self, x: Arrays) -> tuple[dict[str, np.ndarray], bool]:
         names = list(self.input_details)
@@ -174,6 +177,9 @@ class LiteRTModel:
                     f"input {name} has shape {np.shape(given[name])}; expected {expected[1:]}, or "
                     f"(n, {', '.join(map(str, expected[1:]))}) for several samples"
                 )
+        lengths = {len(array) for array in arrays.values()}
+        if len(lengths) != 1 or lengths == {0}:
+            raise DataError(f"inputs with {sorted(lengths)} samples; expected as many of each, > 0")
         return arrays, batched
 
 
@@ -182,7 +188,8 @@ def _named(names: Mapping[str, int], details: Sequence[dict]) -> dict[str, dict]
     return {name: by_index[index] for name, index in names.items()}
 
 
-def _quantized(name: str, array: np.ndarray, details: dict) -> np.ndarray:
+def quantized(name: str, array: np.ndarray, details: dict) -> np.ndarray:
+    """Values in the type that a tensor has, by its scale and zero point where it has them."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"])
     if array.dtype == dtype:
@@ -197,7 +204,8 @@ def _quantized(name: str, array: np.ndarray, details: dict) -> np.ndarray:
     return converted
 
 
-def _dequantized(array: np.ndarray, details: dict) -> np.ndarray:
+def dequantized(array: np.ndarray, details: dict) -> np.ndarray:
+    """A tensor's values as floats where it has scales and zero points, else as they are."""
     parameters = details["quantization_parameters"]
     scales = parameters["scales"]
     if not len(scales):
