@@ -24,7 +24,7 @@ def trace_times(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) 
     any_batch = tf.TensorSpec((None, *sample.shape[1:]), sample.dtype)
     plain = _traced(model, sample, batches, None)
     signature = _traced(model, sample, batches, [any_batch])
-    return plain.join(signature.drop(columns="batch"), rsuffix="_signature")
+    return plain.join(signature.drop(columns="batch").add_suffix("_signature"))
 
 
 def _traced(model, sample, batches, signature) -> pd.DataFrame:

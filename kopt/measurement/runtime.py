@@ -103,9 +103,13 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
     if isinstance(target, str | Path):
         path = Path(target)
         if path.is_dir():
-            signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-            name = next(iter(signature.structured_input_signature[1]))
-            return tf.function(lambda x: next(iter(signature(**{name: x}).values())))
+            loaded = tf.saved_model.load(str(path))
+            name = next(iter(loaded.signatures["serving_default"].structured_input_signature[1]))
+
+            def serve(x):  # holds the loaded object, which holds the weights
+                return next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
+
+            return tf.function(serve)
         target = load_keras(path)
     if not hasattr(target, "get_config"):
         raise MeasurementError(

@@ -36,7 +36,8 @@ class Workspace:
         self.path = Path(path)
         self.models = self.path / "models"
         self.notebooks = self.path / "notebooks"
-        self._lock = FileLock(self.path / ".lock")
+        # one lock for each path in a process: a kernel may run its first cell again
+        self._lock = FileLock(self.path.resolve() / ".lock", is_singleton=True)
 
     def claim(self, case: str, writer: str) -> None:
         """Make the directory this case's and this writer's, until :meth:`release`.
@@ -76,7 +77,7 @@ class Workspace:
 
     def release(self) -> None:
         """Let the next writer in."""
-        self._lock.release()
+        self._lock.release(force=True)
 
     def record_path(self, stage: str) -> Path:
         """Where a stage's record lies."""
@@ -85,7 +86,14 @@ class Workspace:
     def record(self, stage: str) -> Record | None:
         """What a finished stage recorded, or None where it has not finished."""
         path = self.record_path(stage)
-        return Record.from_json(path.read_text()) if path.exists() else None
+        if not path.exists():
+            return None
+        try:
+            return Record.from_json(path.read_text())
+        except (ValueError, TypeError) as error:
+            raise WorkspaceError(
+                f"{path} is damaged or of another kopt ({error}); delete it and run {stage} again"
+            ) from error
 
     def records(self) -> list[Record]:
         """The records there are, in the order of the stages."""

@@ -25,7 +25,7 @@ from kopt.project import RUNS
 from kopt.workspace.directory import STAGES, Workspace, digest, write_atomically
 from kopt.workspace.record import Record, summary
 
-QUICK_STEP, QUICK_EPOCHS = 4, 2
+QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
 
 class Stage:
@@ -34,7 +34,7 @@ class Stage:
     Attributes:
         name: such as "03_prune".
         case: the :class:`kopt.Case`.
-        data: the case's :class:`kopt.Data`; every fourth sample of it in a quick run.
+        data: the case's :class:`kopt.Data`; a quarter of it in a quick run.
         epochs: how long to train.
         workspace: the run directory.
     """
@@ -44,7 +44,7 @@ class Stage:
     ):
         self.name = name
         self.case = case
-        self.data = data.every(QUICK_STEP) if parameters["quick"] else data
+        self.data = data.part(QUICK_PART) if parameters["quick"] else data
         self.workspace = workspace
         self._parameters = parameters
         self.epochs = self._epochs() if "epochs" in parameters else 0

@@ -1,0 +1,29 @@
+"""Small real models, data and files that several test modules use."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt.data import Data
+
+
+@pytest.fixture(scope="session")
+def blobs() -> Data:
+    """Two channels of noise, the class being the one with the larger mean: learnt in an epoch."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 160)
+    x = random.normal(size=(160, 16, 2)).astype(np.float32)
+    x[np.arange(160), :, y] += 1.0
+    return Data(x[:128], y[:128], x[128:], y[128:])
+
+
+@pytest.fixture
+def small_model() -> keras.Model:
+    """A convolutional classifier for :func:`blobs`, untrained."""
+    keras.utils.set_random_seed(0)
+    inputs = x = keras.Input((16, 2))
+    x = keras.layers.Conv1D(8, 3, padding="same", name="conv")(x)
+    x = keras.layers.BatchNormalization(momentum=0.8, name="norm")(x)
+    x = keras.layers.ReLU(name="relu")(x)
+    x = keras.layers.GlobalAveragePooling1D(name="mean")(x)
+    return keras.Model(inputs, keras.layers.Dense(2, name="logits")(x), name="small")

@@ -1,0 +1,42 @@
+import pytest
+
+from kopt.errors import ParameterError
+from kopt.parameters import check_parameters
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sparsity", 1.0),
+        ("sparsity", -0.1),
+        ("sparsity", "0.5"),
+        ("fraction", 1),
+        ("temperature", 0),
+        ("temperature", float("nan")),
+        ("alpha", 1.1),
+        ("epochs", -1),
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("seed", True),
+        ("seed", -1),
+        ("quick", "false"),
+        ("quick", 1),
+        ("case", None),
+        ("run_dir", ""),
+    ],
+)
+def test_wrong_types_and_ranges_are_refused_with_what_was_seen(name, value):
+    with pytest.raises(ParameterError) as refused:
+        check_parameters({name: value})
+    assert str(refused.value).startswith(f"{name}: saw {value!r}; expected ")
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ParameterError, match="fractoin: no such parameter; expected .*fraction"):
+        check_parameters({"fractoin": 0.5})
+
+
+def test_good_values_pass():
+    check_parameters(
+        {"sparsity": 0, "fraction": 0.5, "temperature": 4, "alpha": 1, "epochs": None, "seed": 3}
+    )

@@ -1,0 +1,191 @@
+import multiprocessing
+import os
+
+import pytest
+
+from kopt.errors import WorkspaceError
+from kopt.workspace.directory import Workspace, digest, write_atomically
+from kopt.workspace.record import Record, summary, verdict
+
+
+def record(stage, inputs=None, outputs=None, **changed):
+    values = {
+        "stage": stage,
+        "case": "signal",
+        "parameters": {"quick": True},
+        "epochs": 1,
+        "accuracy": 0.8,
+        "accuracy_loss": 0.01,
+        "size_bytes": 2000,
+        "gzip_bytes": 1000,
+        "latency": {
+            "median_us": 5.0,
+            "p95_us": 6.0,
+            "ratio": 0.1,
+            "ratio_low": 0.08,
+            "ratio_high": 0.125,
+        },
+        "budget": {"latency": "met", "size": "missed", "accuracy": "cannot tell"},
+        "conditions": "40 paired rounds",
+        "inputs": inputs or {},
+        "outputs": outputs or {},
+        "environment": {"python": "3.11"},
+        "seconds": 1.0,
+        "tables": {"t": [{"a": 1, "b": float("nan")}]},
+    }
+    return Record(**(values | changed))
+
+
+def leave(workspace, stage, content, inputs=None):
+    """What a stage leaves, with its record."""
+    file = workspace.models / f"{stage}.tflite"
+    file.write_text(content)
+    made = record(stage, inputs, {file.name: digest(file)})
+    workspace.record_path(stage).write_text(made.to_json())
+    return made.outputs
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    workspace = Workspace(tmp_path / "run")
+    workspace.claim("signal", "a test")
+    yield workspace
+    workspace.release()
+
+
+def test_records_come_back_as_they_were(workspace):
+    leave(workspace, "01_profile", "model")
+    assert workspace.record("01_profile").table("t").a.tolist() == [1]
+    assert [found.stage for found in workspace.records()] == ["01_profile"]
+    assert workspace.record("02_rewrite") is None
+
+
+def test_a_stage_is_fresh_until_what_it_stands_on_changes(workspace):
+    first = leave(workspace, "01_profile", "model")
+    second = leave(workspace, "02_rewrite", "better", {"01_profile": first})
+    leave(workspace, "03_prune", "smaller", {"02_rewrite": second})
+    assert workspace.stale_because("03_prune") is None
+    leave(workspace, "01_profile", "another model")
+    assert workspace.stale_because("01_profile") is None
+    reason = "01_profile has been run again since 02_rewrite was"
+    assert workspace.stale_because("02_rewrite") == reason
+    assert workspace.stale_because("03_prune") == reason
+
+
+@pytest.mark.parametrize("damage", ["delete", "change"])
+def test_a_file_that_is_not_the_recorded_one_makes_the_stage_stale(workspace, damage):
+    leave(workspace, "01_profile", "model")
+    file = workspace.models / "01_profile.tflite"
+    file.unlink() if damage == "delete" else file.write_text("mod")
+    assert "is not the file that 01_profile left" in workspace.stale_because("01_profile")
+
+
+def test_a_torn_record_is_refused_by_name(workspace):
+    leave(workspace, "01_profile", "model")
+    path = workspace.record_path("01_profile")
+    path.write_text(path.read_text()[:100])
+    with pytest.raises(WorkspaceError, match="01_profile.json is damaged"):
+        workspace.record("01_profile")
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path):
+    path = tmp_path / "model.txt"
+    path.write_text("old")
+
+    def fail(temporary):
+        temporary.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(path, fail)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_directories_are_replaced_whole(tmp_path):
+    def write(content):
+        def fill(temporary):
+            temporary.mkdir()
+            (temporary / content).write_text(content)
+
+        return fill
+
+    write_atomically(tmp_path / "saved", write("one"))
+    write_atomically(tmp_path / "saved", write("two"))
+    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["two"]
+
+
+def test_a_full_disk_is_told_in_a_line(tmp_path):
+    def fail(temporary):
+        temporary.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(WorkspaceError, match="No space left on device"):
+        write_atomically(tmp_path / "model.txt", fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_digest_of_a_keras_file_is_blind_to_its_date(small_model, tmp_path):
+    small_model.save(tmp_path / "a.keras")
+    small_model.save(tmp_path / "b.keras")
+    assert digest(tmp_path / "a.keras") == digest(tmp_path / "b.keras")
+    small_model.layers[-1].bias.assign([1.0, 2.0])
+    small_model.save(tmp_path / "b.keras")
+    assert digest(tmp_path / "a.keras") != digest(tmp_path / "b.keras")
+
+
+def claim_elsewhere(path, ready, done):
+    workspace = Workspace(path)
+    workspace.claim("signal", "03_prune")
+    ready.set()
+    done.wait(20)
+
+
+def test_the_second_writer_is_refused_by_name(tmp_path):
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Event(), spawn.Event()
+    other = spawn.Process(target=claim_elsewhere, args=(tmp_path, ready, done))
+    other.start()
+    try:
+        assert ready.wait(20)
+        with pytest.raises(WorkspaceError, match=rf"written by 03_prune \(process {other.pid}\)"):
+            Workspace(tmp_path).claim("signal", "04_distil")
+    finally:
+        done.set()
+        other.join()
+    Workspace(tmp_path).claim("signal", "04_distil")
+
+
+def test_a_directory_of_another_case_is_refused_and_not_locked(workspace):
+    workspace.release()
+    with pytest.raises(WorkspaceError, match="belongs to the case 'signal', not 'vision'"):
+        Workspace(workspace.path).claim("vision", "01_profile")
+    Workspace(workspace.path).claim("signal", "01_profile")
+
+
+def test_a_file_is_no_run_directory(tmp_path):
+    (tmp_path / "run").write_text("hello")
+    with pytest.raises(WorkspaceError, match="is a file"):
+        Workspace(tmp_path / "run").claim("signal", "01_profile")
+
+
+def test_a_directory_that_cannot_be_written_is_refused():
+    path = "/proc/kopt-run" if os.path.isdir("/proc") else "/dev/null/run"
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        Workspace(path).claim("signal", "01_profile")
+
+
+def test_a_kernel_may_run_its_first_cell_again(workspace):
+    Workspace(workspace.path).claim("signal", "01_profile")
+
+
+def test_the_summary_turns_ratios_into_speedups_and_names_what_is_open():
+    records = [record("01_profile", accuracy_loss=0.0), record("02_rewrite")]
+    table = summary(records)
+    assert table.loc["02_rewrite", ["speedup", "speedup_low", "speedup_high"]].tolist() == [
+        10,
+        8,
+        12.5,
+    ]
+    assert table.budget["02_rewrite"] == "size missed, accuracy cannot tell"
+    assert verdict(records).startswith("After 02_rewrite: 10× [8, 12.5]")
