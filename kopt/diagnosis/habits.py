@@ -33,6 +33,7 @@ def read_habits(source: ClassSource) -> Iterator[Reading]:
     """Everything but loops that a class's source shows."""
     yield from _imports(source)
     yield from _attributes(source)
+    yield from _config(source)
     for method in source.inference_methods():
         tensors = tensor_names(method)
         heeds_training = _heeds_training(method)
@@ -71,6 +72,20 @@ def _attributes(source: ClassSource) -> Iterator[Reading]:
                         yield Reading("tf-variable", node.lineno, ast.unparse(node))
                     elif isinstance(part, ast.Call) and _draws(part) and not _seeded(part):
                         yield Reading("random-attribute", node.lineno, ast.unparse(node))
+
+
+def _config(source: ClassSource) -> Iterator[Reading]:
+    """Constructor arguments that a get_config of the class's own does not mention."""
+    config, constructor = source.methods.get("get_config"), source.methods.get("__init__")
+    if config is None or constructor is None:
+        return
+    words = {node.value for node in ast.walk(config) if isinstance(node, ast.Constant)}
+    words |= {word.arg for node in ast.walk(config) for word in getattr(node, "keywords", ())}
+    arguments = [*constructor.args.args, *constructor.args.kwonlyargs][1:]
+    base = {"name", "dtype", "trainable"}
+    for argument in arguments:
+        if argument.arg not in words | base and "__dict__" not in ast.unparse(config):
+            yield Reading("lost-argument", config.lineno, argument.arg)
 
 
 def _state(node: ast.AST) -> Iterator[Reading]:

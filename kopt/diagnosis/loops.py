@@ -54,9 +54,7 @@ def _read_block(
         if isinstance(child, (ast.For, ast.ListComp, ast.GeneratorExp, ast.SetComp)):
             rule = _classify(child, scope, method)
             if rule and rule not in outer:
-                body = child.body if isinstance(child, ast.For) else [child]
-                lines = (body[0].lineno, body[-1].end_lineno or body[-1].lineno)
-                yield Reading(rule, child.lineno, _over(child), lines)
+                yield _reading(rule, child)
         elif isinstance(child, ast.Call) and called(child) in DYNAMIC:
             yield Reading("dynamic-loop", child.lineno, ast.unparse(child.func))
         yield from _read_block(child, scope, method, outer | {rule} if rule else outer)
@@ -278,7 +276,19 @@ def _has_ellipsis(elements: list[ast.expr]) -> bool:
     return any(isinstance(e, ast.Constant) and e.value is Ellipsis for e in elements)
 
 
-def _over(loop: ast.For | Comprehension) -> str:
-    if isinstance(loop, ast.For):
-        return ast.unparse(loop.iter)
-    return ", ".join(ast.unparse(generator.iter) for generator in loop.generators)
+def _reading(rule: str, loop: ast.For | Comprehension) -> Reading:
+    iterables = [loop.iter] if isinstance(loop, ast.For) else [g.iter for g in loop.generators]
+    code = ", ".join(ast.unparse(iterable) for iterable in iterables)
+    if not isinstance(loop, ast.For):
+        over = tuple(ast.unparse(part) for iterable in iterables for part in _unwrapped(iterable))
+        return Reading(rule, loop.lineno, code, (loop.lineno, loop.end_lineno), over=over)
+    statements = [
+        node
+        for part in loop.body
+        for node in ast.walk(part)
+        if isinstance(node, ast.stmt) and not hasattr(node, "body")
+    ]
+    # Python visits the first line of a statement of several lines more than once.
+    short = [node for node in statements if node.lineno == node.end_lineno] or statements
+    body = (loop.body[0].lineno, loop.body[-1].end_lineno)
+    return Reading(rule, loop.lineno, code, body, tuple(node.lineno for node in short))

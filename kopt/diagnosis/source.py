@@ -28,12 +28,16 @@ class Reading:
         line: where it is.
         code: what is written there.
         body: first and last line of what a loop repeats.
+        steps: the lines of its statements, nested ones too; none in a comprehension.
+        over: what a comprehension runs over, as written.
     """
 
     rule: str
     line: int
     code: str
     body: tuple[int, int] | None = None
+    steps: tuple[int, ...] = ()
+    over: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,134 @@
+"""What shipping a layer shows: its config, its .keras file, its SavedModel and its .tflite."""
+
+import inspect
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from kopt.deployment.tflite import convert
+from kopt.diagnosis.probe import Trial, largest_gap
+from kopt.diagnosis.source import is_library
+from kopt.errors import ConversionError
+from kopt.measurement.tolerance import RELATIVE, RELATIVE_GRADIENT
+from kopt.measurement.wording import one_line
+
+
+def try_delivery(trial: Trial) -> None:
+    """Save and reload it, export it, convert it, and compare the outputs each time."""
+    try_config(trial)
+    try:
+        model = _as_model(trial)
+    except Exception as error:
+        trial.record("graph-fails", f"it cannot stand in a functional model: {one_line(error)}")
+        return
+    steady = not trial.failed("random-at-inference", "batch-dependent")
+    expected = trial.call(trial.inputs()) if steady else None
+    with tempfile.TemporaryDirectory() as scratch:
+        _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
+        _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
+        _try_tflite(trial, model, Path(scratch, "model.tflite"), expected)
+
+
+def try_config(trial: Trial) -> None:
+    """Compare the constructor arguments of each of the user's layers before and after a config."""
+    seen = set()
+    for layer in custom_layers(trial.layer):
+        cls = type(layer)
+        if cls in seen:
+            continue
+        seen.add(cls)
+        try:
+            restored = cls.from_config(layer.get_config())
+        except Exception as error:
+            trial.record(
+                "reload-fails", f"{cls.__name__}.from_config(get_config()): {one_line(error)}"
+            )
+            continue
+        for name in inspect.signature(cls.__init__).parameters:
+            before, after = getattr(layer, name, None), getattr(restored, name, None)
+            if _is_plain(before) and _is_plain(after) and before != after:
+                message = f"{cls.__name__}'s {name} is {before!r}, and {after!r} after a reload"
+                trial.record("lost-argument", message)
+
+
+def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers in it, itself included, whose class is the user's."""
+    return [part for part in layer._flatten_layers() if not is_library(type(part))]
+
+
+def _as_model(trial: Trial) -> keras.Model:
+    if isinstance(trial.layer, keras.Model):
+        return trial.layer
+    batch = None if "dynamic-batch" in trial.passed else 1
+    inputs = keras.tree.map_structure(
+        lambda spec: keras.Input(batch_shape=(batch, *spec.shape[1:]), dtype=spec.dtype.name),
+        trial.specs(1),
+    )
+    return keras.Model(inputs, trial.layer(inputs))
+
+
+def _try_keras_file(
+    trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray] | None
+) -> None:
+    # Registered classes are found by name; the others a user would hand over like this.
+    classes = {type(layer).__name__: type(layer) for layer in custom_layers(model)}
+    try:
+        model.save(path)
+        loaded = keras.models.load_model(path, custom_objects=classes, compile=False)
+        seen = _flat(loaded(trial.inputs(), training=False))
+    except Exception as error:
+        trial.record("reload-fails", one_line(error))
+        return
+    if expected is not None:
+        trial.record("reload-differs", _difference(expected, seen, RELATIVE))
+
+
+def _try_saved_model(
+    trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray] | None
+) -> None:
+    try:
+        model.export(path, verbose=False)
+        loaded = tf.saved_model.load(path)
+        seen = _flat(loaded.serve(trial.inputs()))
+    except Exception as error:
+        trial.record("savedmodel-fails", one_line(error))
+        return
+    if expected is not None:
+        trial.record("savedmodel-fails", _difference(expected, seen, RELATIVE))
+
+
+def _try_tflite(
+    trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray] | None
+) -> None:
+    try:
+        conversion = convert(model, path, "float32", trial.samples())
+    except ConversionError as error:
+        trial.record("tflite-fails", str(error))
+        return
+    counts = conversion.operators.operator.value_counts()
+    trial.figures["TFLite operators"] = ", ".join(f"{n} {name}" for name, n in counts.items())
+    message = None
+    if expected is not None:
+        size = max(float(np.abs(output).max(initial=0)) for output in expected)
+        if conversion.max_abs_diff > RELATIVE_GRADIENT * size:
+            message = f"LiteRT's outputs differ by {conversion.max_abs_diff:.3g}"
+    trial.record("tflite-fails", message)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, (int, float, str, bool))
+
+
+def _flat(outputs: Any) -> list[np.ndarray]:
+    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+
+
+def _difference(expected: list[np.ndarray], seen: list[np.ndarray], relative: float) -> str | None:
+    apart = largest_gap(expected, seen, relative)
+    return f"its outputs differ by {apart:.3g}" if apart else None
