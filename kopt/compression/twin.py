@@ -105,15 +105,15 @@ class Twin:
                     f"the trained model has no layer {name}; strip its wrappers first, so that it "
                     "has the layers of the twin"
                 )
-            _assign(name, self._weights(name), weights[name])
+            _assign(name, self.weights_of(name), weights[name])
         return copy_model(self.source)
 
-    def _weights(self, name: str) -> list[keras.Variable]:
-        layer = self.layers[name]
+    def weights_of(self, name: str) -> list[keras.Variable]:
+        """List the Keras 3 weights of a layer of the twin, in the order of tf_keras."""
         if name in self.native:
-            return layer.weights
-        # A bridge holds all variables, seeds too, in the order of tf_keras: trainable ones first.
-        return sorted(layer.variables, key=lambda variable: not variable.trainable)
+            return self.layers[name].weights
+        # A bridge holds all variables, seeds too; tf_keras lists trainable ones first.
+        return sorted(self.layers[name].variables, key=lambda variable: not variable.trainable)
 
 
 def to_tf_keras(model: keras.Model, input_shape: Any = None) -> tf_keras.Model:
