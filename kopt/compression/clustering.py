@@ -51,7 +51,8 @@ def cluster(
 ) -> keras.Model:
     """Train a copy of the model while each kernel takes at most so many different values.
 
-    A kernel that comes in pruned keeps its zeros: one of the values is 0. Depthwise kernels,
+    A kernel that comes in pruned keeps its zeros: one of the values is 0. A layer that is left
+    alone is trained as any other, and loses zeros it may have had. Depthwise kernels,
     biases and everything else of rank 1 are left alone.
 
     Args:
