@@ -9,7 +9,7 @@ from typing import Any
 
 import keras
 
-from kopt.diagnosis.delivery import custom_layers, try_delivery
+from kopt.diagnosis.delivery import custom_layers, try_config, try_delivery
 from kopt.diagnosis.finding import Diagnosis, Finding
 from kopt.diagnosis.habits import read_habits
 from kopt.diagnosis.loops import read_loops
@@ -22,7 +22,7 @@ from kopt.diagnosis.probe import (
     try_python_arguments,
 )
 from kopt.diagnosis.rules import RULES
-from kopt.diagnosis.source import ClassSource, Reading, is_library, read_class
+from kopt.diagnosis.source import ClassSource, Reading, is_library, read_class, unread_call
 from kopt.diagnosis.target import Target, resolve
 from kopt.errors import ModelError
 from kopt.measurement.inputs import check_shape
@@ -48,6 +48,7 @@ CAUSES = {
     "savedmodel-fails": {"python-in-graph", "tf-variable", "numpy-in-call", "state-in-call"},
     "tflite-fails": {"python-in-graph", "dynamic-loop", "tf-variable"},
 }
+COSTS_TIME = {"dynamic-batch", "retrace"}
 # Suspicions that vanish when the probe of that name finds nothing.
 CLEARED_BY = {
     "control-flow-on-tensor": "graph-fails",
@@ -100,6 +101,7 @@ def diagnose(target: Any, input_shape: Any = None) -> Diagnosis:
         files = {source.path for sources in classes.values() for source in sources}
         if try_calls(trial) and try_graph(trial, files):
             try_python_arguments(trial)
+            try_config(trial)
             try_delivery(trial)
     return Diagnosis(found.name, tuple(_judge(found, classes, trial)), trial.figures)
 
@@ -124,8 +126,9 @@ def _judge(
     readings: dict[tuple, tuple[ClassSource, Reading]] = {}
     for cls, sources in classes.items():
         where = sources[0].where(sources[0].node.lineno) if sources else cls.__name__
-        if not sources:
-            message = f"the source of {cls.__name__} cannot be read"
+        author = unread_call(cls, sources)
+        if author:
+            message = f"the source of {author.__name__}.call cannot be read"
             yield _finding("no-source", "info", message, where)
         if keras.saving.get_registered_name(cls) == cls.__name__:
             message = f"{cls.__name__} is not registered"
@@ -144,7 +147,8 @@ def _judge(
         for rule in causes:
             explained.setdefault(rule, []).append(fault.message)
         if not causes:
-            yield _finding(fault.rule, RULES[fault.rule].severity, fault.message, found.name)
+            severity = "warning" if fault.rule in COSTS_TIME else "error"
+            yield _finding(fault.rule, severity, fault.message, found.name)
     for source, reading in readings.values():
         yield from _weigh(source, reading, trial, explained.get(reading.rule, []))
     for layer in _lambda_layers(found):

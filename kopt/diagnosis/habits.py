@@ -70,7 +70,7 @@ def _attributes(source: ClassSource) -> Iterator[Reading]:
                 for part in ast.walk(value):
                     if called(part) == "Variable" and not dotted(part.func).startswith("keras."):
                         yield Reading("tf-variable", node.lineno, ast.unparse(node))
-                    elif isinstance(part, ast.Call) and _draws(part) and not _seeded(part):
+                    elif _draws(part) and not _seeded(part) and not made_of(value):
                         yield Reading("random-attribute", node.lineno, ast.unparse(node))
 
 
@@ -168,17 +168,18 @@ def _sizes(node: ast.Call, last: str, code: str) -> Iterator[Reading]:
         yield Reading("hard-coded-size", node.lineno, code)
 
 
-def _draws(node: ast.Call) -> bool:
-    name = dotted(node.func)
-    parts = name.split(".")
-    if parts[-1] not in RANDOM_DRAWS:
+def _draws(node: ast.AST) -> bool:
+    if called(node) not in RANDOM_DRAWS:
         return False
-    return "random" in parts[:-1] or parts[-1].startswith("random_") or name == "tf.nn.dropout"
+    before = ast.unparse(node.func).rpartition(".")[0]
+    return "random" in before or called(node).startswith("random_") or before == "tf.nn"
 
 
 def _seeded(node: ast.Call) -> bool:
-    seeds = [word for word in node.keywords if word.arg == "seed"]
-    return any(constant_int(word.value) is not None for word in seeds)
+    generators = [part for part in ast.walk(node.func) if isinstance(part, ast.Call)]
+    return any(generator.args for generator in generators) or any(
+        word.arg == "seed" and constant_int(word.value) is not None for word in node.keywords
+    )
 
 
 def _heeds_training(method: ast.FunctionDef) -> bool:

@@ -106,7 +106,7 @@ class Trial:
 
 
 def try_calls(trial: Trial) -> bool:
-    """Call it on one sample and on several, twice; returns whether it can be called at all."""
+    """Call it on one sample and on several, twice; returns whether it takes one sample."""
     outputs: dict[int, list[np.ndarray]] = {}
     failures: dict[int, str] = {}
     batches = (SEVERAL, 1) if trial.fixed_batch is None else (trial.fixed_batch,)
@@ -136,7 +136,7 @@ def try_calls(trial: Trial) -> bool:
         message = f"a sample alone and among {SEVERAL} gives outputs that differ by {apart:.3g}"
         trial.record("batch-dependent", message if apart else None)
     trial.figures["weights"] = int(sum(np.prod(w.shape) for w in trial.layer.weights))
-    return True
+    return batches[-1] in outputs
 
 
 def try_graph(trial: Trial, files: set[str]) -> bool:
@@ -248,7 +248,10 @@ def _counting_visits(visits: Counter, files: set[str]) -> Iterator[None]:
 
 
 def _length(layer: keras.Layer, over: str) -> int | None:
-    """The length of ``self.heads`` or ``range(self.filters)`` in a layer."""
+    """The length of ``range(8)``, or in a layer of ``self.heads`` and ``range(self.filters)``."""
+    number = re.fullmatch(r"range\((\d+)\)", over)
+    if number:
+        return int(number[1])
     found = re.fullmatch(r"(range\()?self\.(\w+)\)?", over)
     value = getattr(layer, found[2], None) if found else None
     if isinstance(value, (list, tuple)):

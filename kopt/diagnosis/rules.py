@@ -104,7 +104,7 @@ RULES = {
     ),
     "dynamic-loop": Rule(
         "warning",
-        "map_fn, scan, while_loop or fori_loop",
+        "a map_fn, scan, while_loop or fori_loop",
         "It becomes a While operator, whose body the converter cannot fuse and that runs one step "
         "at a time; in TFLite it often needs operators that are not built in.",
         "A batched operation or keras.ops.vectorized_map where steps are independent; a Python "
@@ -114,7 +114,7 @@ RULES = {
     # Reading the source: what Python does that a graph cannot
     "python-in-graph": Rule(
         "error",
-        "py_function or numpy_function",
+        "a py_function or numpy_function",
         "It calls back into this Python process: it cannot be saved, converted or run elsewhere.",
         "Write it with keras.ops, or do it before the model.",
         "`tf.numpy_function(self.filter, [x], tf.float32)`",
@@ -175,7 +175,7 @@ RULES = {
         "`self.projection = tf.random.normal((8, 8))`",
     ),
     "lost-argument": Rule(
-        "error",
+        "warning",
         "a constructor argument that does not survive get_config and from_config",
         "The reloaded layer has the default instead.",
         "Return it in get_config: return {**super().get_config(), 'units': self.units}; store "

@@ -106,6 +106,13 @@ def read_class(cls: type) -> list[ClassSource]:
     return sources
 
 
+def unread_call(cls: type, sources: list[ClassSource]) -> type | None:
+    """The user's class that defines ``call`` for this one, where its source was not read."""
+    author = next(base for base in cls.__mro__ if "call" in vars(base))
+    read = any("call" in source.methods for source in sources)
+    return None if read or is_library(author) else author
+
+
 def own_attribute(node: ast.AST) -> str | None:
     """``name`` where the node is ``self.name``."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
