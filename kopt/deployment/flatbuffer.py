@@ -31,12 +31,23 @@ TYPES = {value: name.lower() for value, name in _names(schema.TensorType).items(
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: its name, type (``"float32"``, ``"int8"``, ...), shape, and whether constant."""
+    """One tensor.
+
+    Attributes:
+        name: as the converter made it from the names of operations.
+        type: ``"float32"``, ``"int8"``, ...
+        shape: with the batch axis.
+        constant: whether its values are in the file.
+        scales: of a quantized tensor, one or one for each channel.
+        zero_points: likewise.
+    """
 
     name: str
     type: str
     shape: tuple[int, ...]
     constant: bool
+    scales: tuple[float, ...] = ()
+    zero_points: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -222,9 +233,9 @@ def is_within(layer: str, names: Collection[str]) -> bool:
     return any(layer == name or layer.startswith(f"{name}/") for name in names)
 
 
-def _as_tuple(indices: np.ndarray | int) -> tuple[int, ...]:
+def _as_tuple(values: np.ndarray | int, kind: type = int) -> tuple:
     # The generated accessors give the integer 0 where a vector is absent.
-    return () if isinstance(indices, int) else tuple(int(index) for index in indices)
+    return () if isinstance(values, int) else tuple(kind(value) for value in values)
 
 
 def _tensors(model: schema.Model, graph: schema.SubGraph) -> list[Tensor]:
@@ -232,12 +243,15 @@ def _tensors(model: schema.Model, graph: schema.SubGraph) -> list[Tensor]:
     for k in range(graph.TensorsLength()):
         tensor = graph.Tensors(k)
         buffer = model.Buffers(tensor.Buffer())
+        quantization = tensor.Quantization()
         read.append(
             Tensor(
                 name=(tensor.Name() or b"").decode(errors="replace"),
                 type=TYPES[tensor.Type()],
                 shape=_as_tuple(tensor.ShapeAsNumpy()),
                 constant=buffer.DataLength() > 0 or buffer.Size() > 0,
+                scales=_as_tuple(quantization.ScaleAsNumpy(), float) if quantization else (),
+                zero_points=_as_tuple(quantization.ZeroPointAsNumpy()) if quantization else (),
             )
         )
     return read

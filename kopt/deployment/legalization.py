@@ -4,7 +4,8 @@ LiteRT quantizes neither NEG nor SQUARE, and Keras 3 writes every LayerNormaliza
 GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs of which a part is
 unused in float, and the first step of every unrolled LSTM has such a one, since the forget gate
 has nothing to forget yet. Left alone, each would cost casts and a float operator in the middle of
-an int8 model.
+an int8 model. Of REVERSE_V2, which every Bidirectional has, it gives input and output two scales,
+but the kernel copies the integers as they are, so that the values come out wrong.
 """
 
 import flatbuffers
@@ -15,11 +16,12 @@ from kopt.deployment.flatbuffer import IDENTIFIER
 
 NEG = schema.BuiltinOperator.NEG
 SQUARE = schema.BuiltinOperator.SQUARE
+REVERSE = schema.BuiltinOperator.REVERSE_V2
 SPLIT = schema.BuiltinOperator.SPLIT
 
 
 def legalize(content: bytes) -> bytes:
-    """Rewrite NEG and SQUARE as MUL, and a SPLIT with unused parts as SLICEs of the used ones.
+    """Rewrite NEG and SQUARE as MUL, SPLITs with unused parts as SLICEs, REVERSE_V2 as GATHER.
 
     Args:
         content: a float .tflite, calibrated or not.
@@ -29,7 +31,7 @@ def legalize(content: bytes) -> bytes:
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
     kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
-    if not {NEG, SQUARE, SPLIT} & set(kinds):
+    if not {NEG, SQUARE, SPLIT, REVERSE} & set(kinds):
         return content
     for graph in model.subgraphs:
         used = {index for operator in graph.operators for index in operator.inputs}
@@ -41,6 +43,8 @@ def legalize(content: bytes) -> bytes:
                 rewritten.append(_multiplication(model, graph, kinds, operator))
             elif kind == SPLIT and not used.issuperset(operator.outputs):
                 rewritten += _slices(model, graph, kinds, operator, used)
+            elif kind == REVERSE and len(_values(model, graph, operator.inputs[1])) == 1:
+                rewritten.append(_gather(model, graph, kinds, operator))
             else:
                 rewritten.append(operator)
         graph.operators = rewritten
@@ -74,7 +78,7 @@ def _slices(
     used: set[int],
 ) -> list[schema.OperatorT]:
     axis_tensor, value = operator.inputs
-    axis = model.buffers[graph.tensors[axis_tensor].buffer].data.view(np.int32)[0]
+    axis = _values(model, graph, axis_tensor)[0]
     slices = []
     for position, output in enumerate(operator.outputs):
         if output not in used:
@@ -91,6 +95,29 @@ def _slices(
         piece.outputs = np.asarray([output], dtype=np.int32)
         slices.append(piece)
     return slices
+
+
+def _gather(
+    model: schema.ModelT,
+    graph: schema.SubGraphT,
+    kinds: list[int],
+    operator: schema.OperatorT,
+) -> schema.OperatorT:
+    value, axis_tensor = operator.inputs
+    axis = int(_values(model, graph, axis_tensor)[0])
+    backwards = np.arange(graph.tensors[value].shape[axis], dtype=np.int32)[::-1]
+    operator.inputs = np.asarray([value, _constant(model, graph, backwards)], dtype=np.int32)
+    operator.opcodeIndex = _operator_code(model, kinds, schema.BuiltinOperator.GATHER)
+    operator.builtinOptionsType = schema.BuiltinOptions.GatherOptions
+    operator.builtinOptions = schema.GatherOptionsT()
+    operator.builtinOptions.axis = axis
+    return operator
+
+
+def _values(model: schema.ModelT, graph: schema.SubGraphT, tensor: int) -> np.ndarray:
+    """A constant tensor of 32-bit integers, without its shape; empty if it is not constant."""
+    data = model.buffers[graph.tensors[tensor].buffer].data
+    return np.asarray([], np.int32) if data is None else np.asarray(data).view(np.int32)
 
 
 def _operator_code(model: schema.ModelT, kinds: list[int], kind: int) -> int:

@@ -10,6 +10,12 @@ from kopt.errors import ConversionError
 FLOAT32_TOLERANCE = 1e-4
 LARGE_WEIGHT = 1024
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+# Operators whose integer kernels copy values as they are, and so cannot change the scale.
+COPYING = (
+    "RESHAPE", "TRANSPOSE", "REVERSE_V2", "GATHER", "GATHER_ND", "SLICE", "STRIDED_SLICE", "SPLIT",
+    "PACK", "UNPACK", "TILE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "SPACE_TO_DEPTH",
+    "DEPTH_TO_SPACE",
+)  # fmt: skip
 INTEGER_MODES = ("int8", "int8-io", "uint8-io", "int16x8")
 
 
@@ -91,6 +97,13 @@ def _check_integer(
         if operator.kind in (*CASTS, "CAST") or is_within(layer, keep_float):
             continue
         tensors = [file.tensors[index] for index in (*operator.inputs, *operator.outputs)]
+        scales = {(t.type, t.scales, t.zero_points) for t in tensors if t.scales}
+        if operator.kind in COPYING and len(scales) > 1:
+            raise ConversionError(
+                f"the converter gave input and output of {operator.kind} in layer {layer!r} "
+                f"different scales, so that its {mode} values are wrong; convert in mode "
+                "'float32', or rewrite the layer without it"
+            )
         if any(tensor.type == "float32" for tensor in tensors):
             left.setdefault(layer, set()).add(operator.kind)
     if left:
