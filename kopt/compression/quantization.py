@@ -5,6 +5,7 @@ and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
 tensorflow-model-optimization, calibrated and fine-tuned.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ import pandas as pd
 import tensorflow as tf
 import tensorflow_model_optimization as tfmot
 import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
 from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
     QuantizeWrapperV2,
 )
@@ -29,6 +33,7 @@ from kopt.compression.quantize_schemes import (
     Scheme,
     annotate,
     is_native,
+    is_passing,
     scheme_of,
 )
 from kopt.compression.twin import Twin
@@ -223,7 +228,25 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
             values = zip(layer.weights, original.get_weights(), strict=True)
             layer.set_weights([value.reshape(weight.shape) for weight, value in values])
     with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
-        return tfmot.quantization.keras.quantize_apply(annotated)
+        aware = tfmot.quantization.keras.quantize_apply(annotated)
+    if any(schemes[reader.name].kind != NATIVE for reader in _input_readers(twin.source)):
+        # Conversion gives the inside of a generic layer ranges of its own. Where that reads the
+        # input, a range fixed here would put a float tensor between the two.
+        for layer in aware.layers:
+            if isinstance(layer, QuantizeLayer):
+                layer.quantizer = None
+    return aware
+
+
+def _input_readers(folded: keras.Model) -> Iterator[keras.Operation]:
+    """Yield what first computes with the input, behind what only hands it on."""
+    operations = [layer for layer in folded.layers if isinstance(layer, keras.layers.InputLayer)]
+    while operations:
+        for node in operations.pop()._outbound_nodes:
+            if is_passing(node.operation):
+                operations.append(node.operation)
+            else:
+                yield node.operation
 
 
 def _variables_by_layer(aware: tf_keras.Model) -> dict[str, list[tf.Variable]]:

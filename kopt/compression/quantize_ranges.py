@@ -79,7 +79,7 @@ def calibrate(model: tf_keras.Model, samples: np.ndarray) -> None:
 def _use(quantizer: FollowedRange, model: tf_keras.Model) -> Iterator[tuple[Any, tf.Variable]]:
     """Put the quantizer in all places of a model; yield its pairs of range variables."""
     for layer in model.layers:
-        if isinstance(layer, QuantizeLayer):
+        if isinstance(layer, QuantizeLayer) and layer.quantizer:
             layer.quantizer = quantizer
             yield _pair(layer.quantizer_vars)
         if not isinstance(layer, QuantizeWrapper):

@@ -66,7 +66,7 @@ def scheme_of(operation: keras.Operation, outputs: list[keras.KerasTensor]) -> S
         outputs: what it gives, over all of its calls.
     """
     name = type(operation).__name__
-    if isinstance(operation, PASSING_LAYERS) or name in PASSING_OPERATIONS:
+    if is_passing(operation):
         return Scheme(PASSING, "hands on the range of its input")
     if not all("float" in tensor.dtype for tensor in outputs):
         return Scheme(FLOAT, "gives integers or booleans")
@@ -79,6 +79,13 @@ def scheme_of(operation: keras.Operation, outputs: list[keras.KerasTensor]) -> S
     kernels = [v for v in getattr(operation, "variables", []) if len(v.shape) >= 2]
     what = "weights and output" if kernels else "output"
     return Scheme(GENERIC, f"no scheme for {name}: {what}; the inside at conversion")
+
+
+def is_passing(operation: keras.Operation) -> bool:
+    """Whether an operation only moves or picks values, so that its range is its input's."""
+    if isinstance(operation, layers.Layer):
+        return isinstance(operation, PASSING_LAYERS)
+    return type(operation).__name__ in PASSING_OPERATIONS
 
 
 def is_native(layer: keras.Operation) -> bool:
@@ -189,6 +196,7 @@ class OperationConfig(tfmot.quantization.keras.QuantizeConfig):
 
     def set_quantize_activations(self, layer: KerasOperation, quantize_activations: list) -> None:
         """Do nothing; there are none."""
+        return  # AutoGraph cannot read a function of nothing but a docstring.
 
     def get_output_quantizers(self, layer: KerasOperation) -> list:
         """Return the quantizer of the only output."""
