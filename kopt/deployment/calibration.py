@@ -4,66 +4,17 @@ The converter takes anything: zeros, one image, or samples that were never scale
 word, and the accuracy is gone. NaN leaves the file mostly float and Inf kills the process.
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 
+from kopt.deployment.inputs import Arrays, InputSpec, named_arrays
 from kopt.errors import DataError
-
-Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 MIN_SAMPLES = 10
 MAX_SAMPLES = 300
 MAX_SPREAD_RATIO = 3.0
 EDGE_PERCENT = 0.5
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """One input of a model: its shape without the batch axis, and its dtype by name.
-
-    ``None`` in the shape stands for a dimension that the model leaves open.
-    """
-
-    shape: tuple[int | None, ...]
-    dtype: str
-
-
-def identifier(name: object) -> str:
-    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
-    return re.sub(r"\W", "_", str(name))
-
-
-def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Samples by input name.
-
-    Args:
-        arrays: an array for one input; for several a mapping by name, or a sequence in order.
-        names: the model's inputs.
-
-    Raises:
-        DataError: other names, or another number of arrays.
-    """
-    if isinstance(arrays, Mapping):
-        given = {identifier(name): _array(array, name) for name, array in arrays.items()}
-        if set(given) != set(names):
-            raise DataError(
-                f"samples for inputs {', '.join(given) or '(none)'}; this model has "
-                f"{', '.join(names)}"
-            )
-        return {name: given[name] for name in names}
-    several = isinstance(arrays, list | tuple) and (
-        len(names) > 1 or (len(arrays) == 1 and np.ndim(arrays[0]) > 1)
-    )
-    listed = list(arrays) if several else [arrays]
-    if len(listed) != len(names):
-        raise DataError(
-            f"{len(listed)} array(s) of samples; this model has {len(names)} inputs: "
-            f"{', '.join(names)}"
-        )
-    return {name: _array(array, name) for name, array in zip(names, listed, strict=True)}
 
 
 def check_calibration(
@@ -173,10 +124,3 @@ def _check_range(array: np.ndarray, evaluation: np.ndarray, name: str) -> None:
             f"calibration samples of {name} lie in [{low:.3g}, {high:.3g}] and the evaluation "
             f"samples in [{expected_low:.3g}, {expected_high:.3g}]; scale both alike"
         )
-
-
-def _array(values: object, name: object) -> np.ndarray:
-    try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"samples of {name} are not one array of equal shapes: {error}") from error

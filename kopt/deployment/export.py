@@ -4,7 +4,7 @@ Custom layers are Python that only this process has; a SavedModel holds what the
 process that converts needs none of it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.deployment.calibration import Arrays, InputSpec, identifier, named_arrays
+from kopt.deployment.inputs import InputSpec, identifier
 from kopt.errors import ConversionError
 
 SIGNATURE = "serving_default"
@@ -43,47 +43,6 @@ class Export:
     quantized: bool = False
 
 
-def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dict, Any]:
-    """The inputs of a built model.
-
-    Args:
-        model: functional, sequential or subclassed.
-        samples: samples of the user's; their shapes make open dimensions concrete, and a
-            subclassed model's inputs are known by them alone if it was built by being called.
-
-    Returns:
-        Input name to :class:`InputSpec`, and the structure the model takes its inputs in, with
-        the names as leaves.
-
-    Raises:
-        ConversionError: the model is not built, or has open dimensions and no samples show one.
-    """
-    if not model.built:
-        raise ConversionError(
-            f"{model.name} is not built; call it on a sample, or give it an Input, first"
-        )
-    structure = _structure(model, samples)
-    tensors = keras.tree.flatten(structure)
-    names = _names(structure, tensors)
-    specs = {
-        name: InputSpec(tuple(tensor.shape[1:]), _exported_dtype(model, name, tensor.dtype))
-        for name, tensor in zip(names, tensors, strict=True)
-    }
-    if samples is not None:
-        arrays = named_arrays(samples, names)
-        specs = {
-            name: InputSpec(concrete_shape(spec.shape, arrays[name].shape[1:]), spec.dtype)
-            for name, spec in specs.items()
-        }
-    for name, spec in specs.items():
-        if None in spec.shape:
-            raise ConversionError(
-                f"input {name} of {model.name} has the open shape {spec.shape}; give calibration "
-                "samples of the one shape to deploy"
-            )
-    return specs, keras.tree.pack_sequence_as(structure, names)
-
-
 def export_model(
     model: keras.Model, directory: str | Path, inputs: dict[str, InputSpec], structure: Any
 ) -> Export:
@@ -95,7 +54,7 @@ def export_model(
     Args:
         model: a built Keras 3 model.
         directory: where the SavedModel goes.
-        inputs: the inputs as :func:`model_inputs` gives them.
+        inputs: the inputs as :func:`kopt.deployment.inputs.model_inputs` gives them.
         structure: how the model takes them, likewise.
 
     Raises:
@@ -146,14 +105,6 @@ def export_model(
     )
 
 
-def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
-    """A shape with its open dimensions taken from a sample's."""
-    # Where the two do not fit, check_samples says so with both shapes.
-    if len(shape) != len(seen):
-        return shape
-    return tuple(size if known is None else known for known, size in zip(shape, seen, strict=True))
-
-
 def flat_outputs(outputs: Any) -> dict[str, Any]:
     """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
     if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
@@ -195,52 +146,6 @@ def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _joined(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
-
-
-def _structure(model: keras.Model, samples: Arrays | None) -> Any:
-    if isinstance(model, keras.Sequential):
-        return model.inputs[0]
-    if getattr(model, "inputs", None):
-        return model.input
-    if samples is not None:
-        arrays = keras.tree.map_structure(np.asarray, samples)
-        return keras.tree.map_structure(
-            lambda array: keras.KerasTensor(
-                (None, *array.shape[1:]),
-                "float32" if array.dtype.kind == "f" else str(array.dtype),
-            ),
-            arrays,
-        )
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
-        raise ConversionError(
-            f"the input shape of {model.name} is not known; give calibration samples to show it"
-        )
-    return keras.tree.map_shape_structure(
-        lambda shape: keras.KerasTensor((None, *shape[1:]), "float32"), shapes
-    )
-
-
-def _names(structure: Any, tensors: Sequence[Any]) -> list[str]:
-    if isinstance(structure, dict):
-        names = [identifier(name) for name in sorted(structure)]
-    elif len(tensors) == 1:
-        names = ["x"]
-    else:
-        names = [identifier(tensor.name) for tensor in tensors]
-    if len(set(names)) != len(tensors):
-        names = [f"x_{index}" for index in range(len(tensors))]
-    return names
-
-
-def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
-    dtype = keras.backend.standardize_dtype(dtype)
-    if dtype == "string":
-        raise ConversionError(
-            f"input {name} of {model.name} takes strings, which LiteRT cannot run; convert the "
-            "part after the text preprocessing"
-        )
-    return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
 
 
 def _check_weights(model: keras.Model) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from kopt.deployment.calibration import Arrays
 from kopt.deployment.flatbuffer import CASTS, TFLiteFile
+from kopt.deployment.inputs import Arrays
 from kopt.deployment.litert import LiteRTModel, dequantized, quantized
 from kopt.deployment.tflite import Conversion
 from kopt.errors import ModelError

@@ -9,8 +9,8 @@ import numpy as np
 
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
-from kopt.deployment.calibration import Arrays, InputSpec, named_arrays
-from kopt.deployment.export import Export, concrete_shape, export_model, model_inputs
+from kopt.deployment.export import Export, export_model
+from kopt.deployment.inputs import Arrays, InputSpec, concrete_shape, model_inputs, named_arrays
 from kopt.errors import ConversionError
 
 

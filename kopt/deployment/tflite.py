@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 
 from kopt.deployment import worker
-from kopt.deployment.calibration import Arrays, check_calibration
+from kopt.deployment.calibration import check_calibration
 from kopt.deployment.export import Export
 from kopt.deployment.flatbuffer import TFLiteFile
+from kopt.deployment.inputs import Arrays
 from kopt.deployment.refusal import explain
 from kopt.deployment.source import open_source
 from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_difference

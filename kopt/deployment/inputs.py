@@ -1,0 +1,161 @@
+"""The inputs of a model: their names, shapes and dtypes, and samples in them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt.errors import ConversionError, DataError
+
+Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a model: its shape without the batch axis, and its dtype by name.
+
+    ``None`` in the shape stands for a dimension that the model leaves open.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: str
+
+
+def identifier(name: object) -> str:
+    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
+    return re.sub(r"\W", "_", str(name))
+
+
+def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Samples by input name.
+
+    Args:
+        arrays: an array for one input; for several a mapping by name, or a sequence in order.
+        names: the model's inputs.
+
+    Raises:
+        DataError: other names, or another number of arrays.
+    """
+    if isinstance(arrays, Mapping):
+        given = {identifier(name): _array(array, name) for name, array in arrays.items()}
+        if set(given) != set(names):
+            raise DataError(
+                f"samples for inputs {', '.join(given) or '(none)'}; this model has "
+                f"{', '.join(names)}"
+            )
+        return {name: given[name] for name in names}
+    several = isinstance(arrays, list | tuple) and (
+        len(names) > 1 or (len(arrays) == 1 and np.ndim(arrays[0]) > 1)
+    )
+    listed = list(arrays) if several else [arrays]
+    if len(listed) != len(names):
+        raise DataError(
+            f"{len(listed)} array(s) of samples; this model has {len(names)} inputs: "
+            f"{', '.join(names)}"
+        )
+    return {name: _array(array, name) for name, array in zip(names, listed, strict=True)}
+
+
+def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dict, Any]:
+    """The inputs of a built model.
+
+    Args:
+        model: functional, sequential or subclassed.
+        samples: samples of the user's; their shapes make open dimensions concrete, and a
+            subclassed model's inputs are known by them alone if it was built by being called.
+
+    Returns:
+        Input name to :class:`InputSpec`, and the structure the model takes its inputs in, with
+        the names as leaves.
+
+    Raises:
+        ConversionError: the model is not built, or has open dimensions and no samples show one.
+    """
+    if not model.built:
+        raise ConversionError(
+            f"{model.name} is not built; call it on a sample, or give it an Input, first"
+        )
+    structure = _structure(model, samples)
+    tensors = keras.tree.flatten(structure)
+    names = _names(structure, tensors)
+    specs = {
+        name: InputSpec(tuple(tensor.shape[1:]), _exported_dtype(model, name, tensor.dtype))
+        for name, tensor in zip(names, tensors, strict=True)
+    }
+    if samples is not None:
+        arrays = named_arrays(samples, names)
+        specs = {
+            name: InputSpec(concrete_shape(spec.shape, arrays[name].shape[1:]), spec.dtype)
+            for name, spec in specs.items()
+        }
+    for name, spec in specs.items():
+        if None in spec.shape:
+            raise ConversionError(
+                f"input {name} of {model.name} has the open shape {spec.shape}; give calibration "
+                "samples of the one shape to deploy"
+            )
+    return specs, keras.tree.pack_sequence_as(structure, names)
+
+
+def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
+    """A shape with its open dimensions taken from a sample's."""
+    # Where the two do not fit, check_samples says so with both shapes.
+    if len(shape) != len(seen):
+        return shape
+    return tuple(size if known is None else known for known, size in zip(shape, seen, strict=True))
+
+
+def _structure(model: keras.Model, samples: Arrays | None) -> Any:
+    if isinstance(model, keras.Sequential):
+        return model.inputs[0]
+    if getattr(model, "inputs", None):
+        return model.input
+    if samples is not None:
+        arrays = keras.tree.map_structure(np.asarray, samples)
+        return keras.tree.map_structure(
+            lambda array: keras.KerasTensor(
+                (None, *array.shape[1:]),
+                "float32" if array.dtype.kind == "f" else str(array.dtype),
+            ),
+            arrays,
+        )
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        raise ConversionError(
+            f"the input shape of {model.name} is not known; give calibration samples to show it"
+        )
+    return keras.tree.map_shape_structure(
+        lambda shape: keras.KerasTensor((None, *shape[1:]), "float32"), shapes
+    )
+
+
+def _names(structure: Any, tensors: Sequence[Any]) -> list[str]:
+    if isinstance(structure, dict):
+        names = [identifier(name) for name in sorted(structure)]
+    elif len(tensors) == 1:
+        names = ["x"]
+    else:
+        names = [identifier(tensor.name) for tensor in tensors]
+    if len(set(names)) != len(tensors):
+        names = [f"x_{index}" for index in range(len(tensors))]
+    return names
+
+
+def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
+    dtype = keras.backend.standardize_dtype(dtype)
+    if dtype == "string":
+        raise ConversionError(
+            f"input {name} of {model.name} takes strings, which LiteRT cannot run; convert the "
+            "part after the text preprocessing"
+        )
+    return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
+
+
+def _array(values: object, name: object) -> np.ndarray:
+    try:
+        return np.asarray(values)
+    except ValueError as error:
+        raise DataError(f"samples of {name} are not one array of equal shapes: {error}") from error
