@@ -153,7 +153,7 @@ def _judge(
         yield from _weigh(source, reading, trial, explained.get(reading.rule, []))
     for layer in _lambda_layers(found):
         severity = "error" if trial and trial.failed("reload-fails") else "warning"
-        message = f"{layer.name} is a Lambda layer with {layer.function}"
+        message = f"a Lambda layer around the Python function {layer.function.__name__}"
         yield _finding("lambda-layer", severity, message, layer.name)
 
 

@@ -64,16 +64,19 @@ class Trial:
         return message is None
 
     def inputs(self, batch: int = 1) -> Any:
-        """The same random samples every time, the first ``batch`` of them."""
-        rng = np.random.default_rng(0)
-        shapes_and_dtypes = zip(flat_shapes(self.input_shape), self.dtypes(), strict=True)
-        arrays = [_random(shape, dtype, rng) for shape, dtype in shapes_and_dtypes]
-        batch = self.fixed_batch or batch
-        return pack(self.input_shape, [array[:batch] for array in arrays])
+        """The same random samples every time, the first ``batch`` of them, as tensors."""
+        rows = self.fixed_batch or batch
+        arrays = [array[:rows] for array in self._arrays()]
+        return pack(self.input_shape, arrays)
 
     def samples(self) -> Any:
-        """The same samples as NumPy arrays."""
-        return keras.tree.map_structure(np.asarray, self.inputs(SAMPLES))
+        """Sixteen samples as NumPy arrays."""
+        return keras.tree.map_structure(np.asarray, pack(self.input_shape, self._arrays()))
+
+    def _arrays(self) -> list[np.ndarray]:
+        rng = np.random.default_rng(0)
+        shapes_and_dtypes = zip(flat_shapes(self.input_shape), self.dtypes(), strict=True)
+        return [_random(shape, dtype, rng) for shape, dtype in shapes_and_dtypes]
 
     def failed(self, *rules: str) -> bool:
         """Whether one of these probes found a fault."""

@@ -93,8 +93,13 @@ def _load(path: str) -> Any:
 def _load_keras(path: Path) -> keras.Model:
     if not path.is_file():
         raise ModelError(f"{path}: no such file; {FORMS}")
-    if not zipfile.is_zipfile(path):
-        raise ModelError(f"{path}: not a Keras 3 file (no zip archive); write it with model.save")
+    if not zipfile.is_zipfile(path) or "config.json" not in zipfile.ZipFile(path).namelist():
+        raise ModelError(f"{path}: not a Keras 3 file, whatever its name; write it with model.save")
+    if b'"class_name": "Lambda"' in zipfile.ZipFile(path).read("config.json"):
+        raise ModelError(
+            f"{path} holds a Lambda layer, whose Python code no safe loader runs; make it a "
+            "registered keras.Layer subclass"
+        )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
