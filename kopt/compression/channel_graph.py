@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.compression.channel_rules import Call, Channels, is_elementwise, rule_for, unknown
+from kopt.compression.channel_flow import Call, Channels, unknown
+from kopt.compression.channel_rules import is_elementwise, rule_for
 from kopt.compression.graph import is_graph
 from kopt.errors import ModelError
 
@@ -203,7 +204,7 @@ class ChannelGraph:
                 [tensors[id(x)] for x in node.input_tensors],
                 [tuple(x.shape) for x in node.input_tensors],
                 tuple(node.outputs[0].shape),
-                _constants(node),
+                keras.tree.flatten((node.arguments.args, node.arguments.kwargs)),
                 calls[id(operation)] > 1,
             )
             nested = functional_of(operation)
@@ -251,8 +252,3 @@ def _nodes(model: Any) -> list[Any]:
         for node in by_depth[depth]
         if not node.is_input
     ]
-
-
-def _constants(node: Any) -> list[Any]:
-    leaves = keras.tree.flatten((node.arguments.args, node.arguments.kwargs))
-    return [leaf for leaf in leaves if leaf is not None and not isinstance(leaf, keras.KerasTensor)]

@@ -1,43 +1,30 @@
-"""What each kind of layer does to the channels of the tensors that pass through it.
+"""Which rule says what a layer does to channels, and the rules of layers with weights.
 
-A rule gets the graph it may add to and the call it has to explain, and returns the channels of
-the call's output, or None where they cannot be followed. A layer without a rule freezes the
-channels that reach it.
+A rule records which channels lie along which axes of the layer's weights. A layer without a rule
+freezes the channels that reach it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import keras
 import numpy as np
 
-
-@dataclass(frozen=True)
-class Channels:
-    """The channels of one tensor: the axis they lie on (the batch is axis 0), an id for each."""
-
-    axis: int
-    ids: np.ndarray
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of a layer or ``keras.ops`` operation in a model's graph."""
-
-    operation: Any
-    label: str
-    inputs: list[Channels | None]
-    input_shapes: list[tuple]
-    output_shape: tuple
-    constants: list[Any]
-    repeated: bool
-
-    @property
-    def kind(self) -> str:
-        """Name of the layer's or operation's class."""
-        return type(self.operation).__name__
+from kopt.compression.channel_flow import (
+    Call,
+    Channels,
+    concatenate,
+    elementwise,
+    merge,
+    on_last_axis,
+    permute,
+    pooling,
+    reduction,
+    repeat_vector,
+    reshape,
+    unknown,
+)
+from kopt.errors import ModelError
 
 
 def _last_axis(graph: Any, call: Call) -> np.ndarray | None:
@@ -51,10 +38,6 @@ def _last_axis(graph: Any, call: Call) -> np.ndarray | None:
     return None
 
 
-def _on_last_axis(call: Call, ids: np.ndarray) -> Channels:
-    return Channels(len(call.output_shape) - 1, ids)
-
-
 def _convolution(graph: Any, call: Call) -> Channels | None:
     layer = call.operation
     if layer.data_format != "channels_last":
@@ -64,7 +47,7 @@ def _convolution(graph: Any, call: Call) -> Channels | None:
         return _grouped_convolution(graph, call, incoming)
     filters = graph.produce(call.label, layer.filters)
     graph.record(call, [{-2: incoming, -1: filters}, {0: filters}], filters=filters)
-    return _on_last_axis(call, filters)
+    return on_last_axis(call, filters)
 
 
 def _grouped_convolution(graph: Any, call: Call, incoming: np.ndarray | None) -> Channels:
@@ -74,7 +57,7 @@ def _grouped_convolution(graph: Any, call: Call, incoming: np.ndarray | None) ->
     if incoming is not None and len(incoming) == groups:
         filters = np.repeat(incoming, layer.filters // groups)
         graph.record(call, [{-1: filters}, {0: filters}], filters=filters, groups=incoming)
-        return _on_last_axis(call, filters)
+        return on_last_axis(call, filters)
     filters = graph.produce(call.label, layer.filters)
     for ids in (incoming, filters):
         if ids is not None:
@@ -83,7 +66,7 @@ def _grouped_convolution(graph: Any, call: Call, incoming: np.ndarray | None) ->
                 graph.join(by_group[0], other)
     first = None if incoming is None else incoming.reshape(groups, -1)[0]
     graph.record(call, [{-2: first, -1: filters}, {0: filters}], filters=filters)
-    return _on_last_axis(call, filters)
+    return on_last_axis(call, filters)
 
 
 def _transposed_convolution(graph: Any, call: Call) -> Channels | None:
@@ -93,7 +76,7 @@ def _transposed_convolution(graph: Any, call: Call) -> Channels | None:
     incoming = _last_axis(graph, call)
     filters = graph.produce(call.label, layer.filters)
     graph.record(call, [{-2: filters, -1: incoming}, {0: filters}], filters=filters)
-    return _on_last_axis(call, filters)
+    return on_last_axis(call, filters)
 
 
 def _depthwise_convolution(graph: Any, call: Call) -> Channels | None:
@@ -105,7 +88,7 @@ def _depthwise_convolution(graph: Any, call: Call) -> Channels | None:
         return None
     outgoing = np.repeat(incoming, layer.depth_multiplier)
     graph.record(call, [{-2: incoming}, {0: outgoing}])
-    return _on_last_axis(call, outgoing)
+    return on_last_axis(call, outgoing)
 
 
 def _separable_convolution(graph: Any, call: Call) -> Channels | None:
@@ -116,14 +99,14 @@ def _separable_convolution(graph: Any, call: Call) -> Channels | None:
     between = None if incoming is None else np.repeat(incoming, layer.depth_multiplier)
     filters = graph.produce(call.label, layer.filters)
     graph.record(call, [{-2: incoming}, {-2: between, -1: filters}, {0: filters}], filters=filters)
-    return _on_last_axis(call, filters)
+    return on_last_axis(call, filters)
 
 
 def _dense(graph: Any, call: Call) -> Channels:
     incoming = _last_axis(graph, call)
     units = graph.produce(call.label, call.operation.units)
     graph.record(call, [{0: incoming, 1: units}, {0: units}], units=units)
-    return _on_last_axis(call, units)
+    return on_last_axis(call, units)
 
 
 def _batch_normalization(graph: Any, call: Call) -> Channels | None:
@@ -157,142 +140,26 @@ def _prelu(graph: Any, call: Call) -> Channels | None:
     return channels
 
 
-def _elementwise(graph: Any, call: Call) -> Channels | None:
-    return call.inputs[0]
-
-
-def _pooling(graph: Any, call: Call) -> Channels | None:
-    """Anything that works on the spatial axes of each channel by itself."""
+def _channelwise(graph: Any, call: Call) -> Channels | None:
+    """A user's layer that says it treats every channel by itself, see ``kopt.remove_channels``."""
     channels = call.inputs[0]
     if channels is None:
         return None
-    if getattr(call.operation, "data_format", "channels_last") != "channels_last":
-        return unknown(graph, call)
-    if channels.axis != len(call.input_shapes[0]) - 1:
-        return unknown(graph, call)
-    return _on_last_axis(call, channels.ids)
-
-
-def _reduction(graph: Any, call: Call) -> Channels | None:
-    channels, operation = call.inputs[0], call.operation
-    if channels is None:
-        return None
-    rank = len(call.input_shapes[0])
-    reduced = range(rank) if operation.axis is None else [axis % rank for axis in operation.axis]
-    if channels.axis in reduced:
-        return unknown(graph, call)
-    before = 0 if operation.keepdims else sum(axis < channels.axis for axis in reduced)
-    return Channels(channels.axis - before, channels.ids)
-
-
-def _merge(graph: Any, call: Call) -> Channels | None:
-    """Add, multiply and their like: equally wide inputs share channels, others are broadcast."""
-    offsets = {
-        channels.axis - len(shape)
-        for channels, shape in zip(call.inputs, call.input_shapes, strict=True)
-        if channels is not None
-        and call.output_shape[channels.axis - len(shape)] == len(channels.ids)
-    }
-    if not offsets:
-        return None
-    offset = offsets.pop()
-    if offsets:
-        return unknown(graph, call)
-    width = call.output_shape[offset]
-    members, fixed = [], False
-    for channels, shape in zip(call.inputs, call.input_shapes, strict=True):
-        if len(shape) >= -offset and shape[offset] == width:
-            if channels is None:
-                fixed = True
-            else:
-                members.append(channels)
-    for constant in call.constants:
-        fixed |= np.ndim(constant) >= -offset and np.shape(constant)[offset] > 1
-    for other in members:
-        graph.join(members[0].ids, other.ids)
-    if fixed:
-        graph.freeze(members[0].ids, f"{call.label} joins it with channels that are fixed")
-    return Channels(len(call.output_shape) + offset, members[0].ids)
-
-
-def _concatenate(graph: Any, call: Call) -> Channels | None:
-    tracked = [channels for channels in call.inputs if channels is not None]
-    if not tracked:
-        return None
-    axis = tracked[0].axis
-    if any(channels.axis != axis for channels in tracked):
-        return unknown(graph, call)
-    reason = f"{call.label} joins it with channels that are fixed"
-    every_part = [
-        channels.ids if channels is not None else graph.fixed(shape[axis], reason)
-        for channels, shape in zip(call.inputs, call.input_shapes, strict=True)
+    layer = call.operation
+    axes = layer.channel_axes()
+    sizes = [
+        None if axis is None else weight.shape[axis]
+        for axis, weight in zip(axes, layer.weights, strict=False)
     ]
-    if call.operation.axis % len(call.output_shape) == axis:
-        return Channels(axis, np.concatenate(every_part))
-    for other in every_part[1:]:
-        graph.join(every_part[0], other)
-    return Channels(axis, every_part[0])
-
-
-def _reshape(graph: Any, call: Call) -> Channels | None:
-    """The channel axis is followed where it stays whole or is merged with its neighbours."""
-    channels, source, target = call.inputs[0], call.input_shapes[0], call.output_shape
-    if channels is None:
-        return None
-    if call.repeated:  # one target shape cannot serve two calls
-        return unknown(graph, call)
-    followed = _follow_axis(source, channels.axis, target)
-    if followed is None:
-        return unknown(graph, call)
-    axis, positions = followed
-    ids = channels.ids[positions]
-    for argument, first in (("target_shape", 1), ("newshape", 0)):
-        shape = getattr(call.operation, argument, None)
-        if shape is not None and shape[axis - first] != -1:
-            resized = (*shape[: axis - first], ids, *shape[axis - first + 1 :])
-            graph.record(call, [], **{argument: resized})
-    return Channels(axis, ids)
-
-
-def _follow_axis(source: tuple, axis: int, target: tuple) -> tuple[int, np.ndarray] | None:
-    """Where the axis went: the target axis, and for each position on it the source position.
-
-    Axes ``first`` to ``last`` of the source became one target axis when that axis has their
-    product as size and as many elements behind it. The shortest such block is the answer.
-    """
-    blocks = [(first, last) for first in range(1, axis + 1) for last in range(axis, len(source))]
-    for first, last in sorted(blocks, key=lambda block: block[1] - block[0]):
-        block, behind = source[first : last + 1], source[last + 1 :]
-        if None in block or None in behind:
-            continue
-        for candidate in range(1, len(target)):
-            rest = target[candidate + 1 :]
-            if None not in rest and target[candidate] == prod(block) and prod(rest) == prod(behind):
-                return candidate, np.indices(block)[axis - first].ravel()
-    return None
-
-
-def _permute(graph: Any, call: Call) -> Channels | None:
-    channels, operation = call.inputs[0], call.operation
-    if channels is None:
-        return None
-    if call.kind == "Permute":
-        order = (0, *operation.dims)
-    else:
-        order = operation.axes or tuple(reversed(range(len(call.output_shape))))
-    return Channels([axis % len(order) for axis in order].index(channels.axis), channels.ids)
-
-
-def _repeat_vector(graph: Any, call: Call) -> Channels | None:
-    channels = call.inputs[0]
-    return None if channels is None else _on_last_axis(call, channels.ids)
-
-
-def unknown(graph: Any, call: Call) -> None:
-    """Freeze all channels that reach the call."""
-    for channels in call.inputs:
-        if channels is not None:
-            graph.freeze(channels.ids, f"{call.label} ({call.kind}) cannot be followed")
+    if len(axes) != len(layer.weights) or set(sizes) - {None, len(channels.ids)}:
+        raise ModelError(
+            f"channel_axes() of {call.label} gives {axes} for weights of shapes "
+            f"{[tuple(weight.shape) for weight in layer.weights]}; expected for each the axis of "
+            f"size {len(channels.ids)} on which the channels lie, or None"
+        )
+    along = [{} if axis is None else {axis: channels.ids} for axis in axes]
+    graph.record(call, along)
+    return channels
 
 
 def is_elementwise(activation: Callable | None) -> bool:
@@ -313,31 +180,33 @@ _RULES = {
     _batch_normalization: "BatchNormalization",
     _layer_normalization: "LayerNormalization",
     _prelu: "PReLU",
-    _elementwise: (
+    elementwise: (
         "Activation ReLU LeakyReLU ELU Identity Dropout GaussianNoise GaussianDropout "
         "ActivityRegularization Relu Relu6 LeakyRelu Elu Selu Gelu Silu Celu Sigmoid HardSigmoid "
         "HardSilu HardTanh LogSigmoid Softplus Softsign Tanh Absolute Abs Negative Square Sqrt "
-        "Rsqrt Exp Clip"
+        "Exp Clip"
     ),
-    _pooling: (
+    pooling: (
         "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D "
         "AveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D "
         "GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D ZeroPadding1D "
         "ZeroPadding2D ZeroPadding3D Cropping1D Cropping2D Cropping3D UpSampling1D UpSampling2D "
         "UpSampling3D Resizing SpatialDropout1D SpatialDropout2D SpatialDropout3D"
     ),
-    _reduction: "Mean Max Min Sum",
-    _merge: "Add Subtract Multiply Divide Maximum Minimum Average Power",
-    _concatenate: "Concatenate",
-    _reshape: "Flatten Reshape Squeeze ExpandDims",
-    _permute: "Permute Transpose",
-    _repeat_vector: "RepeatVector",
+    reduction: "Mean Max Min Sum",
+    merge: "Add Subtract Multiply Divide TrueDivide Maximum Minimum Average",
+    concatenate: "Concatenate",
+    reshape: "Flatten Reshape Squeeze ExpandDims",
+    permute: "Permute Transpose",
+    repeat_vector: "RepeatVector",
 }
 _BY_NAME = {name: rule for rule, names in _RULES.items() for name in names.split()}
 
 
 def rule_for(operation: Any) -> Callable[[Any, Call], Channels | None]:
-    """The rule of a layer or operation of Keras's own; a user's subclass may do anything."""
+    """The rule of a layer or operation of Keras's own, or of one that explains itself."""
+    if hasattr(operation, "channel_axes"):
+        return _channelwise
     if not type(operation).__module__.startswith("keras."):
-        return unknown
+        return unknown  # a subclass of a known layer may do anything
     return _BY_NAME.get(type(operation).__name__, unknown)

@@ -33,6 +33,10 @@ def remove_channels(
     what the model computes when every weight of a removed channel is zero. It usually needs a
     few epochs of training afterwards. The model given in is not changed.
 
+    A custom layer whose output channel k depends on its input channel k alone can take part: its
+    method ``channel_axes()`` returns, for each of its weights, the axis on which the channels
+    lie, or None for a weight that all channels share.
+
     Args:
         model: a built Functional or Sequential model, nested ones included. Channels that reach
             a layer which cannot be followed (a custom layer, attention, a recurrent layer) stay.

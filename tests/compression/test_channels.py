@@ -17,6 +17,27 @@ class Halve(layers.Layer):
         return inputs * 0.5
 
 
+class Gate(layers.Layer):
+    """A user's layer that treats every channel by itself, and says so."""
+
+    def __init__(self, axes=(1, None), **kwargs):
+        super().__init__(**kwargs)
+        self.axes = tuple(axes)
+
+    def build(self, input_shape):
+        self.slope = self.add_weight(shape=(1, input_shape[-1]), initializer="ones", name="slope")
+        self.shift = self.add_weight(shape=(), name="shift")
+
+    def call(self, inputs):
+        return inputs * ops.sigmoid(inputs * self.slope + self.shift)
+
+    def channel_axes(self):
+        return self.axes
+
+    def get_config(self):
+        return {**super().get_config(), "axes": self.axes}
+
+
 def perturbed(model, seed=0):
     """Weights unlike those of a fresh model, whose biases and BatchNorm statistics hide errors."""
     generator = np.random.default_rng(seed)
@@ -92,7 +113,7 @@ def operations():
     inputs = keras.Input((8, 8, 3))
     x = ops.relu(layers.Conv2D(8, 3)(inputs)) * 2.0 + 1.0
     gate = ops.expand_dims(ops.expand_dims(ops.mean(x, axis=[1, 2]), 1), 1)
-    x = ops.multiply(x, layers.Dense(8, activation="sigmoid")(gate))
+    x = ops.multiply(x, layers.Dense(8, activation="sigmoid")(gate)) / 3.0
     x = ops.reshape(x, (-1, 36, 8))
     x = ops.transpose(ops.transpose(x, (0, 2, 1)), (0, 2, 1))
     x = ops.concatenate([x, layers.Dense(6)(x)], axis=-1)
@@ -154,7 +175,14 @@ def partly_frozen():
     return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(y)))
 
 
+def self_explaining():
+    inputs = keras.Input((6, 6, 3))
+    x = Gate(name="gate")(layers.Conv2D(8, 3, name="before_gate")(inputs))
+    return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+
+
 EVERY_KIND = [
+    self_explaining,
     plain,
     residual,
     grouped,
@@ -203,15 +231,20 @@ def test_smaller_model_equals_masked_one_and_survives_saving(build, scope, tmp_p
     assert not np.allclose(outputs_of(masked, inputs)[0], unchanged[0], atol=1e-3)
 
     smaller.save(tmp_path / "smaller.keras")
-    loaded = keras.models.load_model(tmp_path / "smaller.keras", {"Halve": Halve})
+    loaded = keras.models.load_model(tmp_path / "smaller.keras", {"Halve": Halve, "Gate": Gate})
     assert_same_outputs(smaller, loaded, inputs)
 
     for left, right in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(left, right)
     model.save(tmp_path / "model.keras")
-    model = keras.models.load_model(tmp_path / "model.keras", {"Halve": Halve})
+    model = keras.models.load_model(tmp_path / "model.keras", {"Halve": Halve, "Gate": Gate})
     for left, right in zip(unchanged, outputs_of(model, inputs), strict=True):
         np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("build", [build for build in EVERY_KIND if build is not partly_frozen])
+def test_only_outputs_are_frozen(build):
+    assert set(plan_removal(build(), 0.5).table["frozen because"]) <= {"", "model output"}
 
 
 @pytest.mark.parametrize("build", EVERY_KIND)
@@ -339,10 +372,12 @@ def mixing_models():
     yield "MultiHeadAttention", layers.MultiHeadAttention(2, 4)(x, x)
     yield "GroupNormalization", layers.GroupNormalization(2)(x)
     yield "channels that are fixed", layers.Add()([layers.Conv2D(3, 1)(inputs), inputs])
+    yield "(TrueDivide) cannot", layers.Conv2D(8, 3)(inputs) / (x * x + 1.0)
+    yield "joins it with", x * np.arange(8, dtype="float32")
     yield "LSTM", layers.LSTM(4)(layers.Reshape((36, 8))(x))
 
 
-@pytest.mark.parametrize("index", range(9))
+@pytest.mark.parametrize("index", range(11))
 def test_what_cannot_be_followed_is_frozen_and_says_so(index):
     reason, tensor = list(mixing_models())[index]
     inputs = tensor
@@ -355,6 +390,15 @@ def test_what_cannot_be_followed_is_frozen_and_says_so(index):
     assert reason in " ".join(table["frozen because"])
     assert table["removed"]["free"] > 0
     assert_same_outputs(removal.mask(), removal.apply(), inputs_for(model))
+
+
+@pytest.mark.parametrize("axes", [(0, None), (1,), (1, None, None)])
+def test_layer_that_explains_itself_wrongly_is_refused(axes):
+    inputs = keras.Input((6, 6, 3))
+    x = layers.Flatten()(Gate(axes)(layers.Conv2D(8, 3)(inputs)))
+    model = keras.Model(inputs, layers.Dense(4)(x))
+    with pytest.raises(ModelError, match="of size 8 on which the channels lie"):
+        remove_channels(model, verbose=0)
 
 
 def test_table_is_printed_unless_silenced(capsys):
