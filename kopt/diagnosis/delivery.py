@@ -37,7 +37,8 @@ def try_delivery(trial: Trial) -> None:
         _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
         if not trial.failed("dynamic-batch"):  # which an export asks for
             _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
-        _try_tflite(trial, model, Path(scratch, "model.tflite"), expected)
+        if not trial.failed("savedmodel-fails"):  # where the converter starts
+            _try_tflite(trial, model, Path(scratch, "model.tflite"), expected)
 
 
 def try_config(trial: Trial) -> None:
@@ -109,8 +110,9 @@ def _try_saved_model(
 def _try_tflite(trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]) -> None:
     try:
         conversion = convert(model, path, "float32", trial.samples())
-    except ConversionError as error:
-        trial.record("tflite-fails", str(error))
+    except Exception as error:
+        said = str(error) if isinstance(error, ConversionError) else one_line(error)
+        trial.record("tflite-fails", said)
         return
     counts = conversion.operators.operator.value_counts()
     trial.figures["TFLite operators"] = ", ".join(f"{n} {name}" for name, n in counts.items())
