@@ -15,7 +15,7 @@ _HOMES = {
     "check_equivalence": "measurement.equivalence",
     "compare_latency": "measurement.latency",
     "convert": "deployment.tflite",
-    "diagnose": "diagnosis.probe",
+    "diagnose": "diagnosis.diagnosis",
     "distill": "compression.distillation",
     "evaluate": "measurement.runtime",
     "prune": "compression.pruning",

@@ -69,7 +69,7 @@ def _run(workspace: Workspace) -> list[str]:
         "thread; speed-up is against the slow model in the same runtime, measured in the same "
         "rounds, with its 95 % interval.</p>",
         _figure(pareto(chain, "What each stage paid and gained")),
-        _figure(layer_shares(shares, "Where the time goes, by layer")),
+        *([_figure(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),
     ]

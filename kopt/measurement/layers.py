@@ -29,7 +29,7 @@ class _Stub(keras.Layer):
         super().__init__(**kwargs)
         self.shape = shape
 
-    def call(self, inputs):
+    def call(self, inputs, **_):  # the swapped layer may have been given a mask, or more
         first = inputs[0] if isinstance(inputs, list | tuple) else inputs
         scalar = ops.mean(first[(slice(None), *(slice(1),) * (len(first.shape) - 1))])
         return ops.broadcast_to(scalar, (ops.shape(first)[0], *self.shape[1:]))

@@ -43,8 +43,11 @@ def predict(target: Any, x: np.ndarray) -> np.ndarray:
     """Float outputs of a Keras model or an artifact on disk, shape ``(n, classes)``."""
     if isinstance(target, str | Path) and Path(target).suffix == ".tflite":
         return LiteRTModel(target)(x)
-    function = _tf_function(target) if not _is_plain_callable(target) else target
-    parts = [x[start : start + BATCH] for start in range(0, len(x), BATCH)]
+    import tensorflow as tf
+
+    any_batch = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
+    function = _tf_function(target).get_concrete_function(any_batch)
+    parts = [tf.constant(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
     return np.concatenate([np.asarray(function(part)) for part in parts])
 
 

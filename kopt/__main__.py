@@ -1,0 +1,5 @@
+"""``python -m kopt`` is the command line."""
+
+from kopt.cli import main
+
+main()

@@ -1,0 +1,143 @@
+"""The notebooks as files, and as they run: real kernels, real data, quick mode."""
+
+import subprocess
+import sys
+
+import nbformat
+import papermill
+import pytest
+from papermill.exceptions import PapermillExecutionError
+
+from kopt.case import BUILT_IN
+from kopt.cli import main
+from kopt.execution.chain import notebook_parameters
+from kopt.parameters import check_parameters
+from kopt.project import NOTEBOOKS, ROOT
+from kopt.workspace.directory import STAGES, Workspace
+
+LONGEST_CELL = 14
+
+
+@pytest.fixture(scope="module", params=STAGES)
+def notebook(request):
+    return request.param, nbformat.read(NOTEBOOKS / f"{request.param}.ipynb", 4)
+
+
+def code(notebook):
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+def test_outputs_are_stripped(notebook):
+    _, notebook = notebook
+    assert not any(cell.outputs or cell.execution_count for cell in code(notebook))
+
+
+def test_the_parameters_are_tagged_typed_commented_and_good(notebook):
+    stage, _ = notebook
+    found = papermill.inspect_notebook(NOTEBOOKS / f"{stage}.ipynb")
+    assert set(found) >= {"case", "run_dir", "seed", "quick"}
+    assert all(entry["inferred_type_name"] and entry["help"] for entry in found.values())
+    check_parameters(notebook_parameters(stage))
+
+
+def test_a_notebook_reads_as_an_argument(notebook):
+    stage, notebook = notebook
+    first = notebook.cells[0].source
+    assert first.startswith(f"# {stage[:2]} · ")
+    assert "You will learn" in first
+    assert "| takes |" in first
+    assert "| needs |" in first
+    assert "| leaves |" in first
+    lengths = [len(cell.source.splitlines()) for cell in code(notebook)]
+    assert max(lengths) <= LONGEST_CELL
+    assert f"[{stage}]({stage}.ipynb)" in (NOTEBOOKS / "README.md").read_text()
+
+
+@pytest.fixture(scope="module", params=BUILT_IN)
+def finished_run(request, tmp_path_factory):
+    """A quick run of a case from the command line, as the README has it."""
+    folder = tmp_path_factory.mktemp(request.param) / "run"
+    run = subprocess.run(
+        [sys.executable, "-m", "kopt", "run", request.param, "--quick", "--run-dir", folder],
+        capture_output=True,
+        text=True,
+    )
+    return run, Workspace(folder)
+
+
+@pytest.mark.notebook
+def test_a_quick_run_goes_from_the_slow_model_to_the_report(finished_run):
+    run, workspace = finished_run
+    assert run.returncode == 0, run.stderr[-3000:]
+    assert [record.stage for record in workspace.records()] == list(STAGES)
+    assert [workspace.stale_because(stage) for stage in STAGES] == [None] * len(STAGES)
+    assert run.stdout.rstrip().endswith(f"report: {workspace.path / 'report.html'}")
+    assert "After 06_tflite:" in run.stdout
+    for stage in STAGES:
+        assert f"{stage}" in run.stderr  # its progress bar
+        executed = nbformat.read(workspace.notebooks / f"{stage}.ipynb", 4)
+        assert not any(
+            output.get("name") == "stderr" and "Warning" in output.text
+            for cell in code(executed)
+            for output in cell.outputs
+        ), stage
+
+
+@pytest.mark.notebook
+def test_the_records_of_a_run_tell_one_story(finished_run):
+    _, workspace = finished_run
+    records = {record.stage: record for record in workspace.records()}
+    slow, fast, final = (records[stage] for stage in ("01_profile", "02_rewrite", "06_tflite"))
+    assert slow.accuracy_loss == 0
+    assert fast.accuracy == pytest.approx(slow.accuracy, abs=0.01)
+    assert fast.latency["ratio"] < 1
+    assert final.latency["ratio"] < fast.latency["ratio"]
+    assert final.size_bytes < fast.size_bytes
+    assert records["05_qat"].table("files").loc[0, "target"] == "float32"
+    methods = records["03_prune"].table("methods").set_index("target")
+    assert methods.gzip_kb["zeros"] < methods.gzip_kb["rewritten"]
+
+
+@pytest.mark.notebook
+def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
+    _, workspace = finished_run
+    case = workspace.record("01_profile").case
+    before = {stage: workspace.record(stage) for stage in STAGES}
+    with pytest.raises(SystemExit) as ended:
+        main(["run", case, "--quick", "--resume", "--run-dir", str(workspace.path)])
+    assert not ended.value.code
+    assert capsys.readouterr().out.count("done before, left as it is") == len(STAGES)
+    assert {stage: workspace.record(stage) for stage in STAGES} == before
+
+
+def failed_alone(stage, tmp_path, **parameters):
+    """Run one notebook with papermill and nothing of ours; the error it ends with."""
+    with pytest.raises(PapermillExecutionError) as failed:
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{stage}.ipynb",
+            tmp_path / "out.ipynb",
+            {"run_dir": str(tmp_path / "run"), "quick": True} | parameters,
+            progress_bar=False,
+        )
+    return f"{failed.value.ename}: {failed.value.evalue}"
+
+
+@pytest.mark.notebook
+def test_a_notebook_without_its_predecessor_says_which_to_run(tmp_path):
+    error = failed_alone("03_prune", tmp_path)
+    assert error.startswith("StageError: 03_prune continues from 02_rewrite")
+    assert error.endswith("run notebooks/02_rewrite.ipynb first")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.notebook
+def test_a_notebook_refuses_a_parameter_of_the_wrong_type(tmp_path):
+    error = failed_alone("01_profile", tmp_path, quick="false")
+    assert error == "ParameterError: quick: saw 'false'; expected True or False"
+
+
+def test_the_commands_of_the_readme_are_the_ones_tested():
+    readme = (ROOT / "README.md").read_text()
+    assert "uv run kopt run" in readme
+    assert "uv run pytest" in readme
+    assert "uv run pytest" in (ROOT / ".ci/run").read_text()
