@@ -103,10 +103,10 @@ class NearestCentroid(ClusteringAlgorithm):
 class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
     """Runs a Keras 3 operation inside a tf_keras model and owns its variables.
 
-    Kernels (trainable, rank 2 or more) are prunable, clusterable and quantizable. Each is an
-    attribute ``weight_0``, ``weight_1``, ...; setting one to a tensor makes the operation compute
-    with that tensor in place of its variable, which is how tensorflow-model-optimization puts
-    clustered and quantized weights into a layer.
+    Kernels (trainable, rank 2 or more, no biases) are prunable, clusterable and quantizable.
+    Each is an attribute ``weight_0``, ``weight_1``, ...; setting one to a tensor makes the
+    operation compute with that tensor in place of its variable, which is how
+    tensorflow-model-optimization puts clustered and quantized weights into a layer.
 
     Args:
         key: what ``register_call`` returned.
@@ -124,10 +124,12 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         self.key = key
         self.operation_call = _CALLS[key]
         variables = getattr(self.operation_call.operation, "variables", [])
-        kernels = [v for v in variables if v.trainable and len(v.shape) >= 2]
+        # The biases of attention and of a GRU have rank 2 as well.
+        kernels = [v for v in variables if v.trainable and len(v.shape) >= 2 and v.name != "bias"]
         self.kernels = {f"weight_{index}": kernel for index, kernel in enumerate(kernels)}
         self._replaced = {}
-        self._trainable_weights.extend(v.value for v in variables if v.trainable)
+        self._trained = [v.value for v in variables if v.trainable]
+        self._trainable_weights.extend(self._trained)
         self._non_trainable_weights.extend(v.value for v in variables if not v.trainable)
 
     @property
@@ -143,12 +145,14 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in self.__dict__.get("kernels", ()):
             super().__setattr__(name, value)
-        elif value is not self.kernels[name].value:
+            return
+        if value is self.kernels[name].value:
+            self._replaced.pop(name, None)
+        else:
             self._replaced[name] = value
-            # As any tf_keras layer does: a weight that was replaced is no longer its own.
-            variable = self.kernels[name].value
-            kept = [weight for weight in self._trainable_weights if weight is not variable]
-            self._trainable_weights[:] = kept
+        # As in any tf_keras layer, a weight that was replaced is no longer the layer's own.
+        given_away = {id(self.kernels[replaced].value) for replaced in self._replaced}
+        self._trainable_weights[:] = [v for v in self._trained if id(v) not in given_away]
 
     @tf.autograph.experimental.do_not_convert
     def call(self, inputs: Any, training: bool | None = None) -> Any:

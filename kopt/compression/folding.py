@@ -13,7 +13,7 @@ import numpy as np
 from keras import layers, tree
 from keras.src.ops.node import Node
 
-from kopt.compression.graph import as_graph, copy_model, sample_inputs, walk
+from kopt.compression.graph import as_graph, copy_model, new_inputs, sample_inputs, walk
 from kopt.errors import ModelError
 
 CONVOLUTIONS = (layers.Conv1D, layers.Conv2D, layers.Conv3D)
@@ -77,26 +77,20 @@ def fold(model: keras.Model, input_shape: tuple[int, ...] | None = None) -> kera
             return outputs
         return operation(*args, **kwargs)
 
-    inputs = _new_inputs(flat)
+    inputs = new_inputs(flat)
     outputs = walk(flat, inputs, call)
     # Copied once more, so that no layer remembers the graphs it went through.
     folded = copy_model(keras.Model(inputs, outputs, name=model.name))
-    folded.trainable = True
+    for layer in folded._flatten_layers():
+        layer.trainable = True
     _check(model, flat, folded)
     return folded
 
 
-def _new_inputs(graph: keras.Model) -> object:
-    inputs = [
-        keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-        for tensor in graph.inputs
-    ]
-    return tree.pack_sequence_as(graph._inputs_struct, inputs)
-
-
 def _flatten(graph: keras.Model) -> keras.Model:
     """Write nested models out; layers of the same name get a number."""
-    names: dict[str, int] = {tensor.name: -1 for tensor in graph.inputs}
+    inputs = new_inputs(graph)
+    names = {tensor.name: 0 for tensor in tree.flatten(inputs)}
 
     def call(operation: keras.Operation, args: tuple, kwargs: dict) -> object:
         stem, number = operation.name, 1
@@ -104,7 +98,6 @@ def _flatten(graph: keras.Model) -> keras.Model:
             operation.name, number = f"{stem}_{number}", number + 1
         return operation(*args, **kwargs)
 
-    inputs = _new_inputs(graph)
     return keras.Model(inputs, walk(graph, inputs, call), name=graph.name)
 
 

@@ -41,6 +41,21 @@ def as_graph(model: keras.Model, input_shape: Any = None) -> Functional:
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
 
 
+def new_inputs(graph: Functional, make: Callable[..., Any] = keras.Input) -> Any:
+    """Make inputs like those of a graph, named as its input layers, and nested as its inputs.
+
+    Args:
+        graph: what ``as_graph`` returned.
+        make: ``keras.Input`` or ``tf_keras.Input``.
+    """
+    inputs = [
+        # The tensors themselves bear a name only where the user gave one.
+        make(batch_shape=t.shape, dtype=t.dtype, name=t._keras_history.operation.name)
+        for t in graph.inputs
+    ]
+    return tree.pack_sequence_as(graph._inputs_struct, inputs)
+
+
 def walk(
     graph: Functional, inputs: Any, call: Callable[[keras.Operation, tuple, dict], Any]
 ) -> Any:
@@ -85,8 +100,12 @@ def copy_model(model: keras.Model, input_shape: Any = None) -> keras.Model:
         raise ModelError(
             f"{model.name} is not built; call it on a sample or give it an Input first"
         )
-    if is_graph(model):
+    if isinstance(model, keras.Sequential):
         copied = keras.models.clone_model(model, clone_function=copy_layer, recursive=True)
+    elif is_graph(model):
+        copied = keras.models.clone_model(
+            model, input_tensors=new_inputs(model), clone_function=copy_layer, recursive=True
+        )
     else:
         inputs = _symbolic_inputs(model, input_shape)
         if not model.built:

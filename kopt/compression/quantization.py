@@ -115,7 +115,7 @@ def train_quantized(
     Args:
         model: a trained Keras 3 classifier with one input; it is not changed.
         data: what to fine-tune on.
-        epochs: passes over the training samples.
+        epochs: passes over the training samples; with 0 the ranges are calibrated only.
         preserve: keep what was gained before: ``"sparsity"`` (zero weights stay zero),
             ``"clusters"`` (weights that are equal stay equal), or ``"both"``.
         verbose: 0 prints nothing; 1 prints the coverage before training starts.
@@ -147,14 +147,15 @@ def train_quantized(
     calibrate(aware, data.x_train)
     variables = _variables_by_layer(aware)
     keeper = KeepWeights(preserve, variables) if preserve else None
-    fit(
-        aware,
-        data,
-        epochs,
-        learning_rate=LEARNING_RATE,
-        framework=tf_keras,
-        callbacks=[keeper] if keeper else [],
-    )
+    if epochs:
+        fit(
+            aware,
+            data,
+            epochs,
+            learning_rate=LEARNING_RATE,
+            framework=tf_keras,
+            callbacks=[keeper] if keeper else [],
+        )
     weights = {
         # 1-D convolutions in their 2-D form have kernels of rank 4.
         name: [v.numpy().reshape(w.shape) for v, w in zip(variables[name], wanted, strict=True)]

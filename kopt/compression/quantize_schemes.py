@@ -38,8 +38,8 @@ PASSING_LAYERS = (
     layers.ZeroPadding1D, layers.ZeroPadding2D, layers.UpSampling1D, layers.InputLayer,
 )  # fmt: skip
 PASSING_OPERATIONS = {
-    "ExpandDims", "Flip", "GetItem", "Max", "Moveaxis", "Pad", "Repeat", "Reshape", "Roll",
-    "Split", "Squeeze", "Swapaxes", "Tile", "Transpose",
+    "ExpandDims", "GetItem", "Max", "Moveaxis", "Reshape", "Split", "Squeeze", "Swapaxes",
+    "Transpose",
 }  # fmt: skip
 
 ONE_DIMENSIONAL = (layers.Conv1D, layers.DepthwiseConv1D)
@@ -78,6 +78,8 @@ def scheme_of(operation: keras.Operation, outputs: list[keras.KerasTensor]) -> S
         return Scheme(FLOAT, "has several outputs; quantized at conversion only")
     kernels = [v for v in getattr(operation, "variables", []) if len(v.shape) >= 2]
     what = "weights and output" if kernels else "output"
+    if gives_steps(operation):
+        what = "weights"
     return Scheme(GENERIC, f"no scheme for {name}: {what}; the inside at conversion")
 
 
@@ -101,6 +103,15 @@ def is_native(layer: keras.Operation) -> bool:
         return True
     counterpart = native_layer(layer)
     return counterpart is not None and _registry.supports(counterpart)
+
+
+def gives_steps(operation: keras.Operation) -> bool:
+    """Whether an operation is recurrent and gives every step.
+
+    Steps are both collected and carried on. A range fixed for the collection alone would make the
+    converter leave the arithmetic of the step in float.
+    """
+    return getattr(operation, "return_sequences", False)
 
 
 class _As2D:
@@ -176,7 +187,14 @@ def as_2d(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
 
 
 class OperationConfig(tfmot.quantization.keras.QuantizeConfig):
-    """The generic scheme, for a layer that runs a Keras 3 operation."""
+    """The generic scheme, for a layer that runs a Keras 3 operation.
+
+    Args:
+        output: whether the output is quantized, or the weights only.
+    """
+
+    def __init__(self, output: bool = True) -> None:
+        self.output = output
 
     def get_weights_and_quantizers(self, layer: KerasOperation) -> list[tuple]:
         """Return each kernel with a symmetric quantizer of one scale."""
@@ -200,11 +218,13 @@ class OperationConfig(tfmot.quantization.keras.QuantizeConfig):
 
     def get_output_quantizers(self, layer: KerasOperation) -> list:
         """Return the quantizer of the only output."""
+        if not self.output:
+            return []
         return [MovingAverageQuantizer(8, per_axis=False, symmetric=False, narrow_range=False)]
 
     def get_config(self) -> dict:
-        """Return the config, which is empty."""
-        return {}
+        """Return the config."""
+        return {"output": self.output}
 
 
 def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.Layer:
@@ -219,7 +239,9 @@ def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.La
     if isinstance(layer, KerasOperation):
         # A native scheme ends here where tf_keras's layer does not take the arguments.
         quantized = scheme.kind in (NATIVE, GENERIC)
-        return mark(layer, OperationConfig()) if quantized else layer
+        return (
+            mark(layer, OperationConfig(not gives_steps(layer.operation))) if quantized else layer
+        )
     if isinstance(layer, tf_keras.layers.Conv1D | tf_keras.layers.DepthwiseConv1D):
         image_layer = as_2d(layer)
         config = default_8bit_quantize_registry.Default8BitConvQuantizeConfig

@@ -17,7 +17,7 @@ import tf_keras
 from keras import tree
 
 from kopt.compression.bridge import KerasOperation, OperationCall, register_call
-from kopt.compression.graph import as_graph, copy_model, is_graph, sample_inputs, walk
+from kopt.compression.graph import as_graph, copy_model, is_graph, new_inputs, sample_inputs, walk
 from kopt.compression.native import native_layer
 from kopt.errors import TwinError
 
@@ -158,15 +158,9 @@ class _Builder:
         self._allow_native = allow_native
         self._native_layers: dict[int, tf_keras.layers.Layer | None] = {}
         self._bridges: dict[int, list[tuple[OperationCall, KerasOperation]]] = {}
-        inputs = [
-            tf_keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor.name)
-            for tensor in graph.inputs
-        ]
-        self._names = {tensor.name for tensor in graph.inputs}
-        outputs = walk(graph, inputs, self._call)
-        self.model = tf_keras.Model(
-            tree.pack_sequence_as(graph._inputs_struct, inputs), outputs, name=graph.name
-        )
+        inputs = new_inputs(graph, tf_keras.Input)
+        self._names = {tensor.name for tensor in tree.flatten(inputs)}
+        self.model = tf_keras.Model(inputs, walk(graph, inputs, self._call), name=graph.name)
         for name in set(self.native) & set(self.layers):
             values = [weight.numpy() for weight in self.layers[name].weights]
             _assign(name, self.model.get_layer(name).weights, values)
