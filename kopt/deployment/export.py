@@ -14,7 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.deployment.inputs import InputSpec, identifier
+from kopt.deployment.flatbuffer import identifier
+from kopt.deployment.inputs import InputSpec
 from kopt.errors import ConversionError
 
 SIGNATURE = "serving_default"
@@ -44,18 +45,23 @@ class Export:
 
 
 def export_model(
-    model: keras.Model, directory: str | Path, inputs: dict[str, InputSpec], structure: Any
+    model: keras.Model,
+    directory: str | Path,
+    inputs: dict[str, InputSpec],
+    structure: Any,
+    batch_size: int | None = 1,
 ) -> Export:
-    """Trace a model for inference on one sample and write it as a SavedModel.
+    """Trace a model for inference and write it as a SavedModel.
 
-    Recurrent layers are unrolled and everything computes in float32, since neither loops nor half
-    precision convert; the model itself is left as it was.
+    At batch 1 recurrent layers are unrolled, since loops do not convert. Everything computes in
+    float32. The model itself is left as it was.
 
     Args:
         model: a built Keras 3 model.
         directory: where the SavedModel goes.
         inputs: the inputs as :func:`kopt.deployment.inputs.model_inputs` gives them.
         structure: how the model takes them, likewise.
+        batch_size: 1 to convert, None to serve batches of any size.
 
     Raises:
         ConversionError: weights that are not finite, over 2 GB, or a model that cannot be traced.
@@ -64,7 +70,7 @@ def export_model(
 
     _check_weights(model)
     specs = {
-        name: tf.TensorSpec((1, *spec.shape), spec.dtype, name=name)
+        name: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name)
         for name, spec in inputs.items()
     }
 
@@ -75,11 +81,11 @@ def export_model(
 
     holder = tf.Module()
     layers: set[str] = set()
-    with _in_float32(model), _for_tracing(model, layers):
+    with _in_float32(model), _for_tracing(model, layers, unroll=batch_size == 1):
         try:
             function = serve.get_concrete_function()
         except Exception as error:
-            shapes = ", ".join(str((1, *spec.shape)) for spec in inputs.values())
+            shapes = ", ".join(str((batch_size, *spec.shape)) for spec in inputs.values())
             raise ConversionError(
                 f"{model.name} cannot be traced as a graph at input shape {shapes}: "
                 f"{_one_line(error)}"
@@ -99,7 +105,7 @@ def export_model(
     return Export(
         directory=Path(directory),
         inputs=inputs,
-        reference=partial(_run, model, structure, function),
+        reference=partial(_run_checked, model, structure, function),
         layers=frozenset(layers),
         output_layers=output_layers,
     )
@@ -115,29 +121,46 @@ def flat_outputs(outputs: Any) -> dict[str, Any]:
     return {f"output_{index}": value for index, value in enumerate(flat)}
 
 
-def _run(
+def run_model(
+    model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The outputs of a model as it is, by name, sample by sample as in deployment.
+
+    Args:
+        model: a built Keras 3 model.
+        structure: how it takes its inputs, as :func:`kopt.deployment.inputs.model_inputs` says.
+        samples: input name to samples ``(n, ...)``.
+    """
+    runs = []
+    with _in_float32(model):
+        for sample in _tensors(samples):
+            arguments = keras.tree.map_structure(sample.__getitem__, structure)
+            runs.append(_numpy(flat_outputs(model(arguments, training=False))))
+    return _joined(runs)
+
+
+def _run_checked(
     model: keras.Model, structure: Any, function: Callable, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The outputs of the model as it is, after refusing one that computes something else traced."""
-    runs, traced_runs = [], []
-    for index in range(len(next(iter(samples.values())))):
-        sample = {
-            name: keras.ops.convert_to_tensor(array[index : index + 1])
-            for name, array in samples.items()
-        }
-        arguments = keras.tree.map_structure(sample.__getitem__, structure)
-        with _in_float32(model):
-            runs.append(_numpy(flat_outputs(model(arguments, training=False))))
-        traced_runs.append(_numpy(function(**sample)))
-    outputs = _joined(runs)
-    for name, traced in _joined(traced_runs).items():
-        if not np.allclose(traced, outputs[name], rtol=1e-3, atol=1e-3, equal_nan=True):
+    """The outputs of a model, after refusing one that computes something else when traced."""
+    outputs = run_model(model, structure, samples)
+    traced = _joined([_numpy(function(**sample)) for sample in _tensors(samples)])
+    for name, expected in outputs.items():
+        if not np.allclose(traced[name], expected, rtol=1e-3, atol=1e-3, equal_nan=True):
             raise ConversionError(
                 f"{model.name} gives another {name} when called again as a graph (Python state "
                 "changed in call, or randomness at inference), so no file can equal it; run "
                 "kopt.diagnose on it"
             )
     return outputs
+
+
+def _tensors(samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    for index in range(len(next(iter(samples.values())))):
+        yield {
+            name: keras.ops.convert_to_tensor(array[index : index + 1])
+            for name, array in samples.items()
+        }
 
 
 def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
@@ -176,11 +199,11 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
 
 
 @contextmanager
-def _for_tracing(model: keras.Model, layers: set[str]) -> Iterator[None]:
+def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator[None]:
     """Have recurrent layers unroll, and every layer name its operations after itself."""
     with ExitStack() as undo:
         for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+            if unroll and isinstance(layer, keras.layers.RNN) and not layer.unroll:
                 undo.callback(setattr, layer, "unroll", False)
                 layer.unroll = True
             # Keras opens a layer's scope twice, and TensorFlow numbers the second: "dense" becomes

@@ -4,6 +4,7 @@ The schema is https://github.com/google-ai-edge/LiteRT/blob/main/tflite/schema/s
 Python classes come with ai_edge_litert.
 """
 
+import re
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -198,6 +199,11 @@ class TFLiteFile:
 
     def _indices(self, side: str) -> tuple[int, ...]:
         return _as_tuple(getattr(self._graph, f"{side}AsNumpy")())
+
+
+def identifier(name: object) -> str:
+    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
+    return re.sub(r"\W", "_", str(name))
 
 
 def layer_of(name: str, layers: Collection[str] = ()) -> str:

@@ -1,6 +1,5 @@
 """The inputs of a model: their names, shapes and dtypes, and samples in them."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt.deployment.flatbuffer import identifier
 from kopt.errors import ConversionError, DataError
 
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -22,11 +22,6 @@ class InputSpec:
 
     shape: tuple[int | None, ...]
     dtype: str
-
-
-def identifier(name: object) -> str:
-    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
-    return re.sub(r"\W", "_", str(name))
 
 
 def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:

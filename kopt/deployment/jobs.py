@@ -4,14 +4,19 @@ Only :mod:`kopt.deployment.worker` imports this module. Arguments and results ar
 hold; arrays travel as ``.npz`` files.
 """
 
+import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as converter_api
 
+from kopt.deployment.export import run_model
 from kopt.deployment.flatbuffer import TFLiteFile, is_within
 from kopt.deployment.legalization import legalize
 from kopt.deployment.litert import LiteRTModel
@@ -114,6 +119,28 @@ def run_saved_model(directory: str, samples: str, output: str) -> None:
         for sample in _samples(samples)
     ]
     np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+
+
+def run_keras(
+    path: str, modules: list[str], search_path: list[str], structure: Any, samples: str, output: str
+) -> None:
+    """Load a ``.keras`` or ``.h5`` file in safe mode and run it sample by sample.
+
+    Args:
+        path: the file.
+        modules: modules that define its custom layers.
+        search_path: where those modules are looked for.
+        structure: how the model takes its inputs, with their names as leaves.
+        samples: an ``.npz`` with an array for each input.
+        output: where the results go, an ``.npz`` by output name.
+    """
+    sys.path.extend(entry for entry in search_path if entry not in sys.path)
+    for module in modules:
+        import_module(module)
+    model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    with np.load(samples, allow_pickle=False) as archive:
+        outputs = run_model(model, structure, dict(archive))
+    np.savez(output, **outputs)
 
 
 def run_tflite(path: str, samples: str, output: str) -> None:

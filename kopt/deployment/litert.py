@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from kopt.deployment.flatbuffer import TFLiteFile
+from kopt.deployment.flatbuffer import TFLiteFile, identifier
 from kopt.errors import DataError, ModelError
 
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
@@ -145,19 +145,18 @@ class LiteRTModel:
         return dequantized(self.interpreter.get_tensor(index), details)
 
     def _batches(self, x: Arrays) -> tuple[dict[str, np.ndarray], bool]:
-        names = list(self.input_details)
+        names = {identifier(name): name for name in self.input_details}
         if isinstance(x, Mapping):
-            given = dict(x)
-        elif len(names) == 1 and not isinstance(x, list | tuple):
-            given = {names[0]: x}
+            given = {identifier(name): array for name, array in x.items()}
         else:
-            given = dict(zip(names, x, strict=False)) if len(x) == len(names) else {}
+            listed = [x] if len(names) == 1 and not isinstance(x, list | tuple) else list(x)
+            given = dict(zip(names, listed, strict=False)) if len(listed) == len(names) else {}
         if set(given) != set(names):
             raise DataError(
-                f"inputs {', '.join(map(str, given)) or f'({len(x)} of them)'}; this file takes "
-                f"{', '.join(names)}"
+                f"inputs {', '.join(given) or f'({len(x)} of them)'}; this file takes "
+                f"{', '.join(names.values())}"
             )
-        arrays = {name: np.asarray(given[name]) for name in names}
+        arrays = {names[key]: np.asarray(array) for key, array in given.items()}
         ranks = {
             arrays[name].ndim - len(details["shape"])
             for name, details in self.input_details.items()
@@ -174,7 +173,7 @@ class LiteRTModel:
                 )
             if arrays[name].shape[1:] != expected[1:]:
                 raise DataError(
-                    f"input {name} has shape {np.shape(given[name])}; expected {expected[1:]}, or "
+                    f"input {name} has shape {arrays[name].shape}; expected {expected[1:]}, or "
                     f"(n, {', '.join(map(str, expected[1:]))}) for several samples"
                 )
         lengths = {len(array) for array in arrays.values()}

@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+import pytest
+
+from kopt.deployment.litert import LiteRTModel
+from kopt.deployment.quantization_error import quantization_error
+from kopt.deployment.tflite import convert
+from kopt.errors import ModelError
+
+
+@pytest.fixture(scope="module")
+def fragile(tmp_path_factory):
+    """A model of which one layer has channels of very different size, its two files, samples."""
+    keras.utils.set_random_seed(0)
+    samples = np.random.default_rng(0).normal(size=(32, 8)).astype("float32")
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(8, activation="relu", name="sound")(inputs)
+    x = keras.layers.Dense(8, activation="relu", name="fragile")(x)
+    x = keras.layers.Rescaling(1.0 / np.logspace(0, 4, 8).round(6).astype("float32"), name="undo")(
+        x
+    )
+    model = keras.Model(inputs, keras.layers.Dense(4, name="head")(x), name="net")
+    kernel, bias = model.get_layer("fragile").get_weights()
+    model.get_layer("fragile").set_weights([kernel * np.logspace(0, 4, 8), bias])
+    directory = tmp_path_factory.mktemp("fragile")
+    exact = convert(model, directory / "float32.tflite", "float32", samples)
+    quantized = convert(model, directory / "int8.tflite", "int8", samples)
+    return model, exact, quantized, samples
+
+
+def test_errors_are_those_of_the_tensors(converted, samples):
+    table = quantization_error(converted["float32"], converted["int8"], samples)
+    assert list(table.index.sort_values()) == ["dense", "dense_1", "head", "hidden"]
+    assert (table.own_error.diff().dropna() <= 0).all()
+    exact = LiteRTModel(converted["float32"].path)(samples[:16])
+    got = LiteRTModel(converted["int8"].path, xnnpack=False)(samples[:16])
+    expected = np.sqrt(np.mean((got - exact) ** 2) / np.mean(exact**2))
+    assert table.error["head"] >= expected * 0.999
+    assert table.error.max() < 0.2
+
+
+def test_the_layer_to_keep_in_float_stands_first(fragile, tmp_path):
+    model, exact, quantized, samples = fragile
+    table = quantization_error(exact, quantized, samples)
+    worst = table.index[0]
+    assert worst in ("fragile", "undo")
+    kept = convert(model, tmp_path / "a.tflite", "int8", samples, keep_float=["fragile", "undo"])
+    expected = np.asarray(model(samples))
+
+    def error(conversion):
+        return np.abs(LiteRTModel(conversion.path)(samples) - expected).mean()
+
+    assert error(kept) < 0.5 * error(quantized)
+
+
+def test_two_different_models_are_refused(fragile, converted):
+    with pytest.raises(ModelError, match="two conversions of one model"):
+        quantization_error(fragile[1], converted["int8"], fragile[3])

@@ -1,0 +1,63 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from kopt.deployment.tflite import convert
+from kopt.errors import ModelError
+from kopt.measurement.operators import profile_operators
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A model of which one layer does nearly all the work, by mode."""
+    directory = tmp_path_factory.mktemp("operators")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((64,))
+    x = keras.layers.Dense(64, activation="tanh", name="small")(inputs)
+    x = keras.layers.Dense(4096, activation="relu", name="large")(x)
+    x = keras.layers.Dense(8, name="middle")(x)
+    model = keras.Model(inputs, keras.ops.floor(x))
+    samples = np.random.default_rng(0).normal(size=(16, 64))
+    return {
+        "float32": convert(model, directory / "float32.tflite", "float32").path,
+        "int8": convert(
+            model, directory / "int8.tflite", "int8", samples, keep_float=["Floor"]
+        ).path,
+    }
+
+
+@pytest.mark.parametrize("mode", ["float32", "int8"])
+def test_the_heavy_layer_takes_the_time(files, mode):
+    table = profile_operators(files[mode])
+    assert list(table.columns) == ["operator", "layer", "type", "kernel", "share", "us"]
+    assert table.share.sum() == pytest.approx(1)
+    assert (table.share >= 0).all()
+    assert table.groupby("layer").share.sum().idxmax() == "large"
+    assert table.us.sum() > 0
+    weighted = table[table.operator == "FULLY_CONNECTED"]
+    assert len(weighted) == 3
+    assert set(weighted.type) == {mode}
+    assert set(weighted.kernel) == {"XNNPACK"}
+
+
+def test_without_the_delegate_all_kernels_are_built_in(files):
+    assert set(profile_operators(files["float32"], xnnpack=False).kernel) == {"built-in"}
+
+
+def test_a_file_that_is_no_tflite(tmp_path):
+    with pytest.raises(ModelError, match="no such file"):
+        profile_operators(tmp_path / "missing.tflite")
+    (tmp_path / "text.tflite").write_text("hello")
+    with pytest.raises(ModelError, match=r"not a \.tflite"):
+        profile_operators(tmp_path / "text.tflite")
+
+
+def test_tensorflow_is_not_imported(files):
+    code = (
+        "import sys, kopt; kopt.profile_operators(sys.argv[1]);"
+        "assert not {'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(files["int8"])], check=True)
