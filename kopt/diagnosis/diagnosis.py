@@ -14,6 +14,7 @@ from kopt.diagnosis.finding import Diagnosis, Finding
 from kopt.diagnosis.habits import read_habits
 from kopt.diagnosis.loops import read_loops
 from kopt.diagnosis.probe import (
+    Fault,
     Trial,
     nodes_made,
     times_run,
@@ -22,7 +23,7 @@ from kopt.diagnosis.probe import (
     try_python_arguments,
 )
 from kopt.diagnosis.rules import RULES
-from kopt.diagnosis.source import ClassSource, Reading, is_library, read_class, unread_call
+from kopt.diagnosis.source import ClassSource, Reading, is_library, read_class, unread_call, where
 from kopt.diagnosis.target import Target, resolve
 from kopt.errors import ModelError
 from kopt.measurement.inputs import check_shape
@@ -93,13 +94,13 @@ def diagnose(target: Any, input_shape: Any = None) -> Diagnosis:
         reason = found.untried or "no input_shape was given"
         findings = [_finding("not-tried", "info", reason, found.cls.__name__)]
         return Diagnosis(found.name, (*findings, *_judge(found, classes, None)))
-    trial = Trial(found.layer, shape)
+    files = frozenset(source.path for sources in classes.values() for source in sources)
+    trial = Trial(found.layer, shape, files)
     if not found.layer.built:
         try_calls(Trial(found.layer, shape))
     with kept(found.layer):
         perturb(found.layer)
-        files = {source.path for sources in classes.values() for source in sources}
-        if try_calls(trial) and try_graph(trial, files):
+        if try_calls(trial) and try_graph(trial):
             try_python_arguments(trial)
             try_config(trial)
             try_delivery(trial)
@@ -123,61 +124,70 @@ def _known_shape(layer: keras.Layer | None) -> Any:
 def _judge(
     found: Target, classes: dict[type, list[ClassSource]], trial: Trial | None
 ) -> Iterator[Finding]:
-    readings: dict[tuple, tuple[ClassSource, Reading]] = {}
+    readings: dict[tuple[str, int, str], Reading] = {}
     for cls, sources in classes.items():
-        where = sources[0].where(sources[0].node.lineno) if sources else cls.__name__
-        author = unread_call(cls, sources)
-        if author:
-            message = f"the source of {author.__name__}.call cannot be read"
-            yield _finding("no-source", "info", message, where)
-        if keras.saving.get_registered_name(cls) == cls.__name__:
-            message = f"{cls.__name__} is not registered"
-            yield _finding("unregistered", "info", message, where)
+        yield from _about_class(cls, sources)
         for source in sources:
             for reading in (*read_habits(source), *read_loops(source)):
-                readings[source.path, reading.line, reading.rule] = (source, reading)
-    read_rules = {reading.rule for _, reading in readings.values()}
-    if found.layer and any(
-        isinstance(p, keras.layers.Lambda) for p in found.layer._flatten_layers()
-    ):
-        read_rules.add("lambda-layer")
-    explained: dict[str, list[str]] = {}
+                readings[source.path, reading.line, reading.rule] = reading
+    lambdas = _lambda_layers(found)
+    observed: dict[tuple[str, int, str], Fault] = {}
     for fault in trial.faults if trial else ():
-        causes = CAUSES.get(fault.rule, set()) & read_rules
-        for rule in causes:
-            explained.setdefault(rule, []).append(fault.message)
-        if not causes:
+        causes = _causes(fault, readings)
+        observed = {**dict.fromkeys(causes, fault), **observed}
+        if not causes and not (lambdas and fault.rule == "reload-fails"):
             severity = "warning" if fault.rule in COSTS_TIME else "error"
-            yield _finding(fault.rule, severity, fault.message, found.name)
-    for source, reading in readings.values():
-        yield from _weigh(source, reading, trial, explained.get(reading.rule, []))
-    for layer in _lambda_layers(found):
+            place = where(*fault.places[-1]) if fault.places else found.name
+            yield _finding(fault.rule, severity, fault.message, place)
+    for key, reading in readings.items():
+        yield from _weigh(key[0], reading, trial, observed.get(key))
+    for layer in lambdas:
         severity = "error" if trial and trial.failed("reload-fails") else "warning"
         message = f"a Lambda layer around the Python function {layer.function.__name__}"
         yield _finding("lambda-layer", severity, message, layer.name)
 
 
+def _about_class(cls: type, sources: list[ClassSource]) -> Iterator[Finding]:
+    place = where(sources[0].path, sources[0].node.lineno) if sources else cls.__name__
+    author = unread_call(cls, sources)
+    if author:
+        message = f"the source of {author.__name__}.call cannot be read"
+        yield _finding("no-source", "info", message, place)
+    if keras.saving.get_registered_name(cls) == cls.__name__:
+        yield _finding("unregistered", "info", f"{cls.__name__} is not registered", place)
+
+
+def _causes(fault: Fault, readings: dict[tuple[str, int, str], Reading]) -> list[tuple]:
+    """The readings that explain a fault; where an error says its lines, those on them."""
+    return [
+        (path, line, rule)
+        for path, line, rule in readings
+        if rule in CAUSES.get(fault.rule, ()) and (not fault.places or (path, line) in fault.places)
+    ]
+
+
 def _weigh(
-    source: ClassSource, reading: Reading, trial: Trial | None, observed: list[str]
+    path: str, reading: Reading, trial: Trial | None, observed: Fault | None
 ) -> Iterator[Finding]:
     """A reading as a finding, as severe as what was observed."""
     rule = RULES[reading.rule]
     severity, message = rule.severity, f"{rule.summary}: {reading.code}"
     traced = trial is not None and "graph-fails" in trial.passed
     if observed:
-        severity, message = "error", f"{message}; {observed[0]}"
+        severity = severity if observed.rule in COSTS_TIME else "error"
+        message += f"; {observed.message}"
     elif trial and CLEARED_BY.get(reading.rule) in trial.passed:
         return
     elif reading.body and traced:
-        times = times_run(trial, source.path, reading)
-        nodes = nodes_made(trial, source.path, reading)
+        times = times_run(trial, path, reading)
+        nodes = nodes_made(trial, path, reading)
         if not nodes:
             return
         steps = f"{times} steps, " if times else ""
         message += f"; {steps}{nodes} of {len(trial.places)} graph nodes"
         if times and times <= SHORT_LOOP:
             severity = "info"
-    yield _finding(reading.rule, severity, message, source.where(reading.line))
+    yield _finding(reading.rule, severity, message, where(path, reading.line))
 
 
 def _lambda_layers(found: Target) -> list[keras.Layer]:

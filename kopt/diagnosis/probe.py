@@ -3,6 +3,7 @@
 import inspect
 import re
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +28,17 @@ SAMPLES = 16
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that went wrong when it was tried, under the rule it falls."""
+    """Something that went wrong when it was tried.
+
+    Args:
+        rule: the rule it falls under.
+        message: what was seen.
+        places: lines of the user's files that an error came through, the innermost last.
+    """
 
     rule: str
     message: str
+    places: tuple[Place, ...] = ()
 
 
 @dataclass
@@ -40,6 +48,7 @@ class Trial:
     Args:
         layer: what is tried.
         input_shape: of one sample; a list or dict of shapes for several inputs.
+        files: the user's files, whose lines are told apart.
         faults: what went wrong.
         passed: rules of probes that were made and found nothing.
         places: for each node of the graph at batch 1, the ``(file, line)`` of the calls it is from.
@@ -49,19 +58,22 @@ class Trial:
 
     layer: keras.Layer
     input_shape: Any
+    files: frozenset[str] = frozenset()
     faults: list[Fault] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
     places: list[set[Place]] = field(default_factory=list)
     visits: Counter[Place] = field(default_factory=Counter)
     figures: dict[str, Any] = field(default_factory=dict)
 
-    def record(self, rule: str, message: str | None) -> bool:
+    def record(self, rule: str, message: str | None, error: Exception | None = None) -> bool:
         """Note the outcome of a probe, None for no fault; returns whether it passed."""
         if message is None:
             self.passed.add(rule)
-        else:
-            self.faults.append(Fault(rule, message))
-        return message is None
+            return True
+        frames = traceback.extract_tb(error.__traceback__) if error else ()
+        places = [(f.filename, f.lineno) for f in frames if f.filename in self.files]
+        self.faults.append(Fault(rule, message, tuple(places)))
+        return False
 
     def inputs(self, batch: int = 1) -> Any:
         """The same random samples every time, the first ``batch`` of them, as tensors."""
@@ -111,27 +123,26 @@ class Trial:
 def try_calls(trial: Trial) -> bool:
     """Call it on one sample and on several, twice; returns whether it takes one sample."""
     outputs: dict[int, list[np.ndarray]] = {}
-    failures: dict[int, str] = {}
+    failures: dict[int, Exception] = {}
     batches = (SEVERAL, 1) if trial.fixed_batch is None else (trial.fixed_batch,)
     for batch in batches:
         # A user's layer may raise anything, and what it says is the finding.
         try:
             outputs[batch] = trial.call(trial.inputs(batch))
         except Exception as error:
-            failures[batch] = one_line(error)
+            failures[batch] = error
     if not outputs:
-        trial.record(
-            "call-fails", f"called on samples of shape {trial.input_shape}: {failures[batches[-1]]}"
-        )
-        return False
+        error = failures[batches[-1]]
+        message = f"called on samples of shape {trial.input_shape}: {one_line(error)}"
+        return trial.record("call-fails", message, error)
     batch, first = next(iter(outputs.items()))
     again = trial.call(trial.inputs(batch))
     apart = largest_gap(first, again, RELATIVE_REPEAT)
     message = f"two calls with training=False differ by {apart:.3g}"
     steady = trial.record("random-at-inference", message if apart else None)
     if failures:
-        failed, message = next(iter(failures.items()))
-        trial.record("batch-dependent", f"batch {failed} fails: {message}")
+        failed, error = next(iter(failures.items()))
+        trial.record("batch-dependent", f"batch {failed} fails: {one_line(error)}", error)
     elif steady and len(batches) > 1:
         alone = outputs[1]
         together = [output[:1] for output in outputs[SEVERAL]]
@@ -142,23 +153,18 @@ def try_calls(trial: Trial) -> bool:
     return batches[-1] in outputs
 
 
-def try_graph(trial: Trial, files: set[str]) -> bool:
-    """Trace it at batch 1; returns whether that works.
-
-    Args:
-        trial: of a layer that can be called.
-        files: the user's files, whose lines are counted.
-    """
+def try_graph(trial: Trial) -> bool:
+    """Trace it at batch 1; returns whether that works."""
 
     @tf.function(autograph=False)  # as Keras does in fit, predict and export
     def infer(inputs: Any) -> Any:
         return trial.layer(inputs, training=False)
 
     try:
-        with _counting_visits(trial.visits, files):
+        with _counting_visits(trial.visits, trial.files):
             graph = infer.get_concrete_function(trial.specs(trial.fixed_batch or 1)).graph
     except Exception as error:
-        return trial.record("graph-fails", one_line(error))
+        return trial.record("graph-fails", one_line(error), error)
     trial.record("graph-fails", None)
     trial.places = [_places(operation) for operation in graph.get_operations()]
     trial.figures["graph nodes"] = len(trial.places)
@@ -175,7 +181,7 @@ def try_graph(trial: Trial, files: set[str]) -> bool:
         infer.get_concrete_function(trial.specs(None))
         trial.record("dynamic-batch", None)
     except Exception as error:
-        trial.record("dynamic-batch", one_line(error))
+        trial.record("dynamic-batch", one_line(error), error)
     return True
 
 
@@ -232,7 +238,7 @@ def nodes_made(trial: Trial, path: str, loop: Reading) -> int:
 
 
 @contextmanager
-def _counting_visits(visits: Counter, files: set[str]) -> Iterator[None]:
+def _counting_visits(visits: Counter, files: frozenset[str]) -> Iterator[None]:
     """Count how often each line of the user's files is run."""
 
     def follow(frame: FrameType, event: str, _: Any) -> Any:

@@ -62,14 +62,6 @@ class ClassSource:
     attributes: dict[str, str] = field(default_factory=dict)
     sizes: dict[str, int] = field(default_factory=dict)
 
-    def where(self, line: int) -> str:
-        """``file:line``, the file relative to here if it is below, a cell by what it is."""
-        path = Path(self.path)
-        if "ipykernel" in self.path or self.path.startswith("<ipython-input"):
-            return f"notebook cell:{line}"
-        shown = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-        return f"{shown}:{line}"
-
     def inference_methods(self) -> Iterator[ast.FunctionDef]:
         """``call`` and the methods of the class that it reaches."""
         waiting, seen = ["call"], set()
@@ -83,6 +75,15 @@ class ClassSource:
                 attribute = own_attribute(node)
                 if attribute:
                     waiting.append(attribute)
+
+
+def where(path: str, line: int) -> str:
+    """``file:line``, the file relative to here if it is below, a notebook cell by what it is."""
+    if "ipykernel" in path or path.startswith("<ipython-input"):
+        return f"notebook cell:{line}"
+    here = Path.cwd()
+    shown = Path(path).relative_to(here) if Path(path).is_relative_to(here) else path
+    return f"{shown}:{line}"
 
 
 def is_library(cls: type) -> bool:

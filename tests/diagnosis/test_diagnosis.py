@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 
 import keras
@@ -6,19 +5,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from layers import PATTERNS, WELL_WRITTEN
-from layers.convolutions import FilterLoop
-from layers.faulty import FAULTY, INPUT_SHAPE
-
 from kopt.diagnosis.diagnosis import diagnose
 from kopt.diagnosis.rules import RULES
 from kopt.errors import EquivalenceError, ModelError
+from tests.layers import PATTERNS, WELL_WRITTEN, faulty
+from tests.layers.convolutions import FilterLoop
+from tests.layers.faulty import FAULTY, INPUT_SHAPE
 
 
 def severities(diagnosis) -> dict[str, str]:
     return {finding.rule: finding.severity for finding in diagnosis.findings}
+
+
+def line_of(finding) -> str:
+    path, line = finding.where.split(":")
+    return Path(path).read_text().splitlines()[int(line) - 1].strip()
 
 
 @pytest.mark.parametrize("pattern", PATTERNS, ids=lambda pattern: pattern.name)
@@ -49,10 +50,29 @@ def test_every_rule_is_shown_by_a_layer_of_the_tests():
 def test_a_finding_says_where_and_how_much():
     layer = FilterLoop(filters=5)
     (finding,) = diagnose(layer, (32, 6)).findings
-    path, line = finding.where.split(":")
-    assert "for kernel in self.kernels" in Path(path).read_text().splitlines()[int(line) - 1]
+    assert line_of(finding) == "for kernel in self.kernels:"
     assert "5 steps, 40 of " in finding.message
     assert "Conv1D" in finding.fix
+
+
+def test_an_error_that_no_rule_explains_says_its_line():
+    found = diagnose(faulty.ToPython(), INPUT_SHAPE)
+    assert line_of(found.errors[0]) == "return x * self.scale * float(x[0, 0, 0])"
+
+
+def test_a_fault_is_laid_to_the_line_it_came_from_and_to_no_other():
+    @keras.saving.register_keras_serializable("tests")
+    class Two(keras.Layer):
+        def call(self, x):
+            self.last = x
+            if keras.ops.max(x) > 1:
+                x = x / 2
+            return x
+
+    found = {finding.rule: finding for finding in diagnose(Two(), (4,)).findings}
+    assert found["state-in-call"].severity == "warning"
+    assert found["control-flow-on-tensor"].severity == "error"
+    assert line_of(found["control-flow-on-tensor"]) == "if keras.ops.max(x) > 1:"
 
 
 def test_steps_grow_with_the_loop_and_a_short_loop_is_a_remark():

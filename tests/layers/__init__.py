@@ -1,8 +1,8 @@
 """Custom layers taken as patterns from what people write, for tests and benchmarks alike."""
 
-from layers import attention, convolutions, routing, sequences
-from layers.pattern import Pattern
-from layers.well_written import WELL_WRITTEN
+from tests.layers import attention, convolutions, routing, sequences
+from tests.layers.pattern import Pattern
+from tests.layers.well_written import WELL_WRITTEN
 
 PATTERNS = [
     *convolutions.PATTERNS,

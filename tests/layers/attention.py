@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from layers.pattern import Pattern, register
+from tests.layers.pattern import Pattern, register
 
 
 @register
@@ -32,15 +32,16 @@ class Head(keras.Layer):
 class HeadList(keras.Layer):
     """A list of heads, one after the other."""
 
-    def __init__(self, heads=6, size=4, **kwargs):
+    def __init__(self, heads=6, size=4, steps=12, **kwargs):
         super().__init__(**kwargs)
         self.size = size
         self.count = heads
+        self.steps = steps
         self.heads = [Head(size) for _ in range(heads)]
         self.join = keras.layers.Dense(size * heads)
 
     def get_config(self):
-        return {**super().get_config(), "heads": self.count, "size": self.size}
+        return {**super().get_config(), "heads": self.count, "size": self.size, "steps": self.steps}
 
     def build(self, input_shape):
         for head in self.heads:
@@ -51,15 +52,15 @@ class HeadList(keras.Layer):
         return self.join(ops.concatenate([head(x) for head in self.heads], axis=-1))
 
 
-def one_projection():
-    inputs = keras.Input((12, 24))
-    attention = keras.layers.MultiHeadAttention(6, 4)
+def one_projection(heads=6, size=4, steps=12):
+    inputs = keras.Input((steps, heads * size))
+    attention = keras.layers.MultiHeadAttention(heads, size)
     return keras.Model(inputs, attention(inputs, inputs))
 
 
 def port_heads(slow, fast, order=None, scale=1.0):
     attention = fast.layers[-1]
-    order = range(6) if order is None else order
+    order = range(slow.count) if order is None else order
     chosen = [slow.heads[i] for i in order]
     for name, target in (
         ("query", attention.query_dense),
@@ -70,7 +71,7 @@ def port_heads(slow, fast, order=None, scale=1.0):
         denses = [getattr(head, name) for head in chosen]
         target.kernel.assign(factor * np.stack([np.asarray(d.kernel) for d in denses], axis=1))
         target.bias.assign(factor * np.stack([np.asarray(d.bias) for d in denses]))
-    join = np.asarray(slow.join.kernel).reshape(6, 4, 24)
+    join = np.asarray(slow.join.kernel).reshape(slow.count, slow.size, -1)
     attention.output_dense.kernel.assign(join)
     attention.output_dense.bias.assign(slow.join.bias)
 
@@ -80,6 +81,8 @@ HEAD_LIST = Pattern(
     HeadList,
     (12, 24),
     {"loop-over-branches": "warning"},
+    real_shape=(64, 128),
+    real_sizes={"heads": 8, "size": 16, "steps": 64},
     right={"MultiHeadAttention": (one_projection, port_heads)},
     wrong={
         "heads in another order": (
@@ -144,6 +147,8 @@ STEPWISE_ATTENTION = Pattern(
     StepwiseAttention,
     (12, 6),
     {"loop-over-timesteps": "warning"},
+    real_shape=(32, 32),
+    real_sizes={"units": 32},
     right={"batched": (BatchedAttention, None)},
     wrong={
         "softmax over the queries": (lambda: BatchedAttention(axis=1), None),

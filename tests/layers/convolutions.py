@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from layers.pattern import Pattern, register, values
+from tests.layers.pattern import Pattern, register, values
 
 
 @register
@@ -31,8 +31,8 @@ class FilterLoop(keras.Layer):
         return tf.nn.relu(tf.concat(outputs, axis=-1) + self.bias)
 
 
-def fused(padding="same", activation="relu"):
-    return lambda: keras.layers.Conv1D(8, 5, padding=padding, activation=activation)
+def fused(filters=8, size=5, padding="same", activation="relu"):
+    return keras.layers.Conv1D(filters, size, padding=padding, activation=activation)
 
 
 def port_filters(slow, fast):
@@ -54,12 +54,14 @@ FILTER_LOOP = Pattern(
     FilterLoop,
     (32, 6),
     {"loop-over-filters": "warning"},
-    right={"Conv1D": (fused(), port_filters)},
+    real_shape=(256, 16),
+    real_sizes={"filters": 64, "size": 5},
+    right={"Conv1D": (fused, port_filters)},
     wrong={
-        "flipped kernel": (fused(), port_filters_flipped),
-        "dropped bias": (fused(), port_filters_without_bias),
-        "causal padding": (fused("causal"), port_filters),
-        "activation dropped": (fused(activation=None), port_filters),
+        "flipped kernel": (fused, port_filters_flipped),
+        "dropped bias": (fused, port_filters_without_bias),
+        "causal padding": (lambda: fused(padding="causal"), port_filters),
+        "activation dropped": (lambda: fused(activation=None), port_filters),
     },
 )
 
@@ -86,8 +88,8 @@ class GroupConvolution(keras.Layer):
         return tf.concat(outputs, axis=-1)
 
 
-def grouped():
-    return keras.layers.Conv2D(12, 3, padding="same", groups=6)
+def grouped(groups=6, filters=12):
+    return keras.layers.Conv2D(filters, 3, padding="same", groups=groups)
 
 
 def port_groups(slow, fast):
@@ -96,7 +98,7 @@ def port_groups(slow, fast):
 
 
 def port_groups_shuffled(slow, fast):
-    order = np.roll(np.arange(6), 1)
+    order = np.roll(np.arange(slow.groups), 1)
     chosen = [slow.convolutions[i] for i in order]
     fast.kernel.assign(np.concatenate([np.asarray(c.kernel) for c in chosen], axis=-1))
     fast.bias.assign(np.concatenate([np.asarray(c.bias) for c in chosen]))
@@ -112,6 +114,8 @@ GROUP_CONVOLUTION = Pattern(
     GroupConvolution,
     (8, 8, 12),
     {"loop-over-groups": "warning"},
+    real_shape=(32, 32, 64),
+    real_sizes={"groups": 8, "filters": 64},
     right={"Conv2D(groups)": (grouped, port_groups)},
     wrong={
         "shuffled groups": (grouped, port_groups_shuffled),
@@ -141,7 +145,7 @@ class ChannelConvolution(keras.Layer):
 
 
 def depthwise(size=3):
-    return lambda: keras.layers.DepthwiseConv1D(size, padding="same", use_bias=False)
+    return keras.layers.DepthwiseConv1D(size, padding="same", use_bias=False)
 
 
 def port_channels(slow, fast):
@@ -162,10 +166,12 @@ CHANNEL_CONVOLUTION = Pattern(
     ChannelConvolution,
     (32, 12),
     {"loop-over-channels": "warning"},
-    right={"DepthwiseConv1D": (depthwise(), port_channels)},
+    real_shape=(128, 64),
+    real_sizes={"size": 3},
+    right={"DepthwiseConv1D": (depthwise, port_channels)},
     wrong={
-        "channels reversed": (depthwise(), port_channels_reversed),
-        "one filter for all": (depthwise(), port_one_channel),
+        "channels reversed": (depthwise, port_channels_reversed),
+        "one filter for all": (depthwise, port_one_channel),
     },
 )
 
@@ -200,7 +206,9 @@ POOLING = Pattern(
     LoopPooling,
     (8, 8, 4),
     {"loop-over-positions": "warning"},
-    right={"MaxPooling2D": (lambda: keras.layers.MaxPooling2D(2), None)},
+    real_shape=(32, 32, 16),
+    real_sizes={"size": 2},
+    right={"MaxPooling2D": (lambda size=2: keras.layers.MaxPooling2D(size), None)},
     wrong={
         "average": (lambda: keras.layers.AveragePooling2D(2), None),
         "stride 1, cut": (
@@ -258,6 +266,8 @@ SPATIAL_ATTENTION = Pattern(
     SpatialAttention,
     (8, 8, 16),
     {"loop-over-channels": "warning"},
+    real_shape=(32, 32, 32),
+    real_sizes={},
     right={"reductions": (FusedSpatialAttention, None)},
     wrong={
         "wrong scale": (lambda: FusedSpatialAttention(scale=1 / 16), None),

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from layers.pattern import Pattern, register
+from tests.layers.pattern import Pattern, register
 
 
 def squash(s):
@@ -77,6 +77,8 @@ CAPSULES = Pattern(
     CapsuleRouting,
     (10, 5),
     {"loop-over-branches": "warning", "recurrence": "info"},
+    real_shape=(128, 8),
+    real_sizes={"capsules": 10, "size": 16, "routings": 3},
     right={"one einsum": (FusedCapsules, port_capsules)},
     wrong={
         "too few routings": (lambda: FusedCapsules(routings=2), port_capsules),
@@ -165,6 +167,8 @@ FOREST = Pattern(
     SoftForest,
     (10,),
     {"loop-over-branches": "warning", "recurrence": "info"},
+    real_shape=(64,),
+    real_sizes={"trees": 32, "depth": 5, "classes": 10},
     right={"one product": (FusedForest, port_forest)},
     wrong={
         "sum for mean": (lambda: FusedForest(scale=1.0), port_forest),
@@ -218,25 +222,28 @@ class FusedExperts(keras.Layer):
 
     def build(self, input_shape):
         self.router.build(input_shape)
-        shape = (self.experts, input_shape[-1], self.units)
-        self.kernel = self.add_weight(shape=shape, name="kernel")
-        self.bias = self.add_weight(shape=(self.experts, self.units), name="bias")
+        together = self.experts * self.units
+        self.kernel = self.add_weight(shape=(input_shape[-1], together), name="kernel")
+        self.bias = self.add_weight(shape=(together,), name="bias")
 
     def call(self, x):
         gates = ops.softmax(self.router(x), axis=-1)
-        chosen = ops.one_hot(ops.argmax(gates, axis=-1), self.experts, dtype=x.dtype)
+        # argmax of keras.ops needs BitwiseAnd, which TFLite has not
+        best = tf.argmax(gates, axis=-1)[..., None]
+        chosen = ops.cast(ops.equal(best, ops.arange(self.experts, dtype=best.dtype)), x.dtype)
         if self.capacity:
             chosen = chosen * ops.cast(ops.cumsum(chosen, axis=1) <= self.capacity, x.dtype)
         weights = chosen * gates if self.gated else chosen
-        every = ops.relu(ops.einsum("btf,efu->bteu", x, self.kernel) + self.bias)
-        return ops.einsum("bteu,bte->btu", every, weights)
+        every = ops.relu(ops.matmul(x, self.kernel) + self.bias)
+        every = ops.reshape(every, (-1, x.shape[1], self.experts, self.units))
+        return ops.sum(every * weights[..., None], axis=2)
 
 
 def port_experts(slow, fast):
     fast.router.kernel.assign(slow.router.kernel)
     fast.router.bias.assign(slow.router.bias)
-    fast.kernel.assign(np.stack([np.asarray(e.kernel) for e in slow.experts]))
-    fast.bias.assign(np.stack([np.asarray(e.bias) for e in slow.experts]))
+    fast.kernel.assign(np.concatenate([np.asarray(e.kernel) for e in slow.experts], axis=-1))
+    fast.bias.assign(np.concatenate([np.asarray(e.bias) for e in slow.experts]))
 
 
 EXPERTS = Pattern(
@@ -244,7 +251,9 @@ EXPERTS = Pattern(
     MixtureOfExperts,
     (16, 6),
     {"loop-over-branches": "warning"},
-    right={"one einsum": (FusedExperts, port_experts)},
+    real_shape=(32, 64),
+    real_sizes={"experts": 8, "units": 64, "capacity": 8},
+    right={"one product": (FusedExperts, port_experts)},
     wrong={
         "capacity dropped": (lambda: FusedExperts(capacity=None), port_experts),
         "gate dropped": (lambda: FusedExperts(gated=False), port_experts),

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from layers.pattern import Pattern, register
+from tests.layers.pattern import Pattern, register
 
 
 @register
@@ -32,8 +32,8 @@ class HandWrittenLSTM(keras.Layer):
         return h
 
 
-def lstm(**options):
-    return lambda: keras.layers.LSTM(8, unit_forget_bias=False, unroll=True, **options)
+def lstm(units=8, **options):
+    return keras.layers.LSTM(units, unit_forget_bias=False, unroll=True, **options)
 
 
 def port_lstm(slow, fast):
@@ -58,11 +58,13 @@ HAND_WRITTEN_LSTM = Pattern(
     HandWrittenLSTM,
     (10, 6),
     {"recurrence": "info"},
-    right={"LSTM(unroll)": (lstm(), port_lstm)},
+    real_shape=(32, 16),
+    real_sizes={"units": 64},
+    right={"LSTM(unroll)": (lstm, port_lstm)},
     wrong={
-        "swapped gates": (lstm(), port_gates_swapped),
-        "backwards": (lstm(go_backwards=True), port_lstm),
-        "hard sigmoid": (lstm(recurrent_activation="hard_sigmoid"), port_lstm),
+        "swapped gates": (lstm, port_gates_swapped),
+        "backwards": (lambda: lstm(go_backwards=True), port_lstm),
+        "hard sigmoid": (lambda: lstm(recurrent_activation="hard_sigmoid"), port_lstm),
     },
 )
 
@@ -105,6 +107,8 @@ CIRCULAR_SHIFT = Pattern(
     CircularShift,
     (16, 4),
     {"loop-over-timesteps": "warning"},
+    real_shape=(64, 16),
+    real_sizes={},
     right={"circulant matrix": (CircularMatrix, None)},
     wrong={
         "other direction": (lambda: CircularMatrix(direction=-1), None),
@@ -137,7 +141,9 @@ DENSE_PER_STEP = Pattern(
     DensePerStep,
     (12, 6),
     {"loop-over-timesteps": "warning"},
-    right={"Dense": (lambda: keras.layers.Dense(8, activation="tanh"), None)},
+    real_shape=(64, 32),
+    real_sizes={"units": 64},
+    right={"Dense": (lambda units=8: keras.layers.Dense(units, activation="tanh"), None)},
     wrong={
         "activation": (lambda: keras.layers.Dense(8, activation="sigmoid"), None),
         "normalised": (

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from layers.pattern import register
+from tests.layers.pattern import register
 
 
 @register

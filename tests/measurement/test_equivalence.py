@@ -1,18 +1,12 @@
-import sys
-from pathlib import Path
-
 import keras
 import numpy as np
 import pytest
 from keras import ops
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from layers import PATTERNS
-from layers.convolutions import FilterLoop, fused, port_filters
-
 from kopt.errors import EquivalenceError
 from kopt.measurement.equivalence import check_equivalence
+from tests.layers import PATTERNS
+from tests.layers.convolutions import FilterLoop, fused, port_filters
 
 RIGHT = [(p, name) for p in PATTERNS for name in p.right]
 WRONG = [(p, name) for p in PATTERNS for name in p.wrong]
@@ -177,7 +171,7 @@ def test_fresh_weights_would_hide_a_dropped_bias():
 
 
 def test_both_keep_the_weights_they_came_with():
-    slow, fast = FilterLoop(), fused()()
+    slow, fast = FilterLoop(), fused()
     slow.build((None, 32, 6))
     fast.build((None, 32, 6))
     before = [weight.numpy() for weight in slow.weights + fast.weights]
@@ -200,7 +194,7 @@ def test_weights_come_back_after_an_interrupt():
 
 
 def test_the_same_question_has_the_same_answer():
-    slow, fast = FilterLoop(), fused("causal")()
+    slow, fast = FilterLoop(), fused(padding="causal")
     slow.build((None, 32, 6))
     fast.build((None, 32, 6))
     first = check_equivalence(slow, fast, (32, 6), port=port_filters)
