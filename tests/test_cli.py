@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from kopt.cli import main
+from kopt.deployment.tflite import convert
 from kopt.workspace.directory import Workspace
 from tests.workspace.test_directory import leave
 
@@ -67,17 +68,8 @@ def test_a_model_goes_from_a_file_to_a_benchmark(small_model, blobs, tmp_path, c
     assert set(json.loads(out)["targets"]) == set(map(str, files))
 
 
-def test_bench_of_tflite_files_needs_neither_tensorflow_nor_jupyter(small_model, tmp_path, capsys):
-    small_model.save(tmp_path / "model.keras")
-    kopt(
-        "convert",
-        tmp_path / "model.keras",
-        "-o",
-        tmp_path / "a.tflite",
-        "--mode",
-        "float32",
-        capsys=capsys,
-    )
+def test_bench_of_tflite_files_needs_neither_tensorflow_nor_jupyter(small_model, tmp_path):
+    convert(small_model, tmp_path / "a.tflite", mode="float32")
     code = (
         "import sys\nfrom kopt.cli import main\n"
         "try:\n    main(['bench', sys.argv[1], sys.argv[1]])\n"

@@ -80,5 +80,5 @@ def test_files_that_are_no_data_set_are_refused(tmp_path):
 def test_pickled_arrays_are_never_loaded(tmp_path):
     objects = np.array([{"a": 1}] * 6, dtype=object)
     np.savez(tmp_path / "set.npz", **arrays(x_train=objects))
-    with pytest.raises(DataError, match="not a readable .npz of plain arrays"):
+    with pytest.raises(DataError, match=r"not a readable \.npz of plain arrays"):
         Data.load(tmp_path / "set.npz")

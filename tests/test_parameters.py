@@ -32,7 +32,7 @@ def test_wrong_types_and_ranges_are_refused_with_what_was_seen(name, value):
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
-    with pytest.raises(ParameterError, match="fractoin: no such parameter; expected .*fraction"):
+    with pytest.raises(ParameterError, match=r"fractoin: no such parameter; expected .*fraction"):
         check_parameters({"fractoin": 0.5})
 
 

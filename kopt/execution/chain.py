@@ -105,6 +105,7 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
                 "bar_format": "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}",
             },
             cwd=NOTEBOOKS,
+            extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
     except PapermillExecutionError as error:
         message = "\n    ".join(str(error.evalue).splitlines()[:ERROR_LINES])

@@ -9,9 +9,10 @@ from kopt.execution.chain import notebook_parameters, run_chain, select_stages
 from kopt.workspace.directory import STAGES, Workspace
 from tests.workspace.test_directory import leave, record
 
-PARAMETERS = (
-    'case: str = "signal"  # a case\nrun_dir: str = None  # where\nquick: bool = False  # few'
-)
+PARAMETERS = """case: str = "signal"  # a case
+run_dir: str = None  # where
+quick: bool = False  # few
+"""
 
 
 def write_notebook(folder, stage, *cells):

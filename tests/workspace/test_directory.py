@@ -84,7 +84,7 @@ def test_a_torn_record_is_refused_by_name(workspace):
     leave(workspace, "01_profile", "model")
     path = workspace.record_path("01_profile")
     path.write_text(path.read_text()[:100])
-    with pytest.raises(WorkspaceError, match="01_profile.json is damaged"):
+    with pytest.raises(WorkspaceError, match=r"01_profile\.json is damaged"):
         workspace.record("01_profile")
 
 
