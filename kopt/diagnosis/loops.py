@@ -90,6 +90,8 @@ def _classify(loop: ast.For | Comprehension, scope: _Scope, method: ast.Function
         iterables = [generator.iter for generator in loop.generators]
         targets = set().union(*(names_in(generator.target) for generator in loop.generators))
         body, carried = [loop.elt], False
+    if all(_shape_of(getattr(part, "value", part)) or _shape_of(part) for part in iterables):
+        return None  # arithmetic with sizes
     work = any(is_tensor(node, scope.tensors | targets) for node in body)
     if not work or not _computes(body):
         return None
