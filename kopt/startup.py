@@ -30,7 +30,10 @@ def hushed() -> Iterator[None]:
 
 
 class _HushTensorFlow(importlib.abc.MetaPathFinder):
-    """Wraps the first import of TensorFlow, whoever makes it, and its search for devices."""
+    """Wraps the first import of TensorFlow, whoever makes it, and its search for devices.
+
+    Python's notices ("Assets written to ...") go too; its warnings stay.
+    """
 
     def find_spec(self, name, path, target=None):
         if name != "tensorflow":
@@ -44,6 +47,7 @@ class _HushTensorFlow(importlib.abc.MetaPathFinder):
                 with hushed():
                     load(module)
                     module.config.list_physical_devices()
+                module.get_logger().setLevel("WARNING")
 
             spec.loader.exec_module = load_hushed
         return spec
