@@ -50,11 +50,12 @@ def load_keras(path: str | Path) -> keras.Model:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise ModelError(f"{path}: {_reason(error)}") from error
+        raise ModelError(f"{path}: {refusal_reason(str(error))}") from error
 
 
-def _reason(error: Exception) -> str:
-    text = " ".join(str(error).split())
+def refusal_reason(text: str) -> str:
+    """Why Keras refused a file, in one line, from the text of its exception."""
+    text = " ".join(text.split())
     if "lambda" in text.lower() and "safe" in text.lower():
         return (
             "holds a Lambda layer, which is code and is not run; replace it by a registered "

@@ -9,16 +9,18 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from kopt.deployment.archive import refusal_reason
 from kopt.deployment.calibration import check_samples
 from kopt.deployment.export import export_model, run_model
 from kopt.deployment.inputs import Arrays, model_inputs, named_arrays
-from kopt.deployment.worker import JobError, Worker
+from kopt.deployment.worker import JobError, Worker, shared
 from kopt.errors import ConversionError
 
 FORMATS = {".keras": "Keras 3", ".h5": "HDF5", "": "SavedModel"}
@@ -74,14 +76,17 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays) -> SavedFi
         written = Path(scratch, f"model{path.suffix}")
         given, results = Path(scratch, "given.npz"), Path(scratch, "results.npz")
         np.savez(given, **arrays)
-        with Worker() as worker:
+        modules = _custom_modules(model) if path.suffix else []
+        # The shared child has never seen this model's code; only a child of its own is sure to
+        # import the modules as they are now.
+        with Worker() if modules else nullcontext(shared) as worker:
             try:
                 if path.suffix:
                     _save(model, written)
                     worker.request(
                         "run_keras",
                         path=str(written),
-                        modules=_custom_modules(model),
+                        modules=modules,
                         search_path=[entry for entry in sys.path if entry],
                         structure=structure,
                         samples=str(given),
@@ -97,7 +102,7 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays) -> SavedFi
                     )
             except JobError as error:
                 raise ConversionError(
-                    f"{path} does not load in a fresh process: {' '.join(str(error).split())[:300]}"
+                    f"{path} does not load in a fresh process: {refusal_reason(str(error))}"
                 ) from error
         expected = run_model(model, structure, arrays)
         with np.load(results, allow_pickle=False) as archive:

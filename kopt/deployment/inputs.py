@@ -104,10 +104,8 @@ def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
 
 
 def _structure(model: keras.Model, samples: Arrays | None) -> Any:
-    if isinstance(model, keras.Sequential):
-        return model.inputs[0]
     if getattr(model, "inputs", None):
-        return model.input
+        return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     if samples is not None:
         arrays = keras.tree.map_structure(np.asarray, samples)
         return keras.tree.map_structure(

@@ -95,5 +95,5 @@ def test_a_bad_file_is_refused_in_one_line(saved, damage, message):
 
 def test_another_ending_is_refused(saved):
     renamed = saved.rename(saved.with_suffix(".pt"))
-    with pytest.raises(ModelError, match="not a .keras file"):
+    with pytest.raises(ModelError, match=r"not a \.keras file"):
         load_keras(renamed)

@@ -30,6 +30,7 @@ def test_the_saved_model_serves_batches_of_any_size(model, samples, tmp_path):
 def test_custom_layers_come_from_their_module(tmp_path, monkeypatch):
     (tmp_path / "my_layers.py").write_text(
         "import keras\n"
+        "@keras.saving.register_keras_serializable('tests')\n"
         "class Twice(keras.layers.Layer):\n"
         "    def call(self, x):\n"
         "        return 2 * x\n"
@@ -41,10 +42,26 @@ def test_custom_layers_come_from_their_module(tmp_path, monkeypatch):
     assert save_model(model, tmp_path / "m.keras", np.ones((2, 4))).max_abs_diff == 0
 
 
+def test_an_unregistered_layer_is_named(tmp_path, monkeypatch):
+    (tmp_path / "plain_layer.py").write_text(
+        "import keras\n"
+        "class Plain(keras.layers.Layer):\n"
+        "    def call(self, x):\n"
+        "        return 2 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from plain_layer import Plain
+
+    model = keras.Sequential([keras.Input((4,)), Plain()])
+    with pytest.raises(ConversionError, match=r"'Plain'.*register_keras_serializable"):
+        save_model(model, tmp_path / "m.keras", np.ones((2, 4)))
+
+
 def test_what_is_not_saved_is_found(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "drawn_layer.py").write_text(
         "import keras, numpy as np\n"
+        "@keras.saving.register_keras_serializable('tests')\n"
         "class Drawn(keras.layers.Layer):\n"
         "    def __init__(self, **options):\n"
         "        super().__init__(**options)\n"
@@ -68,7 +85,8 @@ def test_layers_of_a_script_and_unknown_endings_are_refused(model, samples, tmp_
         "from kopt.deployment.formats import save_model\n"
         "from kopt.errors import ConversionError\n"
         "class Mine(keras.layers.Layer):\n"
-        "    pass\n"
+        "    def call(self, x):\n"
+        "        return x\n"
         "model = keras.Sequential([keras.Input((4,)), Mine()])\n"
         "try:\n"
         f"    save_model(model, {str(tmp_path / 'm.keras')!r}, numpy.ones((2, 4)))\n"

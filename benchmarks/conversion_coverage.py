@@ -1,0 +1,225 @@
+"""Which kinds of model convert in which mode: one markdown table, every cell verified or refused.
+
+    uv run python benchmarks/conversion_coverage.py
+
+Each cell is a conversion by ``kopt.convert``, which runs the file in LiteRT and compares it with
+the model before it returns; the figure is the largest difference of an output, divided by the
+largest output. Below the table stand the reasons of the refusals.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import kopt
+from kopt.errors import KoptError
+
+MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+SAMPLES = 16
+layers, ops = keras.layers, keras.ops
+random = np.random.default_rng(0)
+
+
+@keras.saving.register_keras_serializable("coverage")
+class Subclassed(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.hidden, self.head = layers.Dense(16, activation="relu"), layers.Dense(3)
+
+    def call(self, x, training=None):
+        return self.head(ops.mean(self.hidden(x), axis=1))
+
+
+class LoopOverFilters(layers.Layer):
+    def build(self, shape):
+        self.kernels = [
+            self.add_weight(name=f"kernel_{k}", shape=(3, shape[-1], 1)) for k in range(8)
+        ]
+
+    def call(self, x):
+        maps = [ops.conv(x, kernel, padding="same") for kernel in self.kernels]
+        return ops.relu(ops.concatenate(maps, axis=-1))
+
+
+def functional(function: Callable, shape=(16, 8), dtype="float32") -> keras.Model:
+    inputs = keras.Input(shape, dtype=dtype)
+    return keras.Model(inputs, function(inputs))
+
+
+def residual(x):
+    skipped = x
+    x = layers.Conv2D(8, 3, padding="same", use_bias=False)(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    return layers.GlobalAveragePooling2D()(layers.Add()([x, layers.Conv2D(8, 1)(skipped)]))
+
+
+def separable(x):
+    x = layers.SeparableConv2D(8, 3, activation="swish")(x)
+    return layers.Dense(3)(layers.Flatten()(layers.DepthwiseConv2D(3)(x)))
+
+
+def transformer(x):
+    x = layers.Dense(16)(x)
+    attended = layers.MultiHeadAttention(2, 8)(x, x)
+    x = layers.LayerNormalization()(x + attended)
+    x = layers.LayerNormalization()(x + layers.Dense(16)(layers.Dense(32, activation="gelu")(x)))
+    return layers.Dense(3, activation="softmax")(layers.GlobalAveragePooling1D()(x))
+
+
+def squeeze_excite(x):
+    x = layers.Conv2D(8, 3, activation="relu")(x)
+    gate = layers.Dense(8, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    return layers.GlobalMaxPooling2D()(layers.Multiply()([x, layers.Reshape((1, 1, 8))(gate)]))
+
+
+def upsampling(x):
+    x = layers.Conv2DTranspose(8, 3, strides=2, padding="same", activation="relu")(x)
+    return layers.Conv2D(1, 3, activation="sigmoid")(layers.UpSampling2D()(x))
+
+
+def temporal(x):
+    for dilation in (1, 2, 4):
+        x = layers.Conv1D(8, 3, padding="causal", dilation_rate=dilation, activation="relu")(x)
+    return layers.Dense(3)(layers.GlobalAveragePooling1D()(x))
+
+
+def arithmetic(x):
+    return ops.sum(ops.softmax(x) * ops.mean(x, axis=1, keepdims=True), axis=-1)
+
+
+def nested() -> keras.Model:
+    inner = keras.Sequential([keras.Input((16, 8)), layers.Dense(8), layers.LSTM(8)], name="inner")
+    return functional(lambda x: layers.Dense(3)(inner(x)))
+
+
+def two_inputs() -> keras.Model:
+    a, b = keras.Input((8,), name="a"), keras.Input((4,), name="b")
+    hidden = layers.Dense(8, activation="relu")(layers.Concatenate()([a, b]))
+    return keras.Model({"a": a, "b": b}, {"p": layers.Dense(3)(hidden), "q": layers.Dense(1)(a)})
+
+
+def half_precision() -> keras.Model:
+    def stack(x):
+        x = layers.Conv1D(8, 3, activation="relu", dtype="mixed_float16")(x)
+        return layers.Dense(3, dtype="mixed_float16")(layers.Flatten()(x))
+
+    return functional(stack)
+
+
+def subclassed() -> keras.Model:
+    model = Subclassed()
+    model(np.zeros((1, 16, 8), "float32"))
+    return model
+
+
+def reloaded() -> keras.Model:
+    with tempfile.TemporaryDirectory() as directory:
+        subclassed().save(Path(directory, "model.keras"))
+        return keras.saving.load_model(Path(directory, "model.keras"))
+
+
+def embedding(x):
+    return layers.Dense(3)(layers.GlobalAveragePooling1D()(layers.Embedding(50, 16)(x)))
+
+
+def application(name: str, **options) -> Callable:
+    def make():
+        make_model = getattr(keras.applications, name)
+        return make_model(input_shape=(64, 64, 3), weights=None, classes=10, **options)
+
+    return make
+
+
+IMAGE = (16, 16, 3)
+KINDS: dict[str, Callable[[], keras.Model]] = {
+    "Dense": lambda: functional(layers.Dense(3, activation="softmax"), (32,)),
+    "Conv1D, batch normalization": lambda: functional(
+        lambda x: layers.ReLU()(layers.BatchNormalization()(layers.Conv1D(8, 3)(x)))
+    ),
+    "dilated causal Conv1D": lambda: functional(temporal),
+    "residual Conv2D": lambda: functional(residual, IMAGE),
+    "separable and depthwise": lambda: functional(separable, IMAGE),
+    "squeeze and excite": lambda: functional(squeeze_excite, IMAGE),
+    "Conv2DTranspose, upsampling": lambda: functional(upsampling, IMAGE),
+    "Conv3D": lambda: functional(layers.Conv3D(4, 3), (6, 6, 6, 2)),
+    "LSTM": lambda: functional(lambda x: layers.Dense(3)(layers.LSTM(8)(x))),
+    "GRU, stacked": lambda: functional(
+        lambda x: layers.GRU(8)(layers.GRU(8, return_sequences=True)(x))
+    ),
+    "Bidirectional LSTM": lambda: functional(layers.Bidirectional(layers.LSTM(8))),
+    "ConvLSTM1D": lambda: functional(layers.ConvLSTM1D(4, 3), (4, 8, 3)),
+    "attention, LayerNormalization": lambda: functional(transformer),
+    "GroupNormalization": lambda: functional(
+        lambda x: layers.GroupNormalization(4)(layers.Conv1D(8, 3)(x))
+    ),
+    "TimeDistributed": lambda: functional(layers.TimeDistributed(layers.Dense(4)), (6, 8)),
+    "Embedding, integer inputs": lambda: functional(embedding, (12,), "int32"),
+    "two inputs and outputs, dicts": two_inputs,
+    "nested, with an LSTM": nested,
+    "subclassed": subclassed,
+    "subclassed, reloaded": reloaded,
+    "mixed_float16": half_precision,
+    "keras.ops graph": lambda: functional(arithmetic),
+    "custom layer, loop over filters": lambda: functional(LoopOverFilters()),
+    "open image size": lambda: functional(residual, (None, None, 3)),
+    "MobileNetV2": application("MobileNetV2", alpha=0.35),
+    "MobileNetV3Small": application("MobileNetV3Small"),
+    "EfficientNetB0": application("EfficientNetB0"),
+    "ResNet50": application("ResNet50"),
+    "TopK": lambda: functional(lambda x: ops.top_k(layers.Dense(8)(x), 2)[0], (8,)),
+    "matrix inverse": lambda: functional(lambda x: ops.inv(x), (4, 4)),
+    "random at inference": lambda: functional(
+        lambda x: layers.Dropout(0.5)(x, training=True), (32,)
+    ),
+}
+
+
+def samples_for(model: keras.Model) -> np.ndarray | dict[str, np.ndarray]:
+    def samples(tensor) -> np.ndarray:
+        shape = tuple(16 if size is None else size for size in tensor.shape[1:])
+        if tensor.dtype == "int32":
+            return random.integers(0, 50, (SAMPLES, *shape))
+        scale = 255 if shape == (64, 64, 3) else 1
+        return scale * random.random((SAMPLES, *shape)).astype("float32")
+
+    if not getattr(model, "inputs", None):
+        return random.random((SAMPLES, 16, 8)).astype("float32")
+    if isinstance(model.input, dict):
+        return {name: samples(tensor) for name, tensor in model.input.items()}
+    return samples(model.inputs[0])
+
+
+def main() -> None:
+    print(f"| model | {' | '.join(MODES)} |\n|---|{'---|' * len(MODES)}")
+    reasons: list[str] = []
+    verified = dict.fromkeys(MODES, 0)
+    for kind, make in KINDS.items():
+        keras.utils.set_random_seed(0)
+        model = make()
+        samples = samples_for(model)
+        outputs = keras.tree.flatten(model(samples, training=False))
+        largest = max(float(ops.max(ops.abs(output))) for output in outputs)
+        cells = []
+        for mode in MODES:
+            with tempfile.TemporaryDirectory() as directory:
+                try:
+                    conversion = kopt.convert(model, Path(directory, "m.tflite"), mode, samples)
+                except KoptError as error:
+                    reason = f"{kind}, {mode}: {error}"
+                    reasons.append(reason)
+                    cells.append(f"refused [{len(reasons)}]")
+                else:
+                    verified[mode] += 1
+                    cells.append(f"{conversion.max_abs_diff / max(largest, 1e-9):.1g}")
+        print(f"| {kind} | {' | '.join(cells)} |", flush=True)
+    counts = " | ".join(f"{verified[mode]} of {len(KINDS)}" for mode in MODES)
+    print(f"| **verified** | {counts} |\n")
+    for number, reason in enumerate(reasons, 1):
+        print(f"{number}. {reason}")
+
+
+if __name__ == "__main__":
+    main()
