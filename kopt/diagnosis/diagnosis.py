@@ -17,7 +17,7 @@ from kopt.diagnosis.probe import (
     Fault,
     Trial,
     nodes_made,
-    times_run,
+    steps_run,
     try_calls,
     try_graph,
     try_python_arguments,
@@ -179,13 +179,13 @@ def _weigh(
     elif trial and CLEARED_BY.get(reading.rule) in trial.passed:
         return
     elif reading.body and traced:
-        times = times_run(trial, path, reading)
         nodes = nodes_made(trial, path, reading)
         if not nodes:
             return
-        steps = f"{times} steps, " if times else ""
-        message += f"; {steps}{nodes} of {len(trial.places)} graph nodes"
-        if times and times <= SHORT_LOOP:
+        steps, runs = steps_run(trial, path, reading) or (None, 1)
+        counted = f"{steps} steps in {runs} runs, " if runs > 1 else f"{steps} steps, "
+        message += f"; {counted if steps else ''}{nodes} of {len(trial.places)} graph nodes"
+        if steps and steps / runs <= SHORT_LOOP:
             severity = "info"
     yield _finding(reading.rule, severity, message, where(path, reading.line))
 

@@ -214,18 +214,17 @@ def largest_gap(expected: list[np.ndarray], seen: list[np.ndarray], relative: fl
     return max((apart.max_abs_diff for apart in distances if not apart.equal), default=0.0)
 
 
-def times_run(trial: Trial, path: str, loop: Reading) -> int | None:
-    """How many steps a loop took when it was traced, None where that cannot be told."""
+def steps_run(trial: Trial, path: str, loop: Reading) -> tuple[int, int] | None:
+    """How many steps a loop took when traced, and in how many runs; None if that cannot be told."""
     if loop.steps:
         # The line of a loop is visited once for each step, and once more to leave it.
-        most = max(trial.visits[path, line] for line in loop.steps)
+        steps = max(trial.visits[path, line] for line in loop.steps)
         first = trial.visits[path, loop.body[0]]
-        entered = max(1, trial.visits[path, loop.line] - first)
-        return round(most / entered)
+        return steps, max(1, trial.visits[path, loop.line] - first)
     for layer in trial.layer._flatten_layers():
         lengths = [_length(layer, over) for over in loop.over]
         if any(lengths):
-            return min(length for length in lengths if length)
+            return min(length for length in lengths if length), 1
     return None
 
 

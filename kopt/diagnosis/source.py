@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-LIBRARIES = ("keras", "tensorflow", "tf_keras", "builtins", "kopt")
+LIBRARIES = ("keras", "tensorflow", "tf_keras", "builtins")
 TENSOR_MODULES = {"tf", "tensorflow", "keras", "ops", "K", "layers"}
 NOT_TENSORS = {"shape", "ndim", "dtype", "rank", "name"}
 PLAIN_RESULTS = {"len", "isinstance", "type", "hasattr", "getattr", "range", "int"}

@@ -11,6 +11,7 @@ from kopt.errors import EquivalenceError, ModelError
 from tests.layers import PATTERNS, WELL_WRITTEN, faulty
 from tests.layers.convolutions import FilterLoop
 from tests.layers.faulty import FAULTY, INPUT_SHAPE
+from tests.layers.routing import SoftForest
 
 
 def severities(diagnosis) -> dict[str, str]:
@@ -73,6 +74,12 @@ def test_a_fault_is_laid_to_the_line_it_came_from_and_to_no_other():
     assert found["state-in-call"].severity == "warning"
     assert found["control-flow-on-tensor"].severity == "error"
     assert line_of(found["control-flow-on-tensor"]) == "if keras.ops.max(x) > 1:"
+
+
+def test_a_loop_that_is_run_several_times_is_short_by_what_each_run_takes():
+    found = {one.rule: one for one in diagnose(SoftForest(trees=6, depth=3), (10,)).findings}
+    assert "18 steps in 6 runs" in found["recurrence"].message
+    assert "; 6 steps, " in found["loop-over-branches"].message
 
 
 def test_steps_grow_with_the_loop_and_a_short_loop_is_a_remark():

@@ -50,7 +50,9 @@ def test_a_model_in_a_file(folder):
 
 
 def test_a_module():
-    assert diagnose("keras.layers:Dense").findings[0].rule == "not-tried"
+    assert [one.rule for one in diagnose("keras.layers:Dense").findings] == ["not-tried"]
+    rules = [one.rule for one in diagnose("kopt.cases.signal:CustomConv").findings]
+    assert rules == ["loop-over-filters", "not-tried"]
 
 
 @pytest.mark.parametrize(
