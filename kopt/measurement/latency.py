@@ -3,8 +3,10 @@
 A time on its own says as much about what else the machine was doing as about the model. Targets
 are therefore sampled in short turns of under a millisecond, in a new random order each round;
 within a round all of them see the same machine, so the ratio of two times keeps its meaning when
-neither time does. The interval is a bootstrap over rounds (Efron and Tibshirani, "An Introduction
-to the Bootstrap", 1993, ch. 13).
+neither time does. Where a file's tensors come to lie in memory can change its latency by a fifth,
+for as long as it is loaded; so every file is loaded several times, in turns with the others, and
+the rounds go through the copies. The interval is a bootstrap over rounds (Efron and Tibshirani,
+"An Introduction to the Bootstrap", 1993, ch. 13).
 """
 
 import gc
@@ -19,13 +21,15 @@ import numpy as np
 import pandas as pd
 
 from kopt.errors import MeasurementError
-from kopt.measurement.runtime import as_call
+from kopt.measurement.runtime import as_call, is_tflite
 
 TURN_SECONDS = 0.5e-3
-SECONDS = 3.0
+SECONDS = 2.0
 MIN_ROUNDS, MAX_ROUNDS = 40, 400
 RESAMPLES = 2000
-BUSY_CPU_SHARE = 0.4
+COPIES = 6
+BUSY_CPU_SHARE = 0.2
+RESOLUTION = 0.02  # what a model differs from itself by, with its copies averaged
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Comparison:
         table: indexed by target name; ``median_us`` with its 95 % interval ``median_low`` and
             ``median_high``, ``p95_us`` (microseconds a call), ``ratio`` to the reference with its
             95 % interval ``ratio_low`` and ``ratio_high`` (below 1 is faster), and ``verdict``:
-            "reference", "faster", "slower", or "cannot tell" where the interval spans 1 or the
-            machine was too busy.
+            "reference", "faster", "slower", or "cannot tell" where the interval comes within 0.02
+            of 1 or the machine was too busy.
         reference: the name of the target the others are compared with.
         threads: threads that LiteRT targets were given.
         rounds: number of paired rounds.
@@ -108,12 +112,20 @@ def compare_latency(
     reference = names[0] if reference is None else reference
     if reference not in targets:
         raise MeasurementError(f"reference {reference!r} is not among {', '.join(names)}")
-    calls = {name: as_call(target, sample, threads) for name, target in targets.items()}
+    calls: dict[str, list[Callable]] = {name: [] for name in names}
+    for copy in range(COPIES):
+        for name in names if copy % 2 else reversed(names):  # the first to be loaded lies worst
+            if copy == 0 or is_tflite(targets[name]):
+                calls[name].append(as_call(targets[name], sample, threads))
     seconds, cpu_share = _paired_rounds(calls)
     table = _table(seconds, reference)
     busy = cpu_share < BUSY_CPU_SHARE
     table["verdict"] = [
-        "reference" if name == reference else "cannot tell" if busy else verdict(low, high, 1)
+        "reference"
+        if name == reference
+        else "cannot tell"
+        if busy
+        else verdict(low - RESOLUTION, high + RESOLUTION, 1)
         for name, low, high in zip(table.index, table.ratio_low, table.ratio_high, strict=True)
     ]
     return Comparison(
@@ -126,32 +138,34 @@ def compare_latency(
     )
 
 
-def _paired_rounds(calls: dict[str, Callable[[], Any]]) -> tuple[dict[str, np.ndarray], float]:
+def _paired_rounds(
+    calls: dict[str, list[Callable[[], Any]]],
+) -> tuple[dict[str, np.ndarray], float]:
     """Seconds a call for every name and round, and the share of the core this process had."""
-    repeats = {name: _repeats(call) for name, call in calls.items()}
+    repeats = {name: min(map(_repeats, copies)) for name, copies in calls.items()}
     names = list(calls)
     order = np.random.default_rng(0)
     rounds: list[list[float]] = []
-    running = elapsed = 0.0
     collecting = gc.isenabled()
     gc.disable()
     try:
-        end = time.perf_counter() + SECONDS
+        begin, running = time.perf_counter(), time.process_time()
+        end = begin + SECONDS
         while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and time.perf_counter() < end):
             turn = [0.0] * len(names)
             for index in order.permutation(len(names)):
-                call, count = calls[names[index]], repeats[names[index]]
+                copies, count = calls[names[index]], repeats[names[index]]
+                call = copies[len(rounds) % len(copies)]
                 start = time.perf_counter()
                 for _ in range(count):
                     call()
                 turn[index] = (time.perf_counter() - start) / count
             rounds.append(turn)
-            spin_running, spin_elapsed = _spin()
-            running, elapsed = running + spin_running, elapsed + spin_elapsed
     finally:
         if collecting:
             gc.enable()
-    return dict(zip(names, np.array(rounds).T, strict=True)), min(1.0, running / elapsed)
+    share = (time.process_time() - running) / (time.perf_counter() - begin)
+    return dict(zip(names, np.array(rounds).T, strict=True)), min(1.0, share)
 
 
 def _repeats(call: Callable[[], Any]) -> int:
@@ -164,17 +178,6 @@ def _repeats(call: Callable[[], Any]) -> int:
         call()
         times.append(time.perf_counter() - start)
     return max(1, round(TURN_SECONDS / min(times)))
-
-
-def _spin() -> tuple[float, float]:
-    """Processor and wall seconds of a loop that never waits: less of the one was preemption.
-
-    The targets themselves cannot tell, since TensorFlow works on threads of its own.
-    """
-    wall, processor = time.perf_counter(), time.thread_time()
-    while time.perf_counter() - wall < TURN_SECONDS / 2:
-        pass
-    return time.thread_time() - processor, time.perf_counter() - wall
 
 
 def _table(seconds: dict[str, np.ndarray], reference: str) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) 
 
     Raises:
         ModelError: not a .tflite.
-        MeasurementError: LiteRT cannot run it.
+        MeasurementError: LiteRT cannot run it, or it has no operators.
 
     Example:
         >>> profile_operators("model.tflite").groupby("operator").share.sum()
@@ -52,6 +52,8 @@ def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) 
             f"{path}: LiteRT cannot run it ({str(error).splitlines()[0]}); convert the model again "
             "with kopt.convert"
         ) from error
+    if not file.operators:
+        raise MeasurementError(f"{path}: holds no operators; its outputs are its inputs")
     latency = _latency(whole)
     count = len(file.operators)
     # Every prefix is timed in two turns a round, and has half the whole's latency on average.

@@ -27,7 +27,7 @@ def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], A
     Raises:
         MeasurementError: the target is none of these, or does not run on the sample.
     """
-    if isinstance(target, str | Path) and Path(target).suffix == ".tflite":
+    if is_tflite(target):
         return _run_once(target, LiteRTModel(target, threads).bind(sample))
     if _is_plain_callable(target):
         return _run_once(target, lambda: target(sample))
@@ -41,7 +41,7 @@ def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], A
 
 def predict(target: Any, x: np.ndarray) -> np.ndarray:
     """Float outputs of a Keras model or an artifact on disk, shape ``(n, classes)``."""
-    if isinstance(target, str | Path) and Path(target).suffix == ".tflite":
+    if is_tflite(target):
         return LiteRTModel(target)(x)
     import tensorflow as tf
 
@@ -74,6 +74,11 @@ def evaluate(target: Any, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(y))),
         "samples": len(y),
     }
+
+
+def is_tflite(target: Any) -> bool:
+    """Whether a target is a ``.tflite`` file, by its name."""
+    return isinstance(target, str | Path) and Path(target).suffix == ".tflite"
 
 
 def random_sample(path: str | Path) -> np.ndarray:
