@@ -25,6 +25,7 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 from kopt.compression.bridge import KerasOperation
 from kopt.compression.folding import fold
 from kopt.compression.preserving import PRESERVE, KeepWeights
+from kopt.compression.quantize_layout import FoldedScheme
 from kopt.compression.quantize_ranges import calibrate
 from kopt.compression.quantize_schemes import (
     CUSTOM_OBJECTS,
@@ -229,7 +230,7 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
             values = zip(layer.weights, original.get_weights(), strict=True)
             layer.set_weights([value.reshape(weight.shape) for weight, value in values])
     with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
-        aware = tfmot.quantization.keras.quantize_apply(annotated)
+        aware = tfmot.quantization.keras.quantize_apply(annotated, FoldedScheme())
     if any(schemes[reader.name].kind != NATIVE for reader in _input_readers(twin.source)):
         # Conversion gives the inside of a generic layer ranges of its own. Where that reads the
         # input, a range fixed here would put a float tensor between the two.

@@ -164,7 +164,12 @@ class DepthwiseConv1DAs2D(_As2D, tf_keras.layers.DepthwiseConv2D):
     """A DepthwiseConv1D whose kernel has rank 4: ``(size, 1, channels, multiplier)``."""
 
 
-KERNELS = {Conv1DAs2D: "kernel", DepthwiseConv1DAs2D: "depthwise_kernel"}
+CONVOLUTION_KERNELS = {
+    Conv1DAs2D: "kernel",
+    DepthwiseConv1DAs2D: "depthwise_kernel",
+    tf_keras.layers.Conv2D: "kernel",
+    tf_keras.layers.DepthwiseConv2D: "depthwise_kernel",
+}
 
 
 def as_2d(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
@@ -242,11 +247,23 @@ def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.La
         return (
             mark(layer, OperationConfig(not gives_steps(layer.operation))) if quantized else layer
         )
+    # TFLite fuses a ReLU with a bound into the layer before; the ReLU quantizes for both.
+    activations = [] if _only_feeds_relu(layer) else ["activation"]
     if isinstance(layer, tf_keras.layers.Conv1D | tf_keras.layers.DepthwiseConv1D):
-        image_layer = as_2d(layer)
+        layer = as_2d(layer)
+    if type(layer) in CONVOLUTION_KERNELS:
         config = default_8bit_quantize_registry.Default8BitConvQuantizeConfig
-        return mark(image_layer, config([KERNELS[type(image_layer)]], ["activation"], False))
+        return mark(layer, config([CONVOLUTION_KERNELS[type(layer)]], activations, False))
+    if type(layer) is tf_keras.layers.Dense:
+        config = default_8bit_quantize_registry.Default8BitQuantizeConfig
+        return mark(layer, config(["kernel"], activations, False))
     return mark(layer) if _registry.supports(layer) else layer
+
+
+def _only_feeds_relu(layer: tf_keras.layers.Layer) -> bool:
+    readers = [node.outbound_layer for node in layer.outbound_nodes]
+    linear = getattr(layer, "activation", None) is tf_keras.activations.linear
+    return linear and len(readers) == 1 and isinstance(readers[0], tf_keras.layers.ReLU)
 
 
 # What tfmot reads back from configs while it rebuilds a model.

@@ -274,5 +274,8 @@ def _difference(one: Any, other: Any) -> float:
 
 
 def _equal(one: Any, other: Any) -> bool:
-    scale = max(1.0, float(np.abs(np.asarray(one, dtype="float64")).max()))
-    return _difference(one, other) <= TOLERANCE * scale
+    scale = float(np.abs(np.asarray(one, dtype="float64")).max())
+    # Absolute for numbers around 1, relative for large ones, and for those so small that an
+    # absolute tolerance would hide a wrong layer.
+    limit = min(TOLERANCE * max(1.0, scale), 1e-3 * scale)
+    return _difference(one, other) <= limit

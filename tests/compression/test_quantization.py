@@ -192,6 +192,34 @@ def test_no_float_tensor_is_left_inside(network, patterns, tmp_path):
     assert accuracy(deployed, patterns) > accuracy(model(patterns.x_test), patterns) - 0.05
 
 
+def bounded(x):
+    x = layers.Reshape((8, 6, 1))(x)
+    for _ in range(3):
+        x = layers.Conv2D(6, 3, padding="same")(x)
+        x = layers.ReLU(6.0)(layers.BatchNormalization()(x))
+    return x
+
+
+def residual(x):
+    first = layers.Conv1D(6, 3, padding="same", activation="relu")(x)
+    second = layers.Conv1D(6, 3, padding="same")(first)
+    return layers.ReLU()(layers.Add()([first, second]))
+
+
+@pytest.mark.parametrize("network", [bounded, residual])
+def test_training_simulates_what_the_file_computes(network, patterns, tmp_path):
+    keras.utils.set_random_seed(0)
+    quantized = train_quantized(functional((16, 3), network), patterns, epochs=0, verbose=0)
+    aware = kopt.convert(quantized, tmp_path / "aware.tflite", "int8", patterns.x_train)
+
+    deployed = LiteRTModel(aware.path)(patterns.x_test)
+
+    steps = np.unique(deployed)
+    # Equal up to one step of the output's scale: rounding of sums that lie on the border.
+    assert np.abs(deployed - quantized(patterns.x_test)).max() < 1.01 * np.diff(steps).max()
+    assert "RELU6" not in list(aware.operators["operator"])
+
+
 def sparse_and_clustered(model, levels=8):
     """A copy with 60 % zeros and few different weights in its convolutions."""
     copy = keras.models.clone_model(model)
