@@ -30,7 +30,9 @@ def legalize(content: bytes) -> bytes:
         The same function as a .tflite without those operators.
     """
     model = schema.ModelT.InitFromPackedBuf(content, 0)
-    kinds = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+    kinds = [
+        max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes or []
+    ]
     if not {NEG, SQUARE, SPLIT, REVERSE} & set(kinds):
         return content
     for graph in model.subgraphs:

@@ -55,7 +55,7 @@ class LiteRTModel:
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
-                f"{path}: LiteRT cannot load it ({_first_line(error)}); convert the model again "
+                f"{path}: LiteRT cannot load it ({_one_line(error)}); convert the model again "
                 "with kopt.convert"
             ) from error
         self.input_details = _named(file.inputs, self.interpreter.get_input_details())
@@ -216,5 +216,5 @@ def dequantized(array: np.ndarray, details: dict) -> np.ndarray:
     return (array.astype(np.float32) - zero_points) * scales.reshape(shape)
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -25,6 +25,11 @@ def explain(text: str, layers: Collection[str] = ()) -> str:
         return (
             f"int16x8 has no kernel for {unsupported.group(1)}; convert in mode 'int8' or 'float16'"
         )
+    if "should be recorded during calibration" in text:
+        return (
+            "int16x8 cannot quantize a model with integer inputs; convert in mode 'int8' or "
+            "'float16'"
+        )
     operators = sorted(set(OPERATOR.findall(text)))
     places = sorted({layer_of(name, layers) for name in LOCATION.findall(text)} - {""})
     where = f" (layer {', '.join(places)})" if places else ""

@@ -199,7 +199,8 @@ def _difference(
         )
     except worker.JobError as error:
         raise ConversionError(
-            f"the {mode} file does not run in LiteRT: {explain(str(error), export.layers)}"
+            f"the {mode} file does not run in LiteRT ({str(error).partition(': ')[2]}); convert in "
+            "another mode"
         ) from error
     with np.load(outputs, allow_pickle=False) as archive:
         return max_abs_difference(reference, dict(archive), mode)
