@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kopt.errors import KoptError
+from kopt.errors import KoptError, ParameterError
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
 PATH = click.Path(path_type=Path)
@@ -96,15 +96,18 @@ def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("target")
+@click.option(
+    "--input-shape", metavar="N,N,...", help="Shape of one sample, to try the layer out as well."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diagnose(target: str, as_json: bool) -> None:
+def diagnose(target: str, input_shape: str | None, as_json: bool) -> None:
     """Say what makes TARGET slow or hard to deploy; exit with 1 where something is an error.
 
-    TARGET is FILE.py:Class, module:Class or a .keras file.
+    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file.
     """
     from kopt import diagnose as diagnose_target
 
-    diagnosis = diagnose_target(target)
+    diagnosis = diagnose_target(target, _shape(input_shape) if input_shape else None)
     click.echo(json.dumps(diagnosis.to_dict(), indent=1) if as_json else diagnosis)
     sys.exit(any(finding.severity == "error" for finding in diagnosis.findings))
 
@@ -129,6 +132,13 @@ def lab() -> None:
     from kopt.project import NOTEBOOKS
 
     sys.exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]))
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ParameterError(f"input shape: saw {text!r}; expected numbers as 256,16") from None
 
 
 def main(arguments: list[str] | None = None) -> Any:

@@ -36,6 +36,7 @@ def kopt(*arguments, capsys):
         (["bench", "{folder}/none.tflite"], "none.tflite"),
         (["convert", "{folder}/none.keras", "-o", "{folder}/a.tflite"], "none.keras"),
         (["diagnose", "nothing"], "nothing"),
+        (["diagnose", "nothing", "--input-shape", "a"], "input shape: saw 'a'"),
     ],
 )
 def test_bad_input_ends_with_a_line_and_exit_code_2(arguments, message, tmp_path, capsys):
@@ -95,9 +96,11 @@ class Random(keras.Layer):
 
 def test_diagnose_exits_with_1_on_an_error_and_speaks_json(tmp_path, capsys):
     (tmp_path / "layers.py").write_text(LAYERS)
-    code, out, _ = kopt("diagnose", f"{tmp_path}/layers.py:Random", "--json", capsys=capsys)
+    target = f"{tmp_path}/layers.py:Random"
+    code, out, _ = kopt("diagnose", target, "--input-shape", "4", "--json", capsys=capsys)
     severities = [finding["severity"] for finding in json.loads(out)["findings"]]
-    assert code == ("error" in severities)
+    assert "error" in severities
+    assert code == 1
 
 
 def test_the_report_stands_alone(tmp_path, capsys):
