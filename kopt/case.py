@@ -58,6 +58,8 @@ class Case:
             that ends in logits or probabilities.
         slow_layer: the class of the custom layer to be rewritten.
         rewrites: implementations that compute the same.
+        target: the runtime that the model is made for, "LiteRT" or "tf.function"; of the
+            rewrites the fastest there is kept.
         build_teacher: gives a larger model to distil from, built and untrained.
         budget: what the result may cost.
         epochs: how long each stage trains.
@@ -72,6 +74,7 @@ class Case:
     build_teacher: Callable[[], keras.Model] = field(repr=False)
     budget: Budget
     epochs: Epochs
+    target: str = "LiteRT"
 
 
 def case_name(case: str) -> str:

@@ -92,7 +92,13 @@ def export_model(
             ) from error
     holder.serve = serve
     holder.captured = list(function.graph.variables)
-    tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+    try:
+        tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+    except AssertionError as error:  # TensorFlow's own word for a table that nothing tracks
+        raise ConversionError(
+            f"{model.name} uses something that no layer holds ({_one_line(error)}); keep lookup "
+            "tables and variables as attributes of a layer"
+        ) from error
     output_layers = {
         name: _source_name(tensor) for name, tensor in function.structured_outputs.items()
     }

@@ -1,5 +1,6 @@
 """The ways to call one model, from the slowest to the fastest: a ladder to climb."""
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,22 +25,24 @@ def ladder(
         By name, in this order: "predict" (what tutorials call), "eager" (a plain call), and
         compiled: "tf.function", "input signature" (a batch of any size, traced once), "fixed
         shape" (batch 1, on a tensor made beforehand instead of a NumPy array), "XLA", "frozen
-        graph" (weights turned into constants), "LiteRT".
+        graph" (weights turned into constants), "SavedModel" (written and loaded again),
+        "LiteRT".
 
     Example:
         >>> compare_latency(ladder(model, x[:1]), x[:1], reference="tf.function")
     """
     tensor = tf.constant(sample)
     any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
-    frozen = _frozen(model, tensor)
+    fixed = tf.function(_call(model)).get_concrete_function(tensor)
     rungs: dict[str, Any] = {
         "predict": lambda x: model.predict(x, verbose=0),
         "eager": _call(model),
         "tf.function": tf.function(_call(model)),
         "input signature": tf.function(_call(model), input_signature=[any_batch]),
-        "fixed shape": _on_tensor(tf.function(_call(model)).get_concrete_function(tensor), tensor),
+        "fixed shape": _on_tensor(fixed, tensor),
         "XLA": tf.function(_call(model), jit_compile=True),
-        "frozen graph": _on_tensor(frozen, tensor),
+        "frozen graph": _on_tensor(convert_variables_to_constants_v2(fixed), tensor),
+        "SavedModel": _on_tensor(_saved(model, fixed), tensor),
     }
     return rungs if litert is None else {**rungs, "LiteRT": litert}
 
@@ -61,7 +64,11 @@ def _on_tensor(function: Callable[[Any], Any], tensor: tf.Tensor) -> Callable[[A
     return lambda _: function(tensor)
 
 
-def _frozen(model: keras.Model, tensor: tf.Tensor) -> Callable[[Any], Any]:
-    return convert_variables_to_constants_v2(
-        tf.function(_call(model)).get_concrete_function(tensor)
-    )
+def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
+    holder = tf.Module()
+    holder.weights = [variable.value for variable in model.variables]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(holder, folder, signatures=function)
+        loaded = tf.saved_model.load(folder)
+    name = function.structured_input_signature[0][0].name
+    return lambda x: loaded.signatures["serving_default"](**{name: x})

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from kopt.deployment.litert import LiteRTModel
-from kopt.errors import DataError, MeasurementError, ModelError
+from kopt.errors import DataError, MeasurementError
 
 BATCH = 256
 
@@ -92,6 +92,8 @@ def random_sample(path: str | Path) -> np.ndarray:
         signature = tf.saved_model.load(str(path)).signatures["serving_default"]
         shapes = [spec.shape for spec in signature.structured_input_signature[1].values()]
     else:
+        from kopt.deployment.archive import load_keras
+
         shapes = [tensor.shape for tensor in load_keras(path).inputs]
     if len(shapes) != 1:
         raise MeasurementError(f"{path} has {len(shapes)} inputs; expected one")
@@ -118,6 +120,8 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
                 return next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
 
             return tf.function(serve)
+        from kopt.deployment.archive import load_keras
+
         target = load_keras(path)
     if not hasattr(target, "get_config"):
         raise MeasurementError(
@@ -125,26 +129,6 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
             "to a .tflite, a .keras or a SavedModel directory"
         )
     return tf.function(lambda x: target(x, training=False))
-
-
-def load_keras(path: str | Path) -> Any:
-    """Open a ``.keras`` file in safe mode: no code in it is run.
-
-    Raises:
-        ModelError: no such file, not a Keras 3 archive, or layers that are not registered.
-    """
-    import keras
-
-    path = Path(path)
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; expected a .keras file")
-    try:
-        return keras.saving.load_model(path, safe_mode=True)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        raise ModelError(
-            f"{path}: Keras cannot open it in safe mode ({str(error).splitlines()[0]}); expected a "
-            ".keras file of registered layers, so import the module that defines them first"
-        ) from error
 
 
 def _run_once(target: Any, call: Callable[[], Any]) -> Callable[[], Any]:

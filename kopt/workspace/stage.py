@@ -15,11 +15,11 @@ import psutil
 from kopt.case import Case, find_case
 from kopt.data import Data
 from kopt.deployment import worker
+from kopt.deployment.archive import load_keras
 from kopt.deployment.tflite import convert
 from kopt.errors import StageError
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency, verdict
-from kopt.measurement.runtime import load_keras
 from kopt.parameters import check_parameters
 from kopt.project import RUNS
 from kopt.workspace.directory import STAGES, Workspace, digest, write_atomically

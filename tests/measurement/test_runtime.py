@@ -3,11 +3,11 @@ import numpy as np
 import pytest
 
 from kopt.deployment.tflite import convert
-from kopt.errors import DataError, ModelError
+from kopt.errors import DataError
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.ladder import graph_size, ladder
 from kopt.measurement.retracing import trace_times
-from kopt.measurement.runtime import evaluate, load_keras, predict, random_sample
+from kopt.measurement.runtime import evaluate, predict, random_sample
 from kopt.training import fit
 
 
@@ -71,11 +71,3 @@ def test_a_signature_traces_once_and_new_shapes_trace_without_one(small_model, b
     times = trace_times(small_model, blobs.x_test[:1], [1, 2, 1])
     assert times.traced.tolist() == [True, True, False]
     assert times.traced_signature.tolist() == [True, False, False]
-
-
-def test_files_that_are_no_model_are_refused(tmp_path):
-    with pytest.raises(ModelError, match="no such file"):
-        load_keras(tmp_path / "none.keras")
-    (tmp_path / "bad.keras").write_bytes(b"nothing")
-    with pytest.raises(ModelError, match="cannot open it in safe mode"):
-        load_keras(tmp_path / "bad.keras")
