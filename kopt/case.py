@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.errors import ParameterError
+from kopt.scripts import run_script
 
 if TYPE_CHECKING:  # a case's name is checked without waiting for TensorFlow
     import keras
@@ -91,6 +90,7 @@ def find_case(name: str) -> Case:
 
     Raises:
         ParameterError: no case of that name.
+        ModelError: the file is not there or fails.
 
     Example:
         >>> find_case("signal").budget.accuracy_loss
@@ -103,12 +103,7 @@ def find_case(name: str) -> Case:
         raise ParameterError(
             f"case: saw {name!r}; expected {', '.join(BUILT_IN)}, or FILE.py:NAME for your own"
         )
-    if not Path(path).is_file():
-        raise ParameterError(f"case: {path} is no file; expected FILE.py:NAME")
-    spec = spec_from_file_location(Path(path).stem, path)
-    module = module_from_spec(spec)
-    spec.loader.exec_module(module)
-    case = getattr(module, attribute, None)
+    case = getattr(run_script(path), attribute, None)
     if not isinstance(case, Case):
         raise ParameterError(
             f"case: {attribute!r} in {path} is {type(case).__name__}; expected a kopt.Case"

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from kopt.case import BUILT_IN, Case, case_name, find_case
-from kopt.errors import ParameterError
+from kopt.errors import KoptError
 from kopt.measurement.equivalence import check_equivalence
 from kopt.rewriting import replace_layers
 
@@ -28,14 +28,16 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
     ("name", "message"),
     [
         ("sginal", "saw 'sginal'; expected signal, vision, stream, or FILE.py:NAME"),
-        ("{folder}/none.py:case", "is no file"),
+        ("{folder}/none.py:case", "no such file"),
+        ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
         ("{folder}/mine.py:number", "'number' in .* is int; expected a kopt.Case"),
         ("{folder}/mine.py:missing", "'missing' in .* is NoneType"),
     ],
 )
 def test_what_is_no_case_is_refused(tmp_path, name, message):
     (tmp_path / "mine.py").write_text(MY_CASE)
-    with pytest.raises(ParameterError, match=message):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(KoptError, match=message):
         find_case(name.format(folder=tmp_path))
 
 

@@ -1,18 +1,18 @@
 """What a user may ask a diagnosis of: a layer, a class, a model, or a path to one of them."""
 
 import importlib
-import importlib.util
 import inspect
 import sys
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import keras
 
+from kopt.deployment.archive import load_keras
 from kopt.errors import ModelError
 from kopt.measurement.wording import one_line
+from kopt.scripts import run_script
 
 FORMS = "expected a layer, a layer class, a model, FILE.py:Class, module:Class or a .keras file"
 
@@ -71,12 +71,12 @@ def _instance(cls: type, name: str) -> Target:
 
 def _load(path: str) -> Any:
     if path.endswith(".keras"):
-        return _load_keras(Path(path))
+        return load_keras(path)
     module_name, colon, attribute = path.rpartition(":")
     if not colon or not attribute.isidentifier():
         raise ModelError(f"{path}: {FORMS}")
     is_file = module_name.endswith(".py")
-    module = _run_file(Path(module_name)) if is_file else _import(module_name)
+    module = run_script(module_name) if is_file else _import(module_name)
     if not hasattr(module, attribute):
         classes = [
             name
@@ -88,40 +88,6 @@ def _load(path: str) -> Any:
             f"{', '.join(classes) or 'none'}"
         )
     return getattr(module, attribute)
-
-
-def _load_keras(path: Path) -> keras.Model:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; {FORMS}")
-    if not zipfile.is_zipfile(path) or "config.json" not in zipfile.ZipFile(path).namelist():
-        raise ModelError(f"{path}: not a Keras 3 file, whatever its name; write it with model.save")
-    if b'"class_name": "Lambda"' in zipfile.ZipFile(path).read("config.json"):
-        raise ModelError(
-            f"{path} holds a Lambda layer, whose Python code no safe loader runs; make it a "
-            "registered keras.Layer subclass"
-        )
-    try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:
-        raise ModelError(
-            f"{path} cannot be loaded in safe mode ({one_line(error)}); where it has layers of "
-            "your own, register them or diagnose FILE.py:Class"
-        ) from error
-
-
-def _run_file(path: Path) -> Any:
-    if not path.is_file():
-        raise ModelError(f"{path}: no such file; {FORMS}")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.path.insert(0, str(path.parent.resolve()))  # its own imports, as in `python FILE.py`
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"{path} fails when it is run: {one_line(error)}") from error
-    finally:
-        sys.path.remove(str(path.parent.resolve()))
-    return module
 
 
 def _import(name: str) -> Any:

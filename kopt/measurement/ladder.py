@@ -71,4 +71,4 @@ def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
         tf.saved_model.save(holder, folder, signatures=function)
         loaded = tf.saved_model.load(folder)
     name = function.structured_input_signature[0][0].name
-    return lambda x: loaded.signatures["serving_default"](**{name: x})
+    return lambda x: next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
