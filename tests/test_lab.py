@@ -110,7 +110,7 @@ def test_the_first_notebook_runs_and_shows_its_figures(lab, browser, tmp_path):
     _wait_until(lambda: (tmp_path / "run/records/01_profile.json").exists(), page)
     assert page.locator("[data-mime-type='application/vnd.jupyter.error']").count() == 0
     figures = _figures_seen(page)
-    assert {"Time by layer, inside the model", "One inference, called in seven ways"} <= figures
+    assert {"Time by layer, inside the model", "One inference, called in eight ways"} <= figures
     assert errors == []
     assert elsewhere == []
 

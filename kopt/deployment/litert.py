@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from kopt.deployment.flatbuffer import TFLiteFile, identifier
 from kopt.errors import DataError, ModelError
+from kopt.startup import hushed
 
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
@@ -44,15 +45,16 @@ class LiteRTModel:
         file = TFLiteFile(path)
         plain = keep_tensors or not xnnpack
         try:
-            self.interpreter = Interpreter(
-                model_content=file.content,
-                num_threads=threads,
-                experimental_preserve_all_tensors=keep_tensors,
-                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-                if plain
-                else OpResolverType.AUTO,
-            )
-            self.interpreter.allocate_tensors()
+            with hushed():  # LiteRT announces its delegate
+                self.interpreter = Interpreter(
+                    model_content=file.content,
+                    num_threads=threads,
+                    experimental_preserve_all_tensors=keep_tensors,
+                    experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+                    if plain
+                    else OpResolverType.AUTO,
+                )
+                self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{path}: LiteRT cannot load it ({_one_line(error)}); convert the model again "

@@ -33,14 +33,19 @@ def ladder(
     """
     tensor = tf.constant(sample)
     any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
-    fixed = tf.function(_call(model)).get_concrete_function(tensor)
+    compiled = tf.function(_call(model))
+    fixed = compiled.get_concrete_function(tensor)
+    signature = tf.function(_call(model), input_signature=[any_batch])
+    signature.get_concrete_function()
+    xla = tf.function(_call(model), jit_compile=True)
+    xla.get_concrete_function(tensor)
     rungs: dict[str, Any] = {
         "predict": lambda x: model.predict(x, verbose=0),
         "eager": _call(model),
-        "tf.function": tf.function(_call(model)),
-        "input signature": tf.function(_call(model), input_signature=[any_batch]),
+        "tf.function": compiled,
+        "input signature": signature,
         "fixed shape": _on_tensor(fixed, tensor),
-        "XLA": tf.function(_call(model), jit_compile=True),
+        "XLA": xla,
         "frozen graph": _on_tensor(convert_variables_to_constants_v2(fixed), tensor),
         "SavedModel": _on_tensor(_saved(model, fixed), tensor),
     }

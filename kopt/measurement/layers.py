@@ -18,7 +18,7 @@ from keras import ops
 from kopt.errors import MeasurementError
 from kopt.measurement.latency import compare_latency
 
-SWAP_FROM_SHARE = 0.1
+SWAP_FROM_SHARE = 0.2
 AGREEMENT = 0.1
 
 
@@ -45,7 +45,7 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
     Returns:
         A row for each layer in the order they run, "(call)" first, which is what TensorFlow takes
         to call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
-        fraction), ``us`` microseconds; for layers of at least a tenth also ``share_by_swap``, the
+        fraction), ``us`` microseconds; for layers of at least a fifth also ``share_by_swap``, the
         share by swapping the layer out, and ``agree``, whether the two are within 10 points.
 
     Raises:
