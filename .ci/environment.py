@@ -1,6 +1,6 @@
 """Print environment.yml: the locked packages, for those who work with conda.
 
-    uv run python .ci/environment.py > environment.yml
+uv run python .ci/environment.py > environment.yml
 """
 
 import subprocess
