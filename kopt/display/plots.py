@@ -69,23 +69,19 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
     return _styled(figure.update_layout(title=title), height=110 + 34 * len(table))
 
 
-def tradeoff(table: pd.DataFrame, x: str, lines: list[str], title: str) -> go.Figure:
+def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
     """Several quantities over one knob, each relative to its value at the first point.
 
     Args:
-        table: a row for each setting of the knob.
-        x: the column that holds the knob.
+        table: indexed by the knob's settings, the index named after it.
         lines: the columns to draw.
         title: what the figure says.
     """
-    relative = table[lines] / table[lines].iloc[0]
     figure = px.line(
-        relative.assign(**{x: table[x]}),
-        x=x,
-        y=lines,
+        table[lines] / table[lines].iloc[0],
         markers=True,
         title=title,
-        labels={"value": f"relative to {x} {table[x].iloc[0]:g}", "variable": ""},
+        labels={"value": f"relative to {table.index.name} {table.index[0]:g}", "variable": ""},
         color_discrete_sequence=COLORS,
     )
     return _styled(figure)

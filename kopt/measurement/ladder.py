@@ -1,7 +1,7 @@
 """The ways to call one model, from the slowest to the fastest: a ladder to climb."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ def ladder(
         "SavedModel": _on_tensor(_saved(model, fixed), tensor),
     }
     return rungs if litert is None else {**rungs, "LiteRT": litert}
+
+
+def xla(models: Mapping[str, keras.Model]) -> dict[str, Any]:
+    """Targets for :func:`kopt.compare_latency`: each model compiled by XLA."""
+    return {name: tf.function(_call(model), jit_compile=True) for name, model in models.items()}
 
 
 def graph_size(model: keras.Model, sample: np.ndarray) -> int:

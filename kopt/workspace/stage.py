@@ -20,6 +20,7 @@ from kopt.deployment.tflite import convert
 from kopt.errors import StageError
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency, verdict
+from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_parameters
 from kopt.project import RUNS
 from kopt.workspace.directory import STAGES, Workspace, digest, write_atomically
@@ -79,6 +80,30 @@ class Stage:
         folder = self.workspace.path / "scratch"
         folder.mkdir(exist_ok=True)
         return folder / f"{self.name}-{name}"
+
+    def compare(self, targets: Mapping[Any, Any]) -> pd.DataFrame:
+        """Accuracy, size and latency of several models or files, against the first.
+
+        Args:
+            targets: name to Keras model, which is converted to float32, or to ``.tflite`` path.
+
+        Returns:
+            Indexed by name: ``accuracy`` and ``loss`` with its interval (fractions), ``size_kb``
+            and ``gzip_kb`` (1000 bytes), ``median_us``, and ``ratio`` with its interval and
+            verdict, as :func:`kopt.compare_latency` gives them.
+        """
+        files = {
+            name: target
+            if is_tflite(target)
+            else convert(target, self.scratch(f"{name}.tflite"), mode="float32").path
+            for name, target in targets.items()
+        }
+        contents = [path.read_bytes() for path in files.values()]
+        table = compare_accuracy(files, self.data.x_test, self.data.y_test)
+        table["size_kb"] = [len(content) / 1000 for content in contents]
+        table["gzip_kb"] = [len(gzip.compress(content)) / 1000 for content in contents]
+        latency = compare_latency(files, self.sample).table
+        return table.join(latency.drop(columns=["median_low", "median_high", "p95_us"]))
 
     def finish(
         self,
