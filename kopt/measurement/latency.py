@@ -25,7 +25,7 @@ from kopt.measurement.runtime import as_call, is_tflite
 
 TURN_SECONDS = 0.5e-3
 SECONDS = 1.5
-MIN_ROUNDS, MAX_ROUNDS = 30, 400
+MIN_ROUNDS, MAX_ROUNDS = 20, 400
 RESAMPLES = 2000
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
