@@ -54,6 +54,15 @@ class Data:
         """Number of classes: the largest label of either part, plus one."""
         return int(max(self.y_train.max(), self.y_test.max())) + 1
 
+    def standardised(self) -> "Data":
+        """Every channel (the last axis) less its mean and over its spread in the training part."""
+        axes = tuple(range(self.x_train.ndim - 1))
+        mean, spread = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
+        x_train, x_test = (
+            ((x - mean) / spread).astype(np.float32) for x in (self.x_train, self.x_test)
+        )
+        return Data(x_train, self.y_train, x_test, self.y_test)
+
     def part(self, fraction: float) -> "Data":
         """A random part of both parts, always the same one, in the order it had."""
         arrays = []

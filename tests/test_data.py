@@ -82,3 +82,11 @@ def test_pickled_arrays_are_never_loaded(tmp_path):
     np.savez(tmp_path / "set.npz", **arrays(x_train=objects))
     with pytest.raises(DataError, match=r"not a readable \.npz of plain arrays"):
         Data.load(tmp_path / "set.npz")
+
+
+def test_standardised_channels_have_mean_0_and_spread_1_in_the_training_part():
+    data = Data.load(DATA / "watch.npz").standardised()
+    np.testing.assert_allclose(data.x_train.mean(axis=(0, 1)), 0, atol=1e-4)
+    np.testing.assert_allclose(data.x_train.std(axis=(0, 1)), 1, atol=1e-4)
+    assert data.x_test.dtype == np.float32
+    assert abs(data.x_test.mean()) > 1e-4  # by the training part's, not its own

@@ -1,7 +1,6 @@
 """Which exercise is the patient doing? A smartwatch, and a convolution written filter by filter."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -52,15 +51,7 @@ class CustomConv(keras.Layer):
 
 def load() -> Data:
     """Windows of the watch's motion, standardised by the training subjects' mean and spread."""
-    raw = Data.load(DATA / "watch.npz")
-    mean = raw.x_train.mean(axis=(0, 1))
-    spread = raw.x_train.std(axis=(0, 1))
-    return Data(
-        ((raw.x_train - mean) / spread).astype(np.float32),
-        raw.y_train.astype(np.int64),
-        ((raw.x_test - mean) / spread).astype(np.float32),
-        raw.y_test.astype(np.int64),
-    )
+    return Data.load(DATA / "watch.npz").standardised()
 
 
 def _network(name: str, widths: tuple[int, ...], custom: int | None = None) -> keras.Model:

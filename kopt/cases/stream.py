@@ -69,15 +69,7 @@ class SteppedLSTM(keras.Layer):
 
 def load() -> Data:
     """Utterances, standardised by the training part's mean and spread, padding included."""
-    raw = Data.load(DATA / "japanese_vowels.npz")
-    mean = raw.x_train.mean(axis=(0, 1))
-    spread = raw.x_train.std(axis=(0, 1))
-    return Data(
-        ((raw.x_train - mean) / spread).astype(np.float32),
-        raw.y_train,
-        ((raw.x_test - mean) / spread).astype(np.float32),
-        raw.y_test,
-    )
+    return Data.load(DATA / "japanese_vowels.npz").standardised()
 
 
 def _network(name: str, recurrent: keras.Layer) -> keras.Model:
