@@ -1,6 +1,7 @@
 """Which exercise is the patient doing? A smartwatch, and a convolution written filter by filter."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 from keras import layers
 
@@ -69,6 +70,19 @@ def _network(name: str, widths: tuple[int, ...], custom: int | None = None) -> k
     return keras.Model(inputs, layers.Dense(CLASSES, name="logits")(x), name=name)
 
 
+def _conv_2d(old: CustomConv) -> keras.Model:
+    """The same as a picture one pixel wide."""
+    inputs = keras.Input(old.input.shape[1:])
+    picture = layers.Reshape((old.input.shape[1], 1, old.input.shape[2]))(inputs)
+    filtered = layers.Conv2D(old.filters, (old.kernel_size, 1), padding="same")(picture)
+    return keras.Model(inputs, layers.Reshape((old.input.shape[1], old.filters))(filtered))
+
+
+def _port_2d(old: CustomConv, new: keras.Model) -> None:
+    kernel, bias = old.get_weights()
+    new.set_weights([kernel[:, np.newaxis], bias])
+
+
 CASE = Case(
     name="signal",
     title="Shoulder exercises from a smartwatch, with a convolution that loops over its filters",
@@ -81,6 +95,7 @@ CASE = Case(
             make=lambda old: layers.Conv1D(old.filters, old.kernel_size, padding="same"),
             port=lambda old, new: new.set_weights(old.get_weights()),
         ),
+        Rewrite(name="Conv2D", make=_conv_2d, port=_port_2d),
     ),
     build_teacher=lambda: _network("teacher", (64, 128, 128)),
     budget=Budget(latency_us=20, size_kb=20, accuracy_loss=0.01),

@@ -18,7 +18,7 @@ def channel_sensitivity(model: keras.Model, data: Data, fraction: float = 0.5) -
 
     Returns:
         A row for each group that can be reduced, the most sensitive first: ``layers``,
-        ``channels`` it has, ``accuracy`` without the fraction, and the ``loss`` that is.
+        ``channels`` it has, ``accuracy`` without the fraction, and the ``accuracy_lost``.
     """
     before = evaluate(model, data.x_test, data.y_test)["accuracy"]
     groups = plan_removal(model, fraction).table
@@ -28,5 +28,5 @@ def channel_sensitivity(model: keras.Model, data: Data, fraction: float = 0.5) -
         smaller = remove_channels(model, fraction=reduced, verbose=0)
         accuracy = evaluate(smaller, data.x_test, data.y_test)["accuracy"]
         rows.append((group.layers, group.channels, accuracy, before - accuracy))
-    table = pd.DataFrame(rows, columns=["layers", "channels", "accuracy", "loss"])
-    return table.sort_values("loss", ascending=False, ignore_index=True)
+    table = pd.DataFrame(rows, columns=["layers", "channels", "accuracy", "accuracy_lost"])
+    return table.sort_values("accuracy_lost", ascending=False, ignore_index=True)

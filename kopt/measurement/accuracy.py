@@ -16,7 +16,7 @@ def compare_accuracy(
 
     Two models judged on the same samples mostly agree, so the interval comes from the samples on
     which they differ (a paired comparison, as in McNemar's test) and is far narrower than what
-    two separate error bars suggest. A loss whose interval spans 0 is no loss and no gain.
+    two separate error bars suggest. An interval that spans 0 is neither a loss nor a gain.
 
     Args:
         targets: name to target, as :func:`kopt.evaluate` takes them.
@@ -25,8 +25,8 @@ def compare_accuracy(
         reference: a name in ``targets``; by default the first.
 
     Returns:
-        Indexed by name: ``accuracy``, and ``loss`` against the reference with its 95 % interval
-        ``loss_low`` and ``loss_high``, all fractions.
+        Indexed by name: ``accuracy``, and ``accuracy_lost`` against the reference with its 95 %
+        interval ``lost_low`` and ``lost_high``, all fractions; negative is a gain.
 
     Example:
         >>> compare_accuracy({"float": "a.tflite", "int8": "b.tflite"}, data.x_test, data.y_test)
@@ -39,8 +39,8 @@ def compare_accuracy(
         margin = 1.96 * lost.std() / np.sqrt(len(lost))
         rows[name] = {
             "accuracy": float(hits.mean()),
-            "loss": float(lost.mean()),
-            "loss_low": float(lost.mean() - margin),
-            "loss_high": float(lost.mean() + margin),
+            "accuracy_lost": float(lost.mean()),
+            "lost_low": float(lost.mean() - margin),
+            "lost_high": float(lost.mean() + margin),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")

@@ -88,9 +88,9 @@ class Stage:
             targets: name to Keras model, which is converted to float32, or to ``.tflite`` path.
 
         Returns:
-            Indexed by name: ``accuracy`` and ``loss`` with its interval (fractions), ``size_kb``
-            and ``gzip_kb`` (1000 bytes), ``median_us``, and ``ratio`` with its interval and
-            verdict, as :func:`kopt.compare_latency` gives them.
+            Indexed by name: ``accuracy`` and ``accuracy_lost`` with its interval (fractions),
+            ``size_kb`` and ``gzip_kb`` (1000 bytes), ``median_us``, and ``ratio`` with its interval
+            and verdict, as :func:`kopt.compare_latency` gives them.
         """
         files = {
             name: target
@@ -176,7 +176,7 @@ class Stage:
         within = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
         return {
             "accuracy": accuracy.accuracy,
-            "accuracy_loss": accuracy.loss,
+            "accuracy_loss": accuracy.accuracy_lost,
             "size_bytes": size,
             "gzip_bytes": len(gzip.compress(deployed.read_bytes())),
             "latency": latency.drop("verdict").to_dict(),
@@ -186,7 +186,7 @@ class Stage:
                     verdict(latency.median_low, latency.median_high, budget.latency_us)
                 ],
                 "size": "met" if size <= 1000 * budget.size_kb else "missed",
-                "accuracy": "met" if accuracy.loss <= budget.accuracy_loss else "missed",
+                "accuracy": "met" if accuracy.accuracy_lost <= budget.accuracy_loss else "missed",
             },
         }
 

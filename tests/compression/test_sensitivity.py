@@ -20,8 +20,8 @@ def test_the_layer_that_carries_the_answer_minds_most(blobs):
     model.get_layer("logits").set_weights([np.vstack([np.eye(2), np.zeros((4, 2))])])
     table = channel_sensitivity(model, blobs).set_index("layers")
     assert table.channels.to_dict() == {"used": 2, "idle": 4}
-    assert table.loss["idle"] == 0
-    assert table.loss["used"] > 0.2
+    assert table.accuracy_lost["idle"] == 0
+    assert table.accuracy_lost["used"] > 0.2
     assert table.index[0] == "used"
 
 

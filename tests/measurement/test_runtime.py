@@ -49,10 +49,10 @@ def test_the_paired_interval_is_nothing_for_equals_and_wide_for_others(small_mod
     table = compare_accuracy(
         {"a": small_model, "same": small_model, "untrained": other}, blobs.x_test, blobs.y_test
     )
-    assert table.loc["same", ["loss", "loss_low", "loss_high"]].tolist() == [0, 0, 0]
+    assert table.loc["same", ["accuracy_lost", "lost_low", "lost_high"]].tolist() == [0, 0, 0]
     row = table.loc["untrained"]
-    assert row.loss_low < row.loss < row.loss_high
-    assert row.loss == pytest.approx(table.accuracy["a"] - row.accuracy)
+    assert row.lost_low < row.accuracy_lost < row.lost_high
+    assert row.accuracy_lost == pytest.approx(table.accuracy["a"] - row.accuracy)
 
 
 def test_a_loop_shows_in_the_graph():
