@@ -117,7 +117,7 @@ def compare_latency(
         for name in names if copy % 2 else reversed(names):  # the first to be loaded lies worst
             if copy == 0 or is_tflite(targets[name]):
                 calls[name].append(as_call(targets[name], sample, threads))
-    seconds, cpu_share = _paired_rounds(calls)
+    seconds, cpu_share = paired_rounds(calls)
     table = _table(seconds, reference)
     busy = cpu_share < BUSY_CPU_SHARE
     table["verdict"] = [
@@ -138,10 +138,14 @@ def compare_latency(
     )
 
 
-def _paired_rounds(
+def paired_rounds(
     calls: dict[str, list[Callable[[], Any]]],
 ) -> tuple[dict[str, np.ndarray], float]:
-    """Seconds a call for every name and round, and the share of the core this process had."""
+    """Seconds a call for every name and round, and the share of the core this process had.
+
+    Args:
+        calls: name to copies of a function of no arguments, gone through round by round.
+    """
     repeats = {name: min(map(_repeats, copies)) for name, copies in calls.items()}
     names = list(calls)
     order = np.random.default_rng(0)

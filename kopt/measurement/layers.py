@@ -16,7 +16,8 @@ import pandas as pd
 from keras import ops
 
 from kopt.errors import MeasurementError
-from kopt.measurement.latency import compare_latency
+from kopt.measurement.latency import paired_rounds
+from kopt.measurement.runtime import as_call
 
 SWAP_FROM_SHARE = 0.2
 AGREEMENT = 0.1
@@ -64,13 +65,13 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
     if len(model.inputs) != 1:
         raise MeasurementError(f"{model.name} has {len(model.inputs)} inputs; expected one")
     operations, prefixes = _prefixes(graph)
-    medians = compare_latency(prefixes, sample).table.median_us
-    steps = np.diff(medians, prepend=0)
+    undisturbed = _undisturbed_us(prefixes, sample)
+    steps = np.diff(undisturbed, prepend=0)
     table = pd.DataFrame(
         {
             "layer": list(prefixes),
             "type": ["", *(type(operation).__name__ for operation in operations)],
-            "share": steps / medians.iloc[-1],
+            "share": steps / undisturbed.iloc[-1],
             "us": steps,
         }
     )
@@ -112,11 +113,22 @@ def _shares_by_swap(
     }
     columns = pd.DataFrame(index=table.index, columns=["share_by_swap", "agree"], dtype=object)
     if swapped:
-        ratios = compare_latency({"whole": model, **swapped}, sample, "whole").table.ratio
+        us = _undisturbed_us({"whole": model, **swapped}, sample)
         for row in swapped:
-            share = 1 - ratios[row]
+            share = 1 - us[row] / us["whole"]
             columns.loc[row] = share, bool(abs(share - table.share[row]) <= AGREEMENT)
     return columns
+
+
+def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Series:
+    """Microseconds of each model in the tenth of the rounds that went best.
+
+    Differences of medians would add up what disturbed each of them; on a busy machine that is
+    more than most layers take.
+    """
+    calls = {name: [as_call(model, sample)] for name, model in models.items()}
+    seconds, _ = paired_rounds(calls)
+    return pd.Series({name: 1e6 * np.quantile(times, 0.1) for name, times in seconds.items()})
 
 
 def _stub_for(layer: keras.Layer) -> Callable[[keras.Layer], keras.Layer]:
