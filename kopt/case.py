@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kopt.errors import ParameterError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:  # a case's name is checked without waiting for TensorFlow
     from kopt.rewriting import Rewrite
 
 BUILT_IN = ("signal", "vision", "stream")
+TARGETS = ("LiteRT", "tf.function", "XLA")
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Case:
             that ends in logits or probabilities.
         slow_layer: the class of the custom layer to be rewritten.
         rewrites: implementations that compute the same.
-        target: the runtime that the model is made for, "LiteRT" or "tf.function"; of the
+        target: the runtime that the model is made for, "LiteRT", "tf.function" or "XLA"; of the
             rewrites the fastest there is kept.
         build_teacher: gives a larger model to distil from, built and untrained.
         budget: what the result may cost.
@@ -75,10 +77,24 @@ class Case:
     epochs: Epochs
     target: str = "LiteRT"
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ParameterError(f"name of a case: saw {self.name!r}; expected a word")
+        if self.target not in TARGETS:
+            raise ParameterError(
+                f"target of {self.name}: saw {self.target!r}; expected {' or '.join(TARGETS)}"
+            )
+
 
 def case_name(case: str) -> str:
     """How runs call a case; of a built-in one without waiting for TensorFlow."""
     return case if case in BUILT_IN else find_case(case).name
+
+
+def absolute_case(case: str) -> str:
+    """The same case, to be found from any working directory."""
+    path, colon, name = case.rpartition(":")
+    return f"{Path(path).resolve()}{colon}{name}" if path else case
 
 
 def find_case(name: str) -> Case:

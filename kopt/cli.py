@@ -53,8 +53,14 @@ def run(
     from kopt.workspace.record import summary, verdict
 
     workspace = Workspace(run_dir or RUNS / case_name(case))
-    parameters = {name: yaml.safe_load(value) for name, value in pairs}
-    parameters |= {"case": case, "quick": quick}
+    parameters: dict[str, Any] = {"case": case, "quick": quick}
+    for name, value in pairs:
+        if name in ("case", "run_dir"):
+            raise ParameterError(f"{name} is no parameter of a run; give CASE or --run-dir")
+        try:
+            parameters[name] = yaml.safe_load(value)
+        except (yaml.YAMLError, ValueError):
+            raise ParameterError(f"{name}: saw {value!r}; expected a number or a word") from None
     run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()
@@ -86,7 +92,13 @@ def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
     from kopt.measurement.runtime import random_sample
 
     sample = random_sample(artifacts[0])
-    comparison = compare_latency({str(path): path for path in artifacts}, sample, threads=threads)
+    names = [str(path) for path in artifacts]
+    repeated = [
+        name if name not in names[:position] else f"{name} ({position + 1})"
+        for position, name in enumerate(names)
+    ]
+    targets = dict(zip(repeated, artifacts, strict=True))
+    comparison = compare_latency(targets, sample, threads=threads)
     if as_json:
         table = json.loads(comparison.table.to_json(orient="index"))
         click.echo(json.dumps({"conditions": comparison.conditions, "targets": table}, indent=1))

@@ -86,7 +86,7 @@ class Data:
                         f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
                     )
                 return cls(**{name: archive[name] for name in ARRAYS})
-        except (ValueError, BadZipFile, EOFError, AttributeError) as error:
+        except (ValueError, TypeError, BadZipFile, EOFError, AttributeError) as error:
             raise DataError(
                 f"{path}: not a readable .npz of plain arrays ({error}); "
                 f"write it with numpy.savez_compressed(path, {', '.join(ARRAYS)})"

@@ -13,7 +13,8 @@ from kopt.cli import main
 from kopt.execution.chain import notebook_parameters
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS, ROOT
-from kopt.workspace.directory import STAGES, Workspace
+from kopt.workspace.directory import Workspace
+from kopt.workspace.record import STAGES
 
 LONGEST_CELL = 14
 

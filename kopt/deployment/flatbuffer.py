@@ -87,7 +87,7 @@ class TFLiteFile:
         try:
             self._model = schema.Model.GetRootAs(self.content, 0)
             self._graph = self._model.Subgraphs(0)
-        except struct.error as error:
+        except (struct.error, TypeError, ValueError) as error:
             raise ModelError(
                 f"{self.path}: a damaged .tflite of {len(self.content)} bytes; convert the model "
                 "again with kopt.convert"

@@ -113,7 +113,8 @@ def convert(
             samples = check_calibration(calibration, export.inputs, evaluation)
         elif mode in INTEGER_MODES and not export.quantized:
             raise ParameterError(
-                f"mode {mode!r} needs calibration samples; pass calibration=x_train[:200]"
+                f"mode {mode!r} needs calibration samples; pass calibration=x_train[:200], "
+                "or --data on the command line"
             )
         lowered = Path(scratch, "model.tflite")
         _lower(export, lowered, mode, samples, keep_float)
@@ -142,6 +143,8 @@ def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
         raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
     if not path.parent.is_dir():
         raise ParameterError(f"{path.parent}: no such directory; create it first")
+    if path.suffix != ".tflite":
+        raise ParameterError(f"{path}: expected a name that ends in .tflite")
     if path.is_dir():
         raise ParameterError(f"{path} is a directory; expected the name of a file to write")
     if not os.access(path.parent, os.W_OK):

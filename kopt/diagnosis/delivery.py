@@ -29,7 +29,7 @@ def try_delivery(trial: Trial) -> None:
         return  # nothing to compare with
     try:
         model = _as_model(trial)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trial.record("graph-fails", f"it cannot stand in a functional model: {one_line(error)}")
         return
     expected = trial.call(trial.inputs())
@@ -51,7 +51,7 @@ def try_config(trial: Trial) -> None:
         seen.add(cls)
         try:
             restored = cls.from_config(layer.get_config())
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             trial.record(
                 "reload-fails", f"{cls.__name__}.from_config(get_config()): {one_line(error)}"
             )
@@ -88,7 +88,7 @@ def _try_keras_file(
         model.save(path)
         loaded = keras.models.load_model(path, custom_objects=classes, compile=False)
         seen = _flat(loaded(trial.inputs(), training=False))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trial.record("reload-fails", one_line(error))
         return
     trial.record("reload-differs", _difference(expected, seen))
@@ -101,7 +101,7 @@ def _try_saved_model(
         model.export(path, verbose=False)
         loaded = tf.saved_model.load(path)
         seen = _flat(loaded.serve(trial.inputs()))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trial.record("savedmodel-fails", one_line(error))
         return
     trial.record("savedmodel-fails", _difference(expected, seen))
@@ -110,7 +110,7 @@ def _try_saved_model(
 def _try_tflite(trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]) -> None:
     try:
         conversion = convert(model, path, "float32", trial.samples())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = str(error) if isinstance(error, ConversionError) else one_line(error)
         trial.record("tflite-fails", said)
         return

@@ -129,7 +129,7 @@ def try_calls(trial: Trial) -> bool:
         # A user's layer may raise anything, and what it says is the finding.
         try:
             outputs[batch] = trial.call(trial.inputs(batch))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failures[batch] = error
     if not outputs:
         error = failures[batches[-1]]
@@ -163,7 +163,7 @@ def try_graph(trial: Trial) -> bool:
     try:
         with _counting_visits(trial.visits, trial.files):
             graph = infer.get_concrete_function(trial.specs(trial.fixed_batch or 1)).graph
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return trial.record("graph-fails", one_line(error), error)
     trial.record("graph-fails", None)
     trial.places = [_places(operation) for operation in graph.get_operations()]
@@ -180,7 +180,7 @@ def try_graph(trial: Trial) -> bool:
     try:
         infer.get_concrete_function(trial.specs(None))
         trial.record("dynamic-batch", None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         trial.record("dynamic-batch", one_line(error), error)
     return True
 

@@ -65,7 +65,7 @@ def _instance(cls: type, name: str) -> Target:
     # A constructor is the user's code and may raise anything.
     try:
         return Target(name, cls, cls())
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ModelError(f"{cls.__name__}() fails: {one_line(error)}") from error
 
 

@@ -41,7 +41,8 @@ def write_report(workspaces: list[Workspace], path: Path) -> Path:
     runs = {str(workspace.path): workspace.records() for workspace in workspaces}
     for name, records in runs.items():
         if not records:
-            raise WorkspaceError(f"{name} has no finished stage; run kopt run first")
+            there = "has no finished stage" if Path(name).is_dir() else "is no run directory"
+            raise WorkspaceError(f"{name} {there}; run kopt run first")
     sections = [section for workspace in workspaces for section in _run(workspace)]
     title = html.escape(", ".join(sorted({records[0].case for records in runs.values()})))
     body = "\n".join(sections)

@@ -9,11 +9,12 @@ from typing import Any
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from kopt.case import case_name
+from kopt.case import absolute_case, case_name
 from kopt.errors import ChainError, ParameterError
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS
-from kopt.workspace.directory import OWNER, STAGES, Workspace
+from kopt.workspace.directory import OWNER, Workspace
+from kopt.workspace.record import STAGES
 
 ERROR_LINES = 3
 
@@ -30,8 +31,8 @@ def select_stages(first: str | None, last: str | None) -> tuple[str, ...]:
     Raises:
         ParameterError: no such stage, or none between them.
     """
-    start = _position(first) if first else 0
-    end = _position(last) if last else len(STAGES) - 1
+    start = 0 if first is None else _position(first)
+    end = len(STAGES) - 1 if last is None else _position(last)
     if start > end:
         raise ParameterError(f"from {first} to {last}: nothing to run; expected from <= to")
     return STAGES[start : end + 1]
@@ -58,6 +59,7 @@ def run_chain(
 
     Raises:
         ParameterError: a parameter that no notebook of these has, or that is not valid.
+        StageError: what the first of the stages continues from is missing or stale.
         WorkspaceError: the run directory is another case's, is being written, or cannot be.
         ChainError: a cell failed; names its notebook, its number and the error.
     """
@@ -70,6 +72,9 @@ def run_chain(
             f"parameter; expected {', '.join(sorted(known - {'run_dir'}))}"
         )
     check_parameters(parameters)
+    parameters = parameters | {"case": absolute_case(parameters["case"])}
+    if not resume:
+        workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
     os.environ[OWNER] = str(workspace.path.resolve())
     try:

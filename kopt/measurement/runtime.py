@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from kopt.deployment.litert import LiteRTModel
-from kopt.errors import DataError, MeasurementError
+from kopt.errors import DataError, KoptError, MeasurementError, ModelError
+from kopt.measurement.wording import one_line
 
 BATCH = 256
 
@@ -28,15 +29,19 @@ def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], A
         MeasurementError: the target is none of these, or does not run on the sample.
     """
     if is_tflite(target):
-        return _run_once(target, LiteRTModel(target, threads).bind(sample))
+        return _run_once(target, lambda: LiteRTModel(target, threads).bind(sample))
     if _is_plain_callable(target):
-        return _run_once(target, lambda: target(sample))
+        return _run_once(target, lambda: lambda: target(sample))
     import tensorflow as tf
 
     tensor = tf.constant(sample)
-    # a concrete function: tracing anew for every target is meant, and no cause for a warning
-    function = _tf_function(target).get_concrete_function(tensor)
-    return _run_once(target, lambda: function(tensor))
+
+    def trace() -> Callable[[], Any]:
+        # a concrete function: tracing anew for every target is meant, and no cause for a warning
+        function = _tf_function(target).get_concrete_function(tensor)
+        return lambda: function(tensor)
+
+    return _run_once(target, trace)
 
 
 def predict(target: Any, x: np.ndarray) -> np.ndarray:
@@ -87,9 +92,7 @@ def random_sample(path: str | Path) -> np.ndarray:
     if path.suffix == ".tflite":
         shapes = [details["shape"] for details in LiteRTModel(path).input_details.values()]
     elif path.is_dir():
-        import tensorflow as tf
-
-        signature = tf.saved_model.load(str(path)).signatures["serving_default"]
+        signature = _load_saved_model(path).signatures["serving_default"]
         shapes = [spec.shape for spec in signature.structured_input_signature[1].values()]
     else:
         from kopt.deployment.archive import load_keras
@@ -113,7 +116,7 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
     if isinstance(target, str | Path):
         path = Path(target)
         if path.is_dir():
-            loaded = tf.saved_model.load(str(path))
+            loaded = _load_saved_model(path)
             name = next(iter(loaded.signatures["serving_default"].structured_input_signature[1]))
 
             def serve(x):  # holds the loaded object, which holds the weights
@@ -131,12 +134,28 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
     return tf.function(lambda x: target(x, training=False))
 
 
-def _run_once(target: Any, call: Callable[[], Any]) -> Callable[[], Any]:
+def _load_saved_model(path: Path) -> Any:
+    import tensorflow as tf
+
     try:
+        loaded = tf.saved_model.load(str(path))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: no SavedModel ({one_line(error)}); expected one") from error
+    if "serving_default" not in loaded.signatures:
+        raise ModelError(f"{path}: a SavedModel without the signature serving_default; export one")
+    return loaded
+
+
+def _run_once(target: Any, prepare: Callable[[], Callable[[], Any]]) -> Callable[[], Any]:
+    """Prepare a call and make it once, so that what cannot run is known before it is timed."""
+    try:
+        call = prepare()
         call()
+    except KoptError:
+        raise
     except Exception as error:
         name = target if isinstance(target, str | Path) else type(target).__name__
         raise MeasurementError(
-            f"{name} does not run on the sample: {str(error).splitlines()[0]}"
+            f"{name} does not run on the sample: {one_line(error)}; give it an input it takes"
         ) from error
     return call

@@ -11,10 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from kopt.errors import WorkspaceError
-from kopt.workspace.record import Record
+from kopt.errors import StageError, WorkspaceError
+from kopt.workspace.record import STAGES, Record
 
-STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 OWNER = "KOPT_RUN_OWNER"
 
 
@@ -46,6 +45,11 @@ class Workspace:
             WorkspaceError: it belongs to another case, someone else is writing, it is a file, or
                 it cannot be written.
         """
+        owner = self._owner()
+        if owner not in (None, case):
+            raise WorkspaceError(
+                f"{self.path} belongs to the case {owner!r}, not {case!r}; use another run_dir"
+            )
         try:
             for folder in (self.path, self.models, self.notebooks, self.path / "records"):
                 folder.mkdir(parents=True, exist_ok=True)
@@ -64,16 +68,21 @@ class Workspace:
             raise WorkspaceError(
                 f"{self.path} cannot be written ({error.strerror}); choose another run_dir"
             ) from error
-        owner = self.path / "case.json"
-        if owner.exists():
-            other = json.loads(owner.read_text())["case"]
-            if other != case:
-                self.release()
-                raise WorkspaceError(
-                    f"{self.path} belongs to the case {other!r}, not {case!r}; use another run_dir"
-                )
-        else:
-            write_atomically(owner, lambda path: path.write_text(json.dumps({"case": case})))
+        if owner is None:
+            text = json.dumps({"case": case})
+            write_atomically(self.path / "case.json", lambda path: path.write_text(text))
+
+    def _owner(self) -> str | None:
+        """The case whose directory this is, None where it is nobody's yet."""
+        path = self.path / "case.json"
+        if not path.is_file():
+            return None
+        try:
+            return json.loads(path.read_text())["case"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise WorkspaceError(
+                f"{path} is damaged ({error}); delete it if the directory is yours"
+            ) from error
 
     def release(self) -> None:
         """Let the next writer in."""
@@ -86,11 +95,11 @@ class Workspace:
     def record(self, stage: str) -> Record | None:
         """What a finished stage recorded, or None where it has not finished."""
         path = self.record_path(stage)
-        if not path.exists():
+        if not path.is_file():
             return None
         try:
             return Record.from_json(path.read_text())
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, KeyError) as error:
             raise WorkspaceError(
                 f"{path} is damaged or of another kopt ({error}); delete it and run {stage} again"
             ) from error
@@ -120,6 +129,31 @@ class Workspace:
                 return f"{before} has been run again since {stage} was"
         return None
 
+    def check_before(self, stage: str, quick: bool) -> None:
+        """Refuse to start a stage whose predecessor is missing, stale or not of the same run.
+
+        Raises:
+            StageError: says which notebook to run.
+        """
+        position = STAGES.index(stage)
+        if position == 0:
+            return
+        before = STAGES[position - 1]
+        record = self.record(before)
+        if record is None:
+            raise StageError(
+                f"{stage} continues from {before}, which has not finished in {self.path}; "
+                f"run notebooks/{before}.ipynb first"
+            )
+        reason = self.stale_because(before)
+        if reason:
+            raise StageError(f"{before} is stale ({reason}); run notebooks/{before}.ipynb again")
+        if record.parameters["quick"] != quick:
+            raise StageError(
+                f"{before} ran with quick={record.parameters['quick']} and {stage} has "
+                f"quick={quick}; use the same in all stages of a run"
+            )
+
 
 def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     """Let ``write`` fill a temporary path and give it its name once it is whole.
@@ -130,6 +164,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
     try:
         write(temporary)
         if path.is_dir():
+            if not temporary.is_dir():
+                raise WorkspaceError(f"{path} is a directory; expected the name of a file")
             shutil.rmtree(path)
         os.replace(temporary, path)
     except BaseException as error:

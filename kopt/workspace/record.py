@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
+
 
 @dataclass(frozen=True)
 class Record:
@@ -47,6 +49,19 @@ class Record:
     environment: dict[str, Any]
     seconds: float
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse what no stage has written, so that a damaged file is not read as a result."""
+        numbers = [self.accuracy, self.accuracy_loss, self.size_bytes, self.gzip_bytes]
+        times = [self.latency[name] for name in ("median_us", "ratio", "ratio_low", "ratio_high")]
+        if not all(isinstance(number, int | float) for number in numbers + times):
+            raise ValueError("accuracy, size and latency are not all numbers")
+        if min(times) <= 0:
+            raise ValueError("a latency is not above 0")
+        if not isinstance(self.parameters["quick"], bool):
+            raise ValueError("quick is neither true nor false")
+        if self.stage not in STAGES or any(before >= self.stage for before in self.inputs):
+            raise ValueError(f"{self.stage} is no stage, or was made from a later one")
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the stage's tables as a frame."""

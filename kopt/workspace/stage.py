@@ -17,14 +17,13 @@ from kopt.data import Data
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
 from kopt.deployment.tflite import convert
-from kopt.errors import StageError
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency, verdict
 from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_parameters
 from kopt.project import RUNS
-from kopt.workspace.directory import STAGES, Workspace, digest, write_atomically
-from kopt.workspace.record import Record, summary
+from kopt.workspace.directory import Workspace, digest, write_atomically
+from kopt.workspace.record import STAGES, Record, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -233,28 +232,10 @@ def open_stage(
     found = find_case(case)
     workspace = Workspace(run_dir or RUNS / found.name)
     stage = Stage(name, found, found.load(), workspace, parameters)
-    if stage.before:
-        _check_before(stage.before, name, quick, workspace)
+    workspace.check_before(name, quick)
     workspace.claim(found.name, name)
     keras.utils.set_random_seed(seed)
     return stage
-
-
-def _check_before(before: str, name: str, quick: bool, workspace: Workspace) -> None:
-    record = workspace.record(before)
-    if record is None:
-        raise StageError(
-            f"{name} continues from {before}, which has not finished in {workspace.path}; "
-            f"run notebooks/{before}.ipynb first"
-        )
-    reason = workspace.stale_because(before)
-    if reason:
-        raise StageError(f"{before} is stale ({reason}); run notebooks/{before}.ipynb again")
-    if record.parameters["quick"] != quick:
-        raise StageError(
-            f"{before} ran with quick={record.parameters['quick']} and {name} has quick={quick}; "
-            "use the same in all stages of a run"
-        )
 
 
 def _environment() -> dict[str, Any]:

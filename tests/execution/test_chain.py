@@ -3,10 +3,11 @@
 import nbformat
 import pytest
 
-from kopt.errors import ChainError, ParameterError, WorkspaceError
+from kopt.errors import ChainError, ParameterError, StageError, WorkspaceError
 from kopt.execution import chain
 from kopt.execution.chain import notebook_parameters, run_chain, select_stages
-from kopt.workspace.directory import STAGES, Workspace
+from kopt.workspace.directory import Workspace
+from kopt.workspace.record import STAGES
 from tests.workspace.test_directory import leave, record
 
 PARAMETERS = """case: str = "signal"  # a case
@@ -93,6 +94,22 @@ def test_a_directory_of_another_case_is_refused_before_anything_starts(workspace
     workspace.release()
     with pytest.raises(WorkspaceError, match="belongs to the case 'vision'"):
         run_chain(workspace, {"case": "signal"})
+
+
+def test_a_case_in_a_file_is_found_from_the_kernels_directory(workspace, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom kopt.cases.signal import CASE\n"
+        "case = replace(CASE, name='mine')"
+    )
+    write_notebook(tmp_path, "01_profile", "from kopt.case import find_case; find_case(case)")
+    monkeypatch.chdir(tmp_path)
+    run_chain(workspace, {"case": "mine.py:case"}, select_stages(None, "01"))
+
+
+def test_a_run_that_cannot_start_where_it_is_told_to_is_refused_before(workspace):
+    with pytest.raises(StageError, match="02_rewrite continues from 01_profile"):
+        run_chain(workspace, {"case": "signal"}, select_stages("02", None))
+    assert not workspace.path.exists()
 
 
 def test_stages_are_chosen_by_number_or_name():

@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import os
 
@@ -86,6 +87,40 @@ def test_a_torn_record_is_refused_by_name(workspace):
     path.write_text(path.read_text()[:100])
     with pytest.raises(WorkspaceError, match=r"01_profile\.json is damaged"):
         workspace.record("01_profile")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"latency": {}},
+        {"latency": {"median_us": 1.0, "ratio": 0, "ratio_low": 0, "ratio_high": 0}},
+        {"accuracy": "x"},
+        {"parameters": {}},
+        {"inputs": {"02_rewrite": {}}},
+        {"unknown": 1},
+    ],
+)
+def test_a_record_that_no_stage_wrote_is_refused(workspace, change):
+    leave(workspace, "01_profile", "model")
+    path = workspace.record_path("01_profile")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(WorkspaceError, match=r"01_profile\.json is damaged"):
+        workspace.record("01_profile")
+
+
+def test_a_file_never_replaces_a_directory(tmp_path):
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept/file").write_text("mine")
+    with pytest.raises(WorkspaceError, match="is a directory"):
+        write_atomically(tmp_path / "kept", lambda path: path.write_text("new"))
+    assert (tmp_path / "kept/file").read_text() == "mine"
+
+
+def test_a_damaged_owner_is_named_and_nothing_is_locked(workspace):
+    workspace.release()
+    (workspace.path / "case.json").write_text("{")
+    with pytest.raises(WorkspaceError, match=r"case\.json is damaged"):
+        Workspace(workspace.path).claim("signal", "01_profile")
 
 
 def test_an_interrupted_write_leaves_what_was_there(tmp_path):
