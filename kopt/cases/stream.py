@@ -97,6 +97,6 @@ CASE = Case(
         Rewrite("LSTM, unrolled", lambda old: layers.LSTM(old.units, unroll=True), _port),
     ),
     build_teacher=lambda: _network("teacher", layers.LSTM(128, name="recurrent")),
-    budget=Budget(latency_us=150, size_kb=60, accuracy_loss=0.01),
+    budget=Budget(latency_us=50, size_kb=150, accuracy_loss=0.01),
     epochs=Epochs(profile=40, prune=20, distil=40, qat=10),
 )

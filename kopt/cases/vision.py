@@ -91,6 +91,6 @@ CASE = Case(
         ),
     ),
     build_teacher=lambda: _network("teacher", (48, 96, 192), attention=False),
-    budget=Budget(latency_us=150, size_kb=50, accuracy_loss=0.01),
+    budget=Budget(latency_us=30, size_kb=50, accuracy_loss=0.01),
     epochs=Epochs(profile=4, prune=2, distil=6, qat=1),
 )
