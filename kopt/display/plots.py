@@ -87,13 +87,12 @@ def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
     return _styled(figure)
 
 
-def pareto(table: pd.DataFrame, title: str, loss_limit: float | None = None) -> go.Figure:
-    """Accuracy against latency, a marker's area for the size; lower left to upper left is better.
+def pareto(table: pd.DataFrame, title: str) -> go.Figure:
+    """Accuracy against latency, a marker's area for the size; up and to the left is better.
 
     Args:
         table: indexed by name, with ``accuracy`` in per cent, ``latency_us`` and ``size_kb``.
         title: what the figure says.
-        loss_limit: the accuracy in per cent that the budget asks for, drawn as a line.
     """
     figure = px.scatter(
         table.reset_index(names="artifact"),
@@ -109,8 +108,6 @@ def pareto(table: pd.DataFrame, title: str, loss_limit: float | None = None) -> 
         color_discrete_sequence=COLORS,
     )
     figure.update_traces(textposition="top center")
-    if loss_limit is not None:
-        figure.add_hline(loss_limit, line_dash="dot", annotation_text="accuracy budget")
     return _styled(figure.update_layout(showlegend=False), height=460)
 
 

@@ -65,7 +65,7 @@ def _run(workspace: Workspace) -> list[str]:
         f"<h2>{html.escape(str(workspace.path))}</h2>",
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
-        chain.to_html(float_format="{:,.4g}".format),
+        chain.to_html(float_format="{:,.4g}".format, border=0, index_names=False),
         "<p>Sizes in kB of 1000 bytes; latency is the median of one inference in LiteRT on one "
         "thread; speed-up is against the slow model in the same runtime, measured in the same "
         "rounds, with its 95 % interval.</p>",
@@ -92,4 +92,4 @@ def _figure(figure: go.Figure) -> str:
 
 
 def _facts(facts: dict) -> str:
-    return pd.Series(facts).to_frame().to_html(header=False)
+    return pd.Series(facts).to_frame().to_html(header=False, border=0)
