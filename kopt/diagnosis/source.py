@@ -185,12 +185,6 @@ def tensor_names(method: ast.FunctionDef) -> set[str]:
     return tensors
 
 
-def _is_sequence(value: ast.expr) -> bool:
-    # Python decides on a list of tensors without looking at their values.
-    displays = (ast.List, ast.ListComp, ast.Tuple, ast.Dict)
-    return isinstance(value, displays) or called(value) in SEQUENCES
-
-
 def _parse(cls: type) -> ClassSource | None:
     for member in vars(cls).values():
         # tf.function and decorators hide the function that was written

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from kopt.errors import StageError, WorkspaceError
-from kopt.workspace.record import STAGES, Record
+from kopt.workspace.record import STAGES, Record, predecessor
 
 OWNER = "KOPT_RUN_OWNER"
 
@@ -135,10 +135,9 @@ class Workspace:
         Raises:
             StageError: says which notebook to run.
         """
-        position = STAGES.index(stage)
-        if position == 0:
+        before = predecessor(stage)
+        if before is None:
             return
-        before = STAGES[position - 1]
         record = self.record(before)
         if record is None:
             raise StageError(

@@ -9,6 +9,12 @@ import pandas as pd
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
 
+def predecessor(stage: str) -> str | None:
+    """The stage that one continues from; None for the first."""
+    position = STAGES.index(stage)
+    return STAGES[position - 1] if position else None
+
+
 @dataclass(frozen=True)
 class Record:
     """The outcome of one stage.

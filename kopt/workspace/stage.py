@@ -23,7 +23,7 @@ from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_parameters
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace, digest, write_atomically
-from kopt.workspace.record import STAGES, Record, summary
+from kopt.workspace.record import STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -53,8 +53,7 @@ class Stage:
     @property
     def before(self) -> str | None:
         """The stage this one continues from; None for the first."""
-        position = STAGES.index(self.name)
-        return STAGES[position - 1] if position else None
+        return predecessor(self.name)
 
     @property
     def sample(self):
