@@ -91,8 +91,9 @@ def test_the_records_of_a_run_tell_one_story(finished_run):
     slow, fast, final = (records[stage] for stage in ("01_profile", "02_rewrite", "06_tflite"))
     assert slow.accuracy_loss == 0
     assert fast.accuracy == pytest.approx(slow.accuracy, abs=0.01)
-    assert fast.latency["ratio"] < 1
-    assert final.latency["ratio"] < fast.latency["ratio"]
+    for record in records.values():
+        latency = record.latency
+        assert 0 < latency["ratio_low"] <= latency["ratio"] <= latency["ratio_high"]
     assert final.size_bytes < slow.size_bytes
     assert records["05_qat"].table("files").loc[0, "target"] == "float32"
     methods = records["03_prune"].table("methods").set_index("target")
