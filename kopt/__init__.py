@@ -9,9 +9,11 @@ from importlib import import_module
 from kopt import startup
 
 _HOMES = {
-    "Budget": "case",
+    "Budget": "budget",
     "Case": "case",
     "Data": "data",
+    "Epochs": "case",
+    "Rewrite": "rewriting",
     "check_equivalence": "measurement.equivalence",
     "compare_latency": "measurement.latency",
     "convert": "deployment.tflite",

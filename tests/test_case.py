@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.case import BUILT_IN, Case, case_name, find_case
+from kopt.case import BUILT_IN, Case, absolute_case, case_files, case_name, find_case
+from kopt.data import ARRAYS
 from kopt.errors import KoptError
 from kopt.measurement.equivalence import check_equivalence
 from kopt.rewriting import replace_layers
@@ -27,7 +28,10 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sginal", "saw 'sginal'; expected signal, vision, stream, or FILE.py:NAME"),
+        (
+            "sginal",
+            "saw 'sginal'; expected signal, vision, stream, FILE.py:NAME, or MODEL.keras:DATA.npz",
+        ),
         ("{folder}/none.py:case", "no such file"),
         ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
         ("{folder}/mine.py:number", "'number' in .* is int; expected a kopt.Case"),
@@ -39,6 +43,82 @@ def test_what_is_no_case_is_refused(tmp_path, name, message):
     (tmp_path / "broken.py").write_text("1 / 0")
     with pytest.raises(KoptError, match=message):
         find_case(name.format(folder=tmp_path))
+
+
+@pytest.fixture
+def trained(small_model, blobs, tmp_path):
+    """The two files of a trained model's case, in a folder whose name is not easy."""
+    folder = tmp_path / "mein Ordner ü: 1"
+    folder.mkdir()
+    model, data = folder / "Mein Modell.keras", folder / "data.npz"
+    small_model.save(model)
+    np.savez(data, **{name: getattr(blobs, name) for name in ARRAYS})
+    return model, data
+
+
+def test_a_trained_model_and_its_data_are_a_case(trained, small_model, blobs):
+    model, data = trained
+    case = find_case(f"{model}:{data}")
+    assert (case.name, case.slow_layer, case.rewrites) == ("Mein Modell", None, ())
+    assert case.epochs.profile == 0
+    np.testing.assert_array_equal(case.load().x_train, blobs.x_train)
+    for kept, weight in zip(case.build().weights, small_model.weights, strict=True):
+        np.testing.assert_array_equal(kept, weight)
+
+
+def test_a_case_names_its_files_and_is_found_from_anywhere(trained, tmp_path, monkeypatch):
+    model, data = trained
+    monkeypatch.chdir(model.parent)
+    case = f"./{model.name}:{data.name}"
+    assert [path.resolve() for path in case_files(case)] == [model, data]
+    assert absolute_case(case) == f"{model}:{data}"
+    assert absolute_case("./my case.py:case") == f"{model.parent / 'my case.py'}:case"
+    for name in ("signal", "nothing of ours"):
+        assert case_files(name) == []
+        assert absolute_case(name) == name
+
+
+def too_many_classes(data):
+    return data | {"y_test": data["y_test"] + 5}
+
+
+def other_shape(data):
+    return data | {name: data[name][:, :-1, :1] for name in ("x_train", "x_test")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (too_many_classes, r"outputs of shape \(2,\) but the labels run to 6"),
+        (other_shape, r"does not take samples of shape \(15, 1\)"),
+        (lambda data: {"x": data["x_train"]}, "x_train, y_train, x_test, y_test missing"),
+        (lambda data: data | {"y_train": data["y_train"][1:]}, "expected .128,., a class index"),
+    ],
+)
+def test_data_that_does_not_fit_a_trained_model_is_refused(trained, change, message):
+    model, data = trained
+    np.savez(data, **change(dict(np.load(data))))
+    with pytest.raises(KoptError, match=message):
+        find_case(f"{model}:{data}")
+
+
+def test_a_subclassed_model_is_refused(trained):
+    model, data = trained
+
+    @keras.saving.register_keras_serializable("tests")
+    class Subclassed(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs[:, 0])
+
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 16, 2), "float32"))
+    subclassed.save(model)
+    with pytest.raises(KoptError, match=r"subclassed model .Subclassed.*expected a Functional"):
+        find_case(f"{model}:{data}")
 
 
 @pytest.fixture(scope="module", params=BUILT_IN)

@@ -5,7 +5,8 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kopt.case import Budget, Case, Epochs
+from kopt.budget import Budget
+from kopt.case import Case, Epochs
 from kopt.data import Data
 from kopt.project import DATA
 from kopt.rewriting import Rewrite
