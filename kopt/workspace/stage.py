@@ -3,7 +3,8 @@
 import gzip
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import keras
 import pandas as pd
 import psutil
 
+from kopt.budget import Budget
 from kopt.case import Case, find_case
 from kopt.data import Data
 from kopt.deployment import worker
@@ -20,12 +22,14 @@ from kopt.deployment.tflite import convert
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency, verdict
 from kopt.measurement.runtime import is_tflite
-from kopt.parameters import check_parameters
+from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace, digest, write_atomically
 from kopt.workspace.record import STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
+SPREAD = ["median_low", "median_high", "p95_us"]
+LATENCY = ["median_us", *SPREAD, "ratio", "ratio_low", "ratio_high"]
 
 
 class Stage:
@@ -65,6 +69,11 @@ class Stage:
         wished = getattr(self.case.epochs, stage)
         return min(wished, QUICK_EPOCHS) if self._parameters["quick"] else wished
 
+    def slow_layers(self, model: keras.Model) -> Iterator[keras.Layer]:
+        """The layers of a model that are of the case's slow kind, where it names one."""
+        slow = self.case.slow_layer
+        return (layer for layer in model.layers if slow and isinstance(layer, slow))
+
     def load(self, stage: str | None = None) -> keras.Model:
         """The Keras model an earlier stage left; by default the one before."""
         return load_keras(self.workspace.models / f"{stage or self.before}.keras")
@@ -79,11 +88,12 @@ class Stage:
         folder.mkdir(exist_ok=True)
         return folder / f"{self.name}-{name}"
 
-    def compare(self, targets: Mapping[Any, Any]) -> pd.DataFrame:
-        """Accuracy, size and latency of several models or files, against the first.
+    def compare(self, targets: Mapping[Any, Any], reference: Any = None) -> pd.DataFrame:
+        """Accuracy, size and latency of several models or files, against one of them.
 
         Args:
             targets: name to Keras model, which is converted to float32, or to ``.tflite`` path.
+            reference: a name in ``targets``; by default the first.
 
         Returns:
             Indexed by name: ``accuracy`` and ``accuracy_lost`` with its interval (fractions),
@@ -96,12 +106,10 @@ class Stage:
             else convert(target, self.scratch(f"{name}.tflite"), mode="float32").path
             for name, target in targets.items()
         }
-        contents = [path.read_bytes() for path in files.values()]
-        table = compare_accuracy(files, self.data.x_test, self.data.y_test)
-        table["size_kb"] = [len(content) / 1000 for content in contents]
-        table["gzip_kb"] = [len(gzip.compress(content)) / 1000 for content in contents]
-        latency = compare_latency(files, self.sample).table
-        return table.join(latency.drop(columns=["median_low", "median_high", "p95_us"]))
+        table, _ = self._measure(files, reference)
+        table.insert(4, "size_kb", table.pop("size_bytes") / 1000)
+        table.insert(5, "gzip_kb", table.pop("gzip_bytes") / 1000)
+        return table.drop(columns=SPREAD)
 
     def finish(
         self,
@@ -124,7 +132,7 @@ class Stage:
         file = self.file(self.name)
         if deployed is None:
             deployed = convert(model, self.scratch("float32.tflite"), mode="float32").path
-        measured = self._measure(deployed)
+        measured = self._judge(deployed)
         write_atomically(file, lambda path: path.write_bytes(deployed.read_bytes()))
         kept = [file, *self._keep(model)]
         record = Record(
@@ -150,7 +158,8 @@ class Stage:
 
     def _epochs(self) -> int:
         asked = self._parameters["epochs"]
-        return self.case_epochs(self.name.partition("_")[2]) if asked is None else asked
+        own = self.case_epochs(self.name.partition("_")[2])
+        return own if asked is None or own == 0 else asked
 
     def _keep(self, model: Any) -> list[Path]:
         if model is None:
@@ -162,31 +171,45 @@ class Stage:
         write_atomically(path, write)
         return [path]
 
-    def _measure(self, deployed: Path) -> dict[str, Any]:
+    def _measure(self, files: Mapping[Any, Any], reference: Any) -> tuple[pd.DataFrame, str]:
+        """All that is measured of files, and the conditions their latencies were taken under."""
+        table = compare_accuracy(files, self.data.x_test, self.data.y_test, reference)
+        contents = [Path(path).read_bytes() for path in files.values()]
+        table["size_bytes"] = [len(content) for content in contents]
+        table["gzip_bytes"] = [len(gzip.compress(content)) for content in contents]
+        comparison = compare_latency(files, self.sample, reference)
+        return table.join(comparison.table), comparison.conditions
+
+    def _judge(self, deployed: Path) -> dict[str, Any]:
         """The part of the record that says how good the deployed file is."""
         slow = self.file(STAGES[0]) if self.before else deployed
-        accuracy = compare_accuracy(
-            {"slow": slow, "this": deployed}, self.data.x_test, self.data.y_test
-        ).loc["this"]
-        comparison = compare_latency({"slow": slow, "this": deployed}, self.sample)
-        latency = comparison.table.loc["this"]
-        size, budget = deployed.stat().st_size, self.case.budget
-        within = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
+        table, conditions = self._measure({"slow": slow, "this": deployed}, reference="slow")
+        this = table.loc["this"].to_dict()
         return {
-            "accuracy": accuracy.accuracy,
-            "accuracy_loss": accuracy.accuracy_lost,
-            "size_bytes": size,
-            "gzip_bytes": len(gzip.compress(deployed.read_bytes())),
-            "latency": latency.drop("verdict").to_dict(),
-            "conditions": comparison.conditions,
-            "budget": {
-                "latency": within[
-                    verdict(latency.median_low, latency.median_high, budget.latency_us)
-                ],
-                "size": "met" if size <= 1000 * budget.size_kb else "missed",
-                "accuracy": "met" if accuracy.accuracy_lost <= budget.accuracy_loss else "missed",
-            },
+            "accuracy": this["accuracy"],
+            "accuracy_loss": this["accuracy_lost"],
+            "size_bytes": this["size_bytes"],
+            "gzip_bytes": this["gzip_bytes"],
+            "latency": {name: this[name] for name in LATENCY},
+            "conditions": conditions,
+            "budget": self._within_budget(this),
         }
+
+    def _within_budget(self, measured: Mapping[str, Any]) -> dict[str, str]:
+        """How each limit of the budget is kept; a quantity without a limit is left out."""
+        budget = self.case.budget
+        states = {}
+        if budget.latency_us is not None:
+            low, high = measured["median_low"], measured["median_high"]
+            within = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
+            states["latency"] = within[verdict(low, high, budget.latency_us)]
+        if budget.size_kb is not None:
+            fits = measured["size_bytes"] <= 1000 * budget.size_kb
+            states["size"] = "met" if fits else "missed"
+        if budget.accuracy_loss is not None:
+            kept = measured["accuracy_lost"] <= budget.accuracy_loss
+            states["accuracy"] = "met" if kept else "missed"
+        return states
 
 
 class Outcome:
@@ -209,7 +232,7 @@ def open_stage(
 
     Args:
         name: the stage, such as "03_prune".
-        case: a case's name, or ``FILE.py:NAME``.
+        case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA.npz``.
         run_dir: the run directory; None for ``runs/<case>`` of the project.
         seed: of every random choice the stage makes.
         quick: a quarter of the samples and two epochs: shows that everything works, not how well.
@@ -226,9 +249,12 @@ def open_stage(
         (615, 128, 6)
     """
     parameters = {"case": case, "seed": seed, "quick": quick, **knobs}
+    check_injected({"run_dir", *parameters})
     check_parameters({"run_dir": run_dir, **parameters})
     worker.warm()
     found = find_case(case)
+    if parameters.get("budget"):
+        found = replace(found, budget=Budget.parse(parameters["budget"]))
     workspace = Workspace(run_dir or RUNS / found.name)
     stage = Stage(name, found, found.load(), workspace, parameters)
     workspace.check_before(name, quick)
