@@ -20,7 +20,10 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("case", default="signal")
+@click.argument("case", required=False)
+@click.option("--model", type=PATH, help="A trained .keras, instead of CASE; with --data.")
+@click.option("--data", type=PATH, help="An .npz of x_train, y_train, x_test and y_test.")
+@click.option("--budget", help='Such as "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
@@ -31,7 +34,10 @@ def commands() -> None:
 @click.option("--quick", is_flag=True, help="Few samples and epochs: shows that all of it works.")
 @click.option("--resume", is_flag=True, help="Leave finished stages as they are.")
 def run(
-    case: str,
+    case: str | None,
+    model: Path | None,
+    data: Path | None,
+    budget: str | None,
     run_dir: Path | None,
     first: str | None,
     last: str | None,
@@ -41,7 +47,7 @@ def run(
 ) -> None:
     """Run the notebooks in order on CASE and draw the report.
 
-    CASE is signal, vision, stream, or FILE.py:NAME for a kopt.Case of your own.
+    CASE is signal (the default), vision, stream, or FILE.py:NAME for a kopt.Case of your own.
     """
     import yaml
 
@@ -52,8 +58,15 @@ def run(
     from kopt.workspace.directory import Workspace
     from kopt.workspace.record import summary, verdict
 
+    if (model is None) != (data is None) or (model and case):
+        raise ParameterError("expected CASE, or --model and --data together")
+    if model and model.suffix != ".keras":
+        raise ParameterError(f"{model}: expected a .keras file; write it by model.save('m.keras')")
+    case = f"{model}:{data}" if model else case or "signal"
     workspace = Workspace(run_dir or RUNS / case_name(case))
     parameters: dict[str, Any] = {"case": case, "quick": quick}
+    if budget:
+        parameters["budget"] = budget
     for name, value in pairs:
         if name in ("case", "run_dir"):
             raise ParameterError(f"{name} is no parameter of a run; give CASE or --run-dir")

@@ -4,11 +4,17 @@ papermill passes on whatever it is given and only logs a name that a notebook do
 notebooks, command line and sweeps all check here.
 """
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from IPython import get_ipython
+
+from kopt.budget import EXPECTED, Budget
 from kopt.errors import ParameterError
+
+INJECTED = "# Parameters\n"  # how papermill's cell begins
 
 
 @dataclass(frozen=True)
@@ -22,11 +28,12 @@ class Parameter:
 
 
 PARAMETERS = {
-    "case": Parameter(str, "the name of a case, or FILE.py:NAME", bool),
+    "case": Parameter(str, "a case's name, FILE.py:NAME, or MODEL.keras:DATA.npz", bool),
     "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),
     "epochs": Parameter(int, "an integer of at least 1", lambda value: value >= 1, optional=True),
+    "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
     "sparsity": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
     "fraction": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
     "temperature": Parameter(float, "a number above 0", lambda value: 0 < value < float("inf")),
@@ -55,6 +62,30 @@ def check_parameters(values: dict[str, Any]) -> None:
             continue
         if not _is_a(value, rule.type) or not rule.allows(value):
             raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def check_injected(known: Iterable[str]) -> None:
+    """Refuse what papermill put into this kernel under a name that the notebook does not have.
+
+    Args:
+        known: the notebook's parameters.
+
+    Raises:
+        ParameterError: names the strangers.
+    """
+    shell = get_ipython()
+    cells = shell.user_ns.get("In", []) if shell else []
+    injected = [cell for cell in cells if cell.startswith(INJECTED)]
+    if not injected:
+        return
+    assigned = [node for node in ast.parse(injected[-1]).body if isinstance(node, ast.Assign)]
+    names = {target.id for node in assigned for target in node.targets}
+    strangers = sorted(names - set(known))
+    if strangers:
+        raise ParameterError(
+            f"{', '.join(strangers)}: no parameter of this notebook; expected "
+            f"{', '.join(sorted(known))}"
+        )
 
 
 def _is_a(value: Any, wanted: type) -> bool:

@@ -1,5 +1,6 @@
 """The notebooks as files, and as they run: real kernels, real data, quick mode."""
 
+import re
 import subprocess
 import sys
 
@@ -136,6 +137,24 @@ def test_a_notebook_without_its_predecessor_says_which_to_run(tmp_path):
 def test_a_notebook_refuses_a_parameter_of_the_wrong_type(tmp_path):
     error = failed_alone("01_profile", tmp_path, quick="false")
     assert error == "ParameterError: quick: saw 'false'; expected True or False"
+
+
+@pytest.mark.notebook
+def test_a_notebook_refuses_a_parameter_it_does_not_have(tmp_path):
+    error = failed_alone("03_prune", tmp_path, fractoin=0.7)
+    assert error.startswith("ParameterError: fractoin: no parameter of this notebook; expected ")
+    assert "fraction" in error.partition("expected")[2]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_papermill_alone_tells_a_notebooks_parameters(stage, capsys):
+    from papermill.cli import papermill as command
+
+    command.main(["--help-notebook", str(NOTEBOOKS / f"{stage}.ipynb")], standalone_mode=False)
+    shown = capsys.readouterr().out
+    for name in notebook_parameters(stage):
+        typed_and_described = rf"^  {name}: (str|int|bool|float) \(default .*\)\s+\S+"
+        assert re.search(typed_and_described, shown, re.MULTILINE), f"{name} in {shown}"
 
 
 def test_the_commands_of_the_readme_are_the_ones_tested():

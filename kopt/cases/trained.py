@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from kopt.budget import Budget
 from kopt.case import Case, Epochs
 from kopt.compression.graph import is_graph
 from kopt.data import Data
@@ -33,4 +34,5 @@ def trained_case(model_path: Path, data_path: Path) -> Case:
         load=lambda: data,
         build=lambda: load_keras(model_path),
         epochs=EPOCHS,
+        budget=Budget(accuracy_loss=0.01),
     )

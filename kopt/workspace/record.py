@@ -30,7 +30,8 @@ class Record:
         gzip_bytes: of the same, compressed.
         latency: ``median_us``, ``p95_us`` (microseconds, LiteRT, batch 1), and ``ratio``,
             ``ratio_low``, ``ratio_high`` against the slow model in the same runtime.
-        budget: for "latency", "size" and "accuracy": "met", "missed" or "cannot tell".
+        budget: for those of "latency", "size" and "accuracy" that have a limit: "met", "missed"
+            or "cannot tell".
         conditions: under which the latency was measured.
         tables: what else the stage measured, as lists of rows.
         inputs: stage to the digests of the files it had left when this one read them.
@@ -105,6 +106,8 @@ def summary(records: list[Record]) -> pd.DataFrame:
 
 
 def _in_words(budget: dict[str, str]) -> str:
+    if not budget:
+        return "none set"
     open_points = [f"{name} {state}" for name, state in budget.items() if state != "met"]
     return ", ".join(open_points) or "met"
 
