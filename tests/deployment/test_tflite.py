@@ -309,7 +309,7 @@ def test_parameters_are_checked_first(model, samples, tmp_path, options, message
 def test_paths_are_checked_first(model, tmp_path):
     with pytest.raises(ParameterError, match="no such directory"):
         convert(model, tmp_path / "missing" / "a.tflite", "float32")
-    with pytest.raises(ParameterError, match="expected a name that ends in .tflite"):
+    with pytest.raises(ParameterError, match="expected a name that ends in"):
         convert(model, tmp_path / "model", "float32")
     (tmp_path / "folder.tflite").mkdir()
     with pytest.raises(ParameterError, match="is a directory"):
