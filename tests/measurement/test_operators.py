@@ -3,11 +3,12 @@ import sys
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 from kopt.deployment.tflite import convert
 from kopt.errors import ModelError
-from kopt.measurement.operators import profile_operators
+from kopt.measurement.operators import compare_operators, profile_operators
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,47 @@ def test_the_heavy_layer_takes_the_time(files, mode):
 
 def test_without_the_delegate_all_kernels_are_built_in(files):
     assert set(profile_operators(files["float32"], xnnpack=False).kernel) == {"built-in"}
+
+
+def profile(*rows):
+    columns = ["operator", "layer", "us", "kernel"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def test_operators_stand_side_by_side_and_casts_alone():
+    float32 = profile(
+        ("CONV_2D", "conv", 8.0, "XNNPACK"),
+        ("FLOOR", "floor", 1.0, "XNNPACK"),
+        ("FULLY_CONNECTED", "steps", 2.0, "XNNPACK"),
+        ("FULLY_CONNECTED", "steps", 3.0, "XNNPACK"),
+    )
+    int8 = profile(
+        ("QUANTIZE", "", 0.5, "XNNPACK"),
+        ("CONV_2D", "quant_conv", 2.0, "XNNPACK"),
+        ("FULLY_CONNECTED", "quant_steps", 1.0, "XNNPACK"),
+        ("FULLY_CONNECTED", "quant_steps", 1.0, "built-in"),
+    )
+    table = compare_operators(float32, int8)
+    assert table.to_dict("split") == {
+        "index": [("", "QUANTIZE"), ("conv", "CONV_2D"), ("floor", "FLOOR"),
+                  ("steps", "FULLY_CONNECTED")],
+        "columns": ["count", "float_us", "int8_us", "saved_us", "float_kernel", "int8_kernel"],
+        "data": [
+            [1, 0.0, 0.5, -0.5, "", "XNNPACK"],
+            [1, 8.0, 2.0, 6.0, "XNNPACK", "XNNPACK"],
+            [1, 1.0, 0.0, 1.0, "XNNPACK", ""],
+            [2, 5.0, 2.0, 3.0, "XNNPACK", "XNNPACK, built-in"],
+        ],
+    }  # fmt: skip
+
+
+def test_nothing_of_two_profiles_is_lost(files):
+    profiles = {mode: profile_operators(path) for mode, path in files.items()}
+    table = compare_operators(profiles["float32"], profiles["int8"])
+    assert table.float_us.sum() == pytest.approx(profiles["float32"].us.sum())
+    assert table.int8_us.sum() == pytest.approx(profiles["int8"].us.sum())
+    row = table.loc[("large", "FULLY_CONNECTED")]
+    assert (row["count"], row.float_kernel, row.int8_kernel) == (1, "XNNPACK", "XNNPACK")
 
 
 def test_a_file_that_is_no_tflite(tmp_path):
