@@ -46,3 +46,7 @@ class StageError(KoptError):
 
 class ChainError(KoptError):
     """A notebook of a run failed."""
+
+
+class ClusterError(KoptError):
+    """A Dask cluster that cannot be used: no answer, no workers, workers of other versions."""
