@@ -1,0 +1,113 @@
+"""What a check says of an answer, and the comparison that most checks are made of."""
+
+import html
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+RIGHT, NOT_YET, NOT_ANSWERED, NO_QUESTION = "right", "not yet", "not answered yet", "no question"
+
+SLIPS = (
+    (-1, "the sign is the wrong way round"),
+    (100, "a hundred times too large: is it in per cent?"),
+    (1 / 100, "a hundred times too small: is it a fraction where per cent were asked for?"),
+    (1e3, "a thousand times too large: which unit was asked for?"),
+    (1e-3, "a thousand times too small: which unit was asked for?"),
+    (1e6, "a million times too large: which unit was asked for?"),
+    (1e-6, "a million times too small: which unit was asked for?"),
+)
+
+
+@dataclass(frozen=True, repr=False)
+class Check:
+    """What became of an answer; shows itself in a line.
+
+    Attributes:
+        state: "right", "not yet", "not answered yet", or "no question" where the run at hand
+            gives nothing to ask.
+        message: why it is right, or a hint.
+    """
+
+    state: str
+    message: str
+
+    @property
+    def passed(self) -> bool:
+        """Whether the answer is right."""
+        return self.state == RIGHT
+
+    def __repr__(self) -> str:
+        return f"{self.state}: {self.message}"
+
+    def _repr_html_(self) -> str:
+        return f"<p><b>{self.state.capitalize()}</b>: {html.escape(self.message)}</p>"
+
+
+def right(message: str) -> Check:
+    """The answer is right; the message says what it means."""
+    return Check(RIGHT, message)
+
+
+def not_yet(hint: str) -> Check:
+    """The answer is not right; the hint leads on and does not give it away."""
+    return Check(NOT_YET, hint)
+
+
+def not_answered(task: str) -> Check:
+    """Nothing was answered; the task says what to put in place of the dots."""
+    return Check(NOT_ANSWERED, task)
+
+
+def no_question(reason: str) -> Check:
+    """This run gives nothing to ask."""
+    return Check(NO_QUESTION, reason)
+
+
+def as_number(answer: Any) -> float | None:
+    """A finite number as a float; None for anything else."""
+    if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
+        return None
+    return float(answer)
+
+
+def is_close(answer: float, value: float, tolerance: float) -> bool:
+    """Whether two numbers agree to within a relative tolerance."""
+    return math.isclose(answer, value, rel_tol=tolerance, abs_tol=1e-12)
+
+
+def check_number(
+    answer: Any,
+    expected: float,
+    *,
+    task: str,
+    because: str,
+    hint: str,
+    mistakes: Sequence[tuple[float, str]] = (),
+    tolerance: float = 0.01,
+) -> Check:
+    """Compare a number with the right one, and with what the usual mistakes would give.
+
+    Args:
+        answer: what stands in the answer cell; an Ellipsis is no answer.
+        expected: the right number.
+        task: what is asked for, in a few words.
+        because: what the right number means.
+        hint: where to look when no mistake is recognised.
+        mistakes: pairs of the number that a mistake leads to and the hint for it; the first that
+            fits is told. Signs and factors of a hundred, a thousand and a million come after.
+        tolerance: relative, for rounding on the way.
+    """
+    if answer is ...:
+        return not_answered(f"put {task} in place of the dots")
+    number = as_number(answer)
+    if number is None:
+        return not_yet(f"saw {answer!r:.60}; expected a number, {task}")
+    if is_close(number, expected, tolerance):
+        return right(because)
+    slips = [(factor * expected, text) for factor, text in SLIPS]
+    for value, text in (*mistakes, *slips):
+        if is_close(number, value, tolerance):
+            return not_yet(text)
+    return not_yet(f"too {'large' if number > expected else 'small'}; {hint}")

@@ -1,0 +1,192 @@
+"""Exercises on eight bits: scale and zero point, the error of rounding, bytes in a file.
+
+The formulas are those of LiteRT's quantization specification
+(https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/quantization_spec).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from kopt.checks.check import (
+    Check,
+    as_number,
+    check_number,
+    no_question,
+    not_answered,
+    not_yet,
+    right,
+)
+from kopt.checks.shrinking import Kernel
+
+LOWEST, HIGHEST = -128, 127
+STEPS = HIGHEST - LOWEST
+HALF = 0.5 + 1e-3  # a number that lies between two may be rounded either way
+
+
+def int8_values(scale: Any, zero_point: Any, whole: Any, values: np.ndarray) -> Check:
+    """Whether numbers were quantized to int8 as the file does it with activations.
+
+    ``values ≈ scale * (whole - zero_point)``: the range of the values, with 0 in it, is spread
+    over -128 to 127. The three answers are looked at one after the other.
+
+    Args:
+        scale: real size of one step.
+        zero_point: the whole number that stands for 0.
+        whole: the values as whole numbers, shape ``(n,)``.
+        values: the real numbers, shape ``(n,)``.
+
+    Example:
+        >>> int8_values(0.02, -78, [-128, 127], np.array([-1.0, 4.1]))
+        right: the largest error is 0, half a step is 0.01
+    """
+    if scale is ... or zero_point is ... or whole is ...:
+        return not_answered("scale, zero_point and whole are asked for, in this order")
+    values = np.asarray(values, dtype=float)
+    low, high = min(values.min(), 0), max(values.max(), 0)
+    if low == high:
+        return no_question("all values are 0")
+    checked = _scale(scale, low, high)
+    if not checked.passed:
+        return checked
+    checked = _zero_point(zero_point, float(scale), low)
+    if not checked.passed:
+        return checked
+    return _whole(whole, float(scale), int(zero_point), values)
+
+
+def _scale(scale: Any, low: float, high: float) -> Check:
+    widest = max(-low, high)
+    return check_number(
+        scale,
+        (high - low) / STEPS,
+        task="the scale",
+        because="scale",
+        hint="scale: the whole range, from the lower end to the upper, in 255 steps",
+        mistakes=(
+            ((high - low) / 256, "scale: 256 numbers have 255 steps between them"),
+            (STEPS / (high - low), "scale: upside down; it is the real size of one step"),
+            (widest / HIGHEST, "scale: so it is for weights, around 0; here both ends are used"),
+            (2 * widest / STEPS, "scale: this range is not the same on both sides of 0"),
+            ((high - low) / HIGHEST, "scale: int8 goes from -128 to 127, not from 0"),
+            (high / STEPS, "scale: the range starts at its lower end, not at 0"),
+            (high - low, "scale: that is the range; how large is one of its steps?"),
+        ),
+        tolerance=1e-3,
+    )
+
+
+def _zero_point(zero_point: Any, scale: float, low: float) -> Check:
+    number, exact = as_number(zero_point), LOWEST - low / scale
+    if number is None:
+        return not_yet(f"zero_point: saw {zero_point!r:.60}; expected a whole number")
+    if number.is_integer() and abs(number - exact) <= HALF:
+        return right("zero point")
+    mistakes = (
+        (exact, "zero_point: it has to be a whole number, or 0 could not be exact"),
+        (exact - LOWEST, "zero_point: that counts from 0, as uint8 does; int8 starts at -128"),
+        (-exact, "zero_point: the sign is the wrong way round"),
+        (LOWEST + low / scale, "zero_point: the lower end is below 0; mind the two minus signs"),
+        (low / scale, "zero_point: the lower end of the range is to become -128"),
+        (0, "zero_point: 0 is in the middle for weights; here -128 stands for the lower end"),
+    )
+    for value, text in mistakes:
+        if abs(number - value) <= HALF:
+            return not_yet(text)
+    return not_yet("zero_point: which number, counted in steps from -128, does real 0 fall on?")
+
+
+def _whole(whole: Any, scale: float, zero_point: int, values: np.ndarray) -> Check:
+    try:
+        given = np.asarray(whole, dtype=float)
+    except (TypeError, ValueError):
+        given = np.full(1, np.nan)
+    if given.shape != values.shape or not np.isfinite(given).all():
+        return not_yet(f"whole: expected {len(values)} numbers, one for each value")
+    steps = values / scale
+    exact = np.clip(steps + zero_point, LOWEST, HIGHEST)
+    if not np.array_equal(given, np.round(given)):
+        return not_yet("whole: these are not whole numbers; round them")
+    if np.all(np.abs(given - exact) <= HALF):
+        error = np.max(np.abs(scale * (given - zero_point) - values))
+        return right(f"the largest error is {error:.2g}, half a step is {scale / 2:.2g}")
+    if np.all(np.abs(given - steps) <= HALF):
+        return not_yet("whole: the zero point is missing")
+    if np.any(given < LOWEST) or np.any(given > HIGHEST):
+        return not_yet("whole: int8 holds -128 to 127 and nothing beyond; is the zero point added?")
+    if np.all(np.abs(given - exact) < 1):
+        return not_yet("whole: round to the nearest number; cutting the rest off doubles the error")
+    return not_yet("whole: solve real = scale × (whole - zero point) for whole, then round")
+
+
+def error_with_outlier(answer: Any, values: np.ndarray, outlier: float) -> Check:
+    """The largest rounding error of int8 when calibration has seen one value too large.
+
+    Args:
+        answer: the error, in the values' unit.
+        values: what usually occurs, shape ``(n,)``.
+        outlier: the one value, above all others.
+
+    Example:
+        >>> error_with_outlier(0.1, np.array([-1.0, 4.0]), outlier=50.0)
+        right: half a step of 0.2; before it was 0.0098, so 10.2 times less
+    """
+    low, high = min(np.min(values), 0), max(np.max(values), 0)
+    if not outlier > high:
+        return no_question("the outlier is not above the other values")
+    step, usual = (outlier - low) / STEPS, (high - low) / STEPS
+    return check_number(
+        answer,
+        step / 2,
+        task="the largest rounding error, a number",
+        because=f"half a step of {step:.3g}; before it was {usual / 2:.2g}, so {step / usual:.3g} "
+        "times less",
+        hint="the range now ends at the outlier; how large is a step, and how far can a number "
+        "between two be from the nearer one?",
+        mistakes=(
+            (step, "that is a whole step; how far is the nearer of two neighbours at most?"),
+            (usual / 2, "that is the error without the outlier"),
+            (usual, "that is a step without the outlier"),
+            (usual / 2 * outlier / high if high else 0, "only the upper end has moved"),
+            (outlier / STEPS / 2, "the range starts at its lower end, not at 0"),
+            (step / 4, "a number can lie half-way between two neighbours"),
+        ),
+        tolerance=0.01,
+    )
+
+
+def int8_bytes(answer: Any, kernel: Kernel) -> Check:
+    """How many bytes the weights and biases of a layer take in an int8 file.
+
+    A weight takes a byte. A bias takes four: it is added to a sum of products of two int8 numbers,
+    which is kept in 32 bits, and has that sum's scale.
+
+    Args:
+        answer: bytes, without scales and names.
+        kernel: of the layer; each output has a bias in the file.
+
+    Example:
+        >>> int8_bytes(10_496, Kernel("conv", window=5, inputs=32, outputs=64, has_bias=True))
+        right: 10,240 weights of one byte and 64 biases of four
+    """
+    if not kernel.outputs:
+        return no_question("the model has no dense or convolutional layer")
+    weights, biases = kernel.window * kernel.inputs * kernel.outputs, kernel.outputs
+    return check_number(
+        answer,
+        weights + 4 * biases,
+        task="the number of bytes, a whole number",
+        because=f"{weights:,} weights of one byte and {biases} biases of four",
+        hint="weights: window × inputs × outputs; biases: one for each output",
+        mistakes=(
+            (weights, "and the biases?"),
+            (weights + biases, "a bias is added to a sum of products; that does not fit in 8 bits"),
+            (4 * (weights + biases), "that is float32: which of them take 4 bytes in int8?"),
+            (4 * weights, "that is the float32 kernel; a weight takes a byte now"),
+            (4 * weights + biases, "the other way round: which of them need more than 8 bits?"),
+            (8 * (weights + biases), "those are bits; and a bias takes more than 8 of them"),
+            (8 * (weights + 4 * biases), "those are bits; how many bytes?"),
+            (weights + 2 * biases, "16 bits are not enough for a sum of products either"),
+        ),
+        tolerance=1e-9,
+    )

@@ -1,0 +1,143 @@
+"""Exercises on smaller models: what a removal leaves, and what a teacher's answer says."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from kopt.checks.check import Check, check_number, no_question, not_answered, not_yet, right
+
+WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel of a layer, as one counts its weights.
+
+    Attributes:
+        layer: the layer's name.
+        window: weights for each pair of an input and an output channel; 5 for a convolution over
+            5 steps, 9 over 3 × 3 pixels, 1 for a dense layer.
+        inputs: channels it reads.
+        outputs: channels it makes.
+        has_bias: whether it has a bias for each output.
+    """
+
+    layer: str
+    window: int
+    inputs: int
+    outputs: int
+    has_bias: bool
+
+    def __str__(self) -> str:
+        biases = f"{self.outputs} biases" if self.has_bias else "no biases"
+        return (
+            f"{self.layer}: window of {self.window}, {self.inputs} inputs, {self.outputs} outputs, "
+            f"{biases}"
+        )
+
+
+def widest_kernel(model: keras.Model) -> Kernel:
+    """The kernel with the most weights among a model's dense and convolutional layers.
+
+    A model that has none of them is given a kernel without weights, of which nothing is asked.
+
+    Example:
+        >>> print(widest_kernel(model))
+        conv_3: window of 5, 64 inputs, 64 outputs, 64 biases
+    """
+    kernels = [Kernel("none", 0, 0, 0, False)]
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, WITH_KERNEL):
+            *window, inputs, outputs = layer.kernel.shape
+            size = int(np.prod(window, dtype=int))
+            kernels.append(Kernel(layer.name, size, inputs, outputs, layer.use_bias))
+    return max(kernels, key=lambda kernel: kernel.window * kernel.inputs * kernel.outputs)
+
+
+def kept_parameters(answer: Any, kernel: Kernel) -> Check:
+    """How many parameters a layer keeps when half its inputs and half its outputs go.
+
+    Args:
+        answer: weights and biases together.
+        kernel: the layer's kernel before; of an odd number of channels the smaller half is kept.
+
+    Example:
+        >>> kept_parameters(2592, Kernel("conv", window=5, inputs=32, outputs=64, has_bias=True))
+        right: 2,592 of 10,304, 25 %: half as many inputs for each of half as many outputs
+    """
+    if not kernel.outputs:
+        return no_question("the model has no dense or convolutional layer")
+    window, inputs, outputs, bias = kernel.window, kernel.inputs, kernel.outputs, kernel.has_bias
+    total = window * inputs * outputs + bias * outputs
+    weights = window * (inputs // 2) * (outputs // 2)
+    expected = weights + bias * (outputs // 2)
+    one_side = window * inputs * (outputs // 2)
+    return check_number(
+        answer,
+        expected,
+        task="the number of parameters that stay, a whole number",
+        because=f"{expected:,} of {total:,}, {expected / total:.0%}: half as many inputs for each "
+        "of half as many outputs",
+        hint="a kernel has window × inputs × outputs weights; a bias belongs to an output",
+        mistakes=(
+            (weights, "and the biases? one stays for each output that stays"),
+            (weights + outputs, "a bias goes with its output"),
+            (one_side, "that is one side halved; the inputs it reads are halved too"),
+            (one_side + bias * (outputs // 2), "half of everything? the inputs are halved as well"),
+            (one_side + bias * outputs, "only the inputs are halved; the outputs are too"),
+            (total / 4, "the kernel shrinks on both sides, the biases only with the outputs"),
+            (total - expected, "that is what goes; the question is what stays"),
+        ),
+        tolerance=1e-9,
+    )
+
+
+def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
+    """The probabilities that a teacher's logits stand for at a temperature.
+
+    The softmax of ``logits / temperature`` (Hinton, Vinyals and Dean, arXiv:1503.02531, eq. 1).
+
+    Args:
+        answer: the probabilities, shape ``(classes,)``.
+        logits: the teacher's answer to one sample, shape ``(classes,)``.
+        temperature: above 0.
+
+    Example:
+        >>> soft_targets([0.5, 0.5], np.array([1.0, 1.0]), temperature=4)
+        right: the likeliest class has 50 %, against 50 % at temperature 1
+    """
+    if answer is ...:
+        return not_answered("put an array of probabilities, one for each class, for the dots")
+    try:
+        given = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        given = np.full(1, np.nan)
+    if given.shape != logits.shape or not np.isfinite(given).all():
+        return not_yet(f"expected {len(logits)} finite numbers, one for each class")
+    plain, expected = _softmax(logits), _softmax(logits / temperature)
+    if np.allclose(given, expected, rtol=1e-3, atol=1e-5):
+        return right(
+            f"the likeliest class has {expected.max():.0%}, against {plain.max():.0%} at "
+            "temperature 1"
+        )
+    mistakes = (
+        (np.eye(len(logits))[logits.argmax()], "that is a hard label: what is left of the others?"),
+        (plain, "that is temperature 1; where does the temperature come in?"),
+        (_softmax(logits * temperature), "that makes the answer harder; a temperature softens it"),
+        (plain / temperature, "the temperature divides the logits, before the exponential"),
+        (np.exp(logits / temperature), "these do not add up to 1 yet"),
+        (logits / temperature, "those are still logits; probabilities are above 0 and sum to 1"),
+    )
+    for wrong, text in mistakes:
+        if np.allclose(given, wrong, rtol=1e-3, atol=1e-5):
+            return not_yet(text)
+    if not np.isclose(given.sum(), 1, atol=1e-3):
+        return not_yet(f"probabilities add up to 1, these to {given.sum():.3g}")
+    return not_yet("divide the logits by the temperature, then take the softmax of that")
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(np.asarray(logits, dtype=float) - np.max(logits))
+    return weights / weights.sum()
