@@ -19,7 +19,6 @@ from kopt.deployment.inputs import InputSpec
 from kopt.errors import ConversionError
 
 SIGNATURE = "serving_default"
-MAX_BYTES = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Export:
             a SavedModel of someone else's.
         output_layers: output name to the operation that computes it, likewise.
         reference: the model itself, from samples by input name to outputs by output name.
-        quantized: whether it holds fake quantization, and so the ranges of its activations.
+        quantized: whether it holds fake quantization.
     """
 
     directory: Path
@@ -64,11 +63,10 @@ def export_model(
         batch_size: 1 to convert, None to serve batches of any size.
 
     Raises:
-        ConversionError: weights that are not finite, over 2 GB, or a model that cannot be traced.
+        ConversionError: a model that cannot be traced.
     """
     import tensorflow as tf
 
-    _check_weights(model)
     specs = {
         name: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name)
         for name, spec in inputs.items()
@@ -175,22 +173,6 @@ def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
 
 def _joined(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
-
-
-def _check_weights(model: keras.Model) -> None:
-    total = 0
-    for variable in model.weights:
-        values = np.asarray(variable)
-        total += 4 * values.size
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ConversionError(
-                f"weight {variable.path} holds NaN or Inf; train {model.name} anew"
-            )
-    if total > MAX_BYTES:
-        raise ConversionError(
-            f"{model.name} has {total / 2**30:.1f} GB of float32 weights; a .tflite holds under "
-            "2 GB, so remove channels first"
-        )
 
 
 @contextmanager

@@ -39,6 +39,7 @@ class Tensor:
         type: ``"float32"``, ``"int8"``, ...
         shape: with the batch axis.
         constant: whether its values are in the file.
+        variable: whether it is state that one run leaves to the next.
         scales: of a quantized tensor, one or one for each channel.
         zero_points: likewise.
     """
@@ -47,6 +48,7 @@ class Tensor:
     type: str
     shape: tuple[int, ...]
     constant: bool
+    variable: bool
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
 
@@ -169,7 +171,7 @@ class TFLiteFile:
         inputs = {
             index
             for index in read - made
-            if not self.tensors[index].constant and not graph.tensors[index].isVariable
+            if not self.tensors[index].constant and not self.tensors[index].variable
         }
         graph.inputs = np.asarray(sorted(inputs), dtype=np.int32)
         graph.operators = graph.operators[start:stop]
@@ -256,6 +258,7 @@ def _tensors(model: schema.Model, graph: schema.SubGraph) -> list[Tensor]:
                 type=TYPES[tensor.Type()],
                 shape=_as_tuple(tensor.ShapeAsNumpy()),
                 constant=buffer.DataLength() > 0 or buffer.Size() > 0,
+                variable=tensor.IsVariable(),
                 scales=_as_tuple(quantization.ScaleAsNumpy(), float) if quantization else (),
                 zero_points=_as_tuple(quantization.ZeroPointAsNumpy()) if quantization else (),
             )

@@ -1,29 +1,32 @@
-"""Deployment formats beside .tflite, each verified by loading it in a process that knows nothing.
+"""Deployment formats beside .tflite, each verified by running it in a process that knows nothing.
 
-``.keras`` for Keras 3, a SavedModel with a serving signature for TensorFlow Serving, and HDF5 for
-consumers that read nothing newer.
+``.keras`` for Keras 3, a SavedModel with a serving signature for TensorFlow Serving, HDF5 for
+consumers that read nothing newer, and ONNX for runtimes that have never heard of TensorFlow.
 """
 
 import logging
-import os
-import shutil
 import sys
 import tempfile
 from contextlib import nullcontext
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from kopt.deployment import worker
 from kopt.deployment.archive import refusal_reason
 from kopt.deployment.calibration import check_samples
 from kopt.deployment.export import export_model, run_model
-from kopt.deployment.inputs import Arrays, model_inputs, named_arrays
-from kopt.deployment.worker import JobError, Worker, shared
+from kopt.deployment.inputs import Arrays, invented_samples, model_inputs, named_arrays
+from kopt.deployment.placement import check_place, put_in_place
+from kopt.deployment.weights import check_finite, check_size
 from kopt.errors import ConversionError
 
-FORMATS = {".keras": "Keras 3", ".h5": "HDF5", "": "SavedModel"}
+FORMATS = {".keras": "Keras 3", ".h5": "HDF5", ".onnx": "ONNX", "": "SavedModel"}
+ONNX_EXTRA = ("tf2onnx", "onnxruntime")
 CHECKED_SAMPLES = 4
 TOLERANCE = 1e-5
 
@@ -34,7 +37,7 @@ class SavedFile:
 
     Attributes:
         path: the file, or the SavedModel's directory.
-        format: ``"Keras 3"``, ``"HDF5"`` or ``"SavedModel"``.
+        format: ``"Keras 3"``, ``"HDF5"``, ``"ONNX"`` or ``"SavedModel"``.
         size_bytes: of the file, or of all files in the directory.
         max_abs_diff: the largest difference of an output from the model's.
     """
@@ -44,71 +47,122 @@ class SavedFile:
     size_bytes: int
     max_abs_diff: float
 
+    def __str__(self) -> str:
+        return (
+            f"{self.path} ({self.format}): {self.size_bytes / 1000:.1f} kB; loaded and run in "
+            f"another process, within {self.max_abs_diff:.2g} of the model"
+        )
 
-def save_model(model: keras.Model, path: str | Path, samples: Arrays) -> SavedFile:
-    """Save a model, and load and run it in a fresh process before it takes its place.
 
-    Custom layers are imported there from the modules that define them, as a server would have to.
+def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = None) -> SavedFile:
+    """Save a model, and load and run it in another process before it takes its place.
+
+    Custom layers of a ``.keras`` or ``.h5`` are imported there from the modules that define them,
+    as a server would have to.
 
     Args:
         model: a built Keras 3 model.
-        path: ends in ``.keras`` or ``.h5``; without an ending a SavedModel directory is written,
-            with the signature ``serving_default`` for batches of any size.
-        samples: inputs to compare the outputs on, ``(n, ...)``; the first 4 are used.
+        path: ends in ``.keras``, ``.h5`` or ``.onnx``; without an ending a SavedModel directory is
+            written. The last two serve batches of any size, the SavedModel by the signature
+            ``serving_default``; ``.onnx`` needs the extra ``kopt[onnx]``.
+        samples: inputs to compare the outputs on, ``(n, ...)``; the first 4 are used. Without
+            them, normally distributed ones are.
 
     Raises:
-        ConversionError: an unknown ending, a model that cannot be saved, or a file that does not
-            load elsewhere or computes something else there.
+        ParameterError: an unknown ending, or a place that cannot be written to.
+        ConversionError: a model that cannot be saved, or a file that does not load elsewhere or
+            computes something else there.
 
     Example:
         >>> save_model(model, "serving/1", data.x_test).max_abs_diff
         0.0
     """
     path = Path(path)
-    if path.suffix not in FORMATS:
-        raise ConversionError(f"{path}: expected an ending .keras or .h5, or none for a SavedModel")
+    check_place(path, FORMATS)
+    if path.suffix == ".onnx":
+        _check_extra()
+        check_size(model, ".onnx")
+    check_finite(model)
     inputs, structure = model_inputs(model, samples)
+    given = (
+        invented_samples(inputs, CHECKED_SAMPLES)
+        if samples is None
+        else named_arrays(samples, list(inputs))
+    )
     arrays = {
         name: check_samples(array, name, inputs[name])[:CHECKED_SAMPLES]
-        for name, array in named_arrays(samples, list(inputs)).items()
+        for name, array in given.items()
     }
     with tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch, f"model{path.suffix}")
-        given, results = Path(scratch, "given.npz"), Path(scratch, "results.npz")
-        np.savez(given, **arrays)
-        modules = _custom_modules(model) if path.suffix else []
-        # The shared child has never seen this model's code; only a child of its own is sure to
-        # import the modules as they are now.
-        with Worker() if modules else nullcontext(shared) as worker:
-            try:
-                if path.suffix:
-                    _save(model, written)
-                    worker.request(
-                        "run_keras",
-                        path=str(written),
-                        modules=modules,
-                        search_path=[entry for entry in sys.path if entry],
-                        structure=structure,
-                        samples=str(given),
-                        output=str(results),
-                    )
-                else:
-                    export_model(model, written, inputs, structure, batch_size=None)
-                    worker.request(
-                        "run_saved_model",
-                        directory=str(written),
-                        samples=str(given),
-                        output=str(results),
-                    )
-            except JobError as error:
-                raise ConversionError(
-                    f"{path} does not load in a fresh process: {refusal_reason(str(error))}"
-                ) from error
-        expected = run_model(model, structure, arrays)
-        with np.load(results, allow_pickle=False) as archive:
-            difference = _check_equal(path, expected, dict(archive))
-        _put_in_place(written, path)
+        try:
+            if path.suffix in (".keras", ".h5"):
+                outputs = _write_keras(model, written, structure, arrays)
+            else:
+                outputs = _write_graph(model, written, inputs, structure, arrays)
+        except worker.JobError as error:
+            raise ConversionError(
+                f"{path} does not load in a fresh process: {refusal_reason(str(error))}"
+            ) from error
+        difference = _check_equal(path, run_model(model, structure, arrays), outputs)
+        put_in_place(written, path)
     return SavedFile(path, FORMATS[path.suffix], _size(path), difference)
+
+
+def _check_extra() -> None:
+    missing = [name for name in ONNX_EXTRA if find_spec(name) is None]
+    if missing:
+        raise ConversionError(
+            f"ONNX needs {' and '.join(missing)}; install the extra with uv sync --extra onnx, or "
+            "pip install 'kopt[onnx]'"
+        )
+
+
+def _write_keras(
+    model: keras.Model, written: Path, structure: Any, arrays: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Write a file that needs the code of custom layers, and run it where that is imported."""
+    modules = _custom_modules(model)
+    _save(model, written)
+    # The shared child has never seen this model's code; only a child of its own is sure to import
+    # the modules as they are now.
+    with worker.Worker() if modules else nullcontext(worker.shared) as process:
+        return _run_elsewhere(
+            process,
+            "run_keras",
+            arrays,
+            written,
+            modules=modules,
+            search_path=[entry for entry in sys.path if entry],
+            structure=structure,
+        )
+
+
+def _write_graph(
+    model: keras.Model,
+    written: Path,
+    inputs: dict[str, Any],
+    structure: Any,
+    arrays: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """Write a file that holds what the layers compute, and run it without their code."""
+    if not written.suffix:
+        export_model(model, written, inputs, structure, batch_size=None)
+        return _run_elsewhere(worker.shared, "run_saved_model", arrays, written)
+    exported = written.with_name("exported")
+    export_model(model, exported, inputs, structure, batch_size=None)
+    worker.shared.request("write_onnx", directory=str(exported), output=str(written))
+    return _run_elsewhere(worker.shared, "run_onnx", arrays, written)
+
+
+def _run_elsewhere(
+    process: worker.Worker, job: str, arrays: dict[str, np.ndarray], written: Path, **options: Any
+) -> dict[str, np.ndarray]:
+    given, results = written.with_name("given.npz"), written.with_name("results.npz")
+    np.savez(given, **arrays)
+    process.request(job, path=str(written), samples=str(given), output=str(results), **options)
+    with np.load(results, allow_pickle=False) as archive:
+        return dict(archive)
 
 
 def _save(model: keras.Model, path: Path) -> None:
@@ -142,6 +196,11 @@ def _check_equal(
 ) -> float:
     differences = []
     for name, values in expected.items():
+        if not np.isfinite(values).all():
+            raise ConversionError(
+                f"output {name} of the model itself holds NaN or Inf on the samples; correct the "
+                "model, or give samples that it is meant for"
+            )
         difference = float(np.abs(loaded[name] - values).max())
         scale = max(1.0, float(np.abs(values).max()))
         if not difference <= TOLERANCE * scale:
@@ -152,22 +211,6 @@ def _check_equal(
             )
         differences.append(difference)
     return max(differences)
-
-
-def _put_in_place(written: Path, path: Path) -> None:
-    """Replace what stands at ``path``; a reader never finds half of the new."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        if written.is_file():
-            shutil.copyfile(written, temporary)
-            os.replace(temporary, path)
-            return
-        shutil.copytree(written, temporary)
-        if path.exists():
-            shutil.rmtree(path)
-        os.rename(temporary, path)
-    except OSError as error:
-        raise ConversionError(f"{path} cannot be written ({error.strerror})") from error
 
 
 def _size(path: Path) -> int:

@@ -43,7 +43,7 @@ def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
             )
         return {name: given[name] for name in names}
     several = isinstance(arrays, list | tuple) and (
-        len(names) > 1 or (len(arrays) == 1 and np.ndim(arrays[0]) > 1)
+        len(names) > 1 or (len(arrays) == 1 and getattr(arrays[0], "ndim", 0) > 1)
     )
     listed = list(arrays) if several else [arrays]
     if len(listed) != len(names):
@@ -103,18 +103,27 @@ def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
     return tuple(size if known is None else known for known, size in zip(shape, seen, strict=True))
 
 
+def invented_samples(inputs: Mapping[str, InputSpec], count: int) -> dict[str, np.ndarray]:
+    """Samples to try a model on where the user has given none: standard normal, always the same."""
+    generator = np.random.default_rng(0)
+    return {
+        # Integers are mostly indices; 0 and 1 exist in every vocabulary.
+        name: generator.integers(0, 2, (count, *spec.shape)).astype(spec.dtype)
+        if np.dtype(spec.dtype).kind != "f"
+        else generator.normal(size=(count, *spec.shape)).astype(spec.dtype)
+        for name, spec in inputs.items()
+    }
+
+
 def _structure(model: keras.Model, samples: Arrays | None) -> Any:
     if getattr(model, "inputs", None):
         return model.inputs[0] if isinstance(model, keras.Sequential) else model.input
     if samples is not None:
-        arrays = keras.tree.map_structure(np.asarray, samples)
-        return keras.tree.map_structure(
-            lambda array: keras.KerasTensor(
-                (None, *array.shape[1:]),
-                "float32" if array.dtype.kind == "f" else str(array.dtype),
-            ),
-            arrays,
-        )
+        if isinstance(samples, Mapping):
+            return {name: _like(array, name) for name, array in samples.items()}
+        if isinstance(samples, list | tuple) and all(hasattr(s, "shape") for s in samples):
+            return [_like(array, index) for index, array in enumerate(samples)]
+        return _like(samples, "x")
     shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None:
         raise ConversionError(
@@ -147,8 +156,24 @@ def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
     return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
 
 
+def _like(values: object, name: object) -> keras.KerasTensor:
+    """What a model is called with when it is given such samples."""
+    array = _array(values, name)
+    dtype = "float32" if array.dtype.kind == "f" else str(array.dtype)
+    return keras.KerasTensor((None, *array.shape[1:]), dtype)
+
+
 def _array(values: object, name: object) -> np.ndarray:
     try:
-        return np.asarray(values)
-    except ValueError as error:
-        raise DataError(f"samples of {name} are not one array of equal shapes: {error}") from error
+        array = np.asarray(values)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"samples of {name} are not one array of equal shapes ({error}); stack samples of one "
+            "shape with numpy.stack"
+        ) from error
+    if array.dtype.kind not in "fiub":
+        raise DataError(
+            f"samples of {name} are {type(values).__name__} of dtype {array.dtype}; expected an "
+            "array of numbers, (n, ...)"
+        )
+    return array

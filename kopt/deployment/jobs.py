@@ -22,6 +22,7 @@ from kopt.deployment.legalization import legalize
 from kopt.deployment.litert import LiteRTModel
 
 SIGNATURE = "serving_default"
+ONNX_OPSET = 18  # the newest that tf2onnx writes
 INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 IO_TYPES = {"int8-io": tf.int8, "uint8-io": tf.uint8}
 
@@ -55,20 +56,11 @@ def describe(directory: str) -> dict:
 
 def fix_shapes(directory: str, shapes: dict[str, list[int]], output: str) -> None:
     """Write a SavedModel again with one signature of fixed shapes."""
-    loaded = tf.saved_model.load(directory)
-    signature = loaded.signatures[SIGNATURE]
-    specs = {
-        name: tf.TensorSpec(shapes[name], spec.dtype, name=name)
-        for name, spec in signature.structured_input_signature[1].items()
-    }
-
-    @tf.function(input_signature=[specs], autograph=False)
-    def serve(arrays: dict) -> dict:
-        return signature(**arrays)
-
     holder = tf.Module()
-    holder.loaded, holder.serve = loaded, serve
-    tf.saved_model.save(holder, output, signatures={SIGNATURE: serve.get_concrete_function()})
+    holder.loaded = tf.saved_model.load(directory)
+    holder.serve = _serving(holder.loaded, shapes)
+    function = holder.serve.get_concrete_function()
+    tf.saved_model.save(holder, output, signatures={SIGNATURE: function})
 
 
 def lower(
@@ -111,9 +103,20 @@ def lower(
     Path(output).write_bytes(content)
 
 
-def run_saved_model(directory: str, samples: str, output: str) -> None:
+def write_onnx(directory: str, output: str) -> None:
+    """Convert a SavedModel to ONNX, with its inputs and outputs named as its signature does."""
+    import tf2onnx
+
+    loaded = tf.saved_model.load(directory)
+    # Traced anew, since a loaded signature has lost the names of its outputs.
+    tf2onnx.convert.from_function(
+        _serving(loaded, {}), input_signature=(), opset=ONNX_OPSET, output_path=output
+    )
+
+
+def run_saved_model(path: str, samples: str, output: str) -> None:
     """Run a SavedModel's signature sample by sample; results go to an ``.npz`` by output name."""
-    signature = tf.saved_model.load(directory).signatures[SIGNATURE]
+    signature = tf.saved_model.load(path).signatures[SIGNATURE]
     runs = [
         {name: value.numpy() for name, value in signature(**_constants(sample)).items()}
         for sample in _samples(samples)
@@ -153,6 +156,34 @@ def run_tflite(path: str, samples: str, output: str) -> None:
         model.invoke()
         runs.append(model.outputs())
     np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+
+
+def run_onnx(path: str, samples: str, output: str) -> None:
+    """Run an ``.onnx`` as one batch in ONNX Runtime; results go to an ``.npz`` by output name."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [entry.name for entry in session.get_outputs()]
+    with np.load(samples, allow_pickle=False) as archive:
+        results = session.run(names, dict(archive))
+    np.savez(output, **dict(zip(names, results, strict=True)))
+
+
+def _serving(
+    loaded: Any, shapes: dict[str, list[int]]
+) -> tf.types.experimental.PolymorphicFunction:
+    """A loaded SavedModel's signature as a function of a dict, some inputs with other shapes."""
+    signature = loaded.signatures[SIGNATURE]
+    specs = {
+        name: tf.TensorSpec(shapes.get(name, spec.shape), spec.dtype, name=name)
+        for name, spec in signature.structured_input_signature[1].items()
+    }
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def serve(arrays: dict) -> dict:
+        return signature(**arrays)
+
+    return serve
 
 
 def _quantize(

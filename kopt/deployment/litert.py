@@ -62,6 +62,7 @@ class LiteRTModel:
             ) from error
         self.input_details = _named(file.inputs, self.interpreter.get_input_details())
         self.output_details = _named(file.outputs, self.interpreter.get_output_details())
+        self._tensor_details: dict[int, dict] = {}
 
     def __call__(self, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:
         """Run samples one by one.
@@ -143,8 +144,9 @@ class LiteRTModel:
 
     def tensor(self, index: int) -> np.ndarray:
         """A tensor after a run, as floats; intermediate ones need ``keep_tensors``."""
-        details = self.interpreter._get_tensor_details(index, 0)
-        return dequantized(self.interpreter.get_tensor(index), details)
+        if index not in self._tensor_details:
+            self._tensor_details[index] = self.interpreter._get_tensor_details(index, 0)
+        return dequantized(self.interpreter.get_tensor(index), self._tensor_details[index])
 
     def _batches(self, x: Arrays) -> tuple[dict[str, np.ndarray], bool]:
         names = {identifier(name): name for name in self.input_details}

@@ -14,6 +14,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from kopt.deployment.flatbuffer import CASTS, TFLiteFile
 from kopt.deployment.inputs import Arrays
+from kopt.deployment.isolation import isolate
 from kopt.deployment.litert import LiteRTModel, dequantized, quantized
 from kopt.deployment.tflite import Conversion
 from kopt.errors import ModelError
@@ -50,24 +51,28 @@ def quantization_error(
     expected = _results(float_path, x)
     got = _results(int8_path, x)
     layers = list(int8.operators.layer) if isinstance(int8, Conversion) else file.operator_layers()
-    rows = []
-    for position, (operator, layer) in enumerate(zip(file.operators, layers, strict=True)):
-        output = operator.outputs[0]
-        exact = expected.get(names[output])
-        if operator.kind in CASTS or exact is None:
-            continue
-        rows.append(
-            {
-                "layer": layer,
-                "operator": operator.kind,
-                "own_error": _relative(_run_alone(file, position, names, expected), exact),
-                "error": _relative(got[file.tensors[output].name], exact),
-            }
-        )
-    if not rows:
+    compared = [
+        position
+        for position, operator in enumerate(file.operators)
+        if operator.kind not in CASTS and names[operator.outputs[0]] in expected
+    ]
+    if not compared:
         raise ModelError(
             f"{int8_path} has no result in common with {float_path}; expected two conversions of "
             "one model, in modes 'float32' and 'int8'"
+        )
+    alone = _run_alone(file, compared, names, expected)
+    rows = []
+    for position in compared:
+        output = file.operators[position].outputs[0]
+        exact = expected[names[output]]
+        rows.append(
+            {
+                "layer": layers[position],
+                "operator": file.operators[position].kind,
+                "own_error": _relative(alone.get(output), exact),
+                "error": _relative(got[file.tensors[output].name], exact),
+            }
         )
     table = pd.DataFrame(rows).groupby("layer", sort=False)
     return table.agg(
@@ -110,27 +115,48 @@ def _results(path: Path, x: Arrays) -> dict[str, np.ndarray]:
 
 
 def _run_alone(
-    file: TFLiteFile, position: int, names: dict[int, str], expected: dict[str, np.ndarray]
-) -> np.ndarray | None:
-    """One operator's result on the float file's values, or None where one of them is missing."""
+    file: TFLiteFile, positions: list[int], names: dict[int, str], expected: dict[str, np.ndarray]
+) -> dict[int, np.ndarray]:
+    """Results of operators on the float file's values, by tensor; without those it lacks inputs of.
+
+    Args:
+        file: the int8 file.
+        positions: the operators.
+        names: what the float file calls the tensors.
+        expected: the float file's values by those names, sample by sample.
+    """
+    known = [
+        position
+        for position in positions
+        if all(
+            names[index] in expected or file.tensors[index].constant or file.tensors[index].variable
+            for index in file.operators[position].inputs
+        )
+    ]
+    if not known:
+        return {}
+    content, inputs = isolate(file, known)
     interpreter = Interpreter(
-        model_content=file.section(position, position + 1),
+        model_content=content,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     )
     interpreter.allocate_tensors()
-    inputs = interpreter.get_input_details()
-    if any(names[details["index"]] not in expected for details in inputs):
-        return None
-    output = file.operators[position].outputs[0]
-    details = next(d for d in interpreter.get_output_details() if d["index"] == output)
-    runs = []
-    for k in range(len(expected[names[output]])):
-        for entry in inputs:
-            values = expected[names[entry["index"]]][k]
+    entries = interpreter.get_input_details()
+    outputs = {
+        details["index"]: details
+        for details in interpreter.get_output_details()
+        if details["index"] in {file.operators[position].outputs[0] for position in known}
+    }
+    results: dict[int, list[np.ndarray]] = {index: [] for index in outputs}
+    for k in range(len(next(iter(expected.values())))):
+        interpreter.reset_all_variables()
+        for entry in entries:
+            values = expected[names[inputs[entry["index"]]]][k]
             interpreter.set_tensor(entry["index"], quantized(entry["name"], values, entry))
         interpreter.invoke()
-        runs.append(dequantized(interpreter.get_tensor(output), details))
-    return np.stack(runs)
+        for index, details in outputs.items():
+            results[index].append(dequantized(interpreter.get_tensor(index), details))
+    return {index: np.stack(values) for index, values in results.items()}
 
 
 def _relative(values: np.ndarray | None, exact: np.ndarray) -> float:

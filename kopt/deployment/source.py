@@ -1,5 +1,7 @@
 """Anything that can be converted, brought to one form: a SavedModel at batch 1."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,11 +13,27 @@ from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
 from kopt.deployment.export import Export, export_model
 from kopt.deployment.inputs import Arrays, InputSpec, concrete_shape, model_inputs, named_arrays
+from kopt.deployment.weights import check_bytes, check_finite, check_size
 from kopt.errors import ConversionError
 
 
-def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Export:
-    """Bring a model to a SavedModel with one signature at batch 1 and fixed shapes.
+@dataclass(frozen=True)
+class Source:
+    """A model that is known to be convertible as far as can be told before it is traced.
+
+    Attributes:
+        inputs: by name, with concrete shapes.
+        quantized: whether it holds fake quantization, and so the ranges of its activations.
+        export: writes it as a SavedModel with one signature at batch 1.
+    """
+
+    inputs: dict[str, InputSpec]
+    quantized: bool
+    export: Callable[[], Export]
+
+
+def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Source:
+    """Find out what a model takes, leaving the work of tracing it to ``export()``.
 
     Args:
         target: a Keras 3 model, a ``.keras`` file, a SavedModel directory, or an object whose
@@ -24,7 +42,8 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Ex
         samples: the user's; they make open dimensions concrete.
 
     Raises:
-        ConversionError: not a model, or not one that can be written as a graph.
+        ConversionError: not a model, or not one that can be converted: unbuilt, of open shape, of
+            NaN weights, over 2 GB.
         ModelError: a file that is not what its name says, or that Keras refuses in safe mode.
     """
     if isinstance(target, str | Path):
@@ -34,8 +53,12 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Ex
         target = load_keras(path)
     if isinstance(target, keras.Model):
         inputs, structure = model_inputs(target, samples)
-        return export_model(target, scratch / "exported", inputs, structure)
-    if callable(getattr(target, "export", None)):
+        check_size(target, ".tflite")
+        check_finite(target)
+        return Source(
+            inputs, False, partial(export_model, target, scratch / "exported", inputs, structure)
+        )
+    if not isinstance(target, type) and callable(getattr(target, "export", None)):
         target.export(str(scratch / "written"))
         return _open_saved_model(scratch / "written", scratch, samples)
     kind = f"{type(target).__module__}.{type(target).__name__}"
@@ -45,40 +68,69 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Ex
     )
 
 
-def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) -> Export:
+def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) -> Source:
     if not (directory / "saved_model.pb").is_file():
         raise ConversionError(
             f"{directory}: no SavedModel (saved_model.pb is missing); write one with "
             "model.export(directory)"
         )
+    variables = directory.glob("variables/variables.data-*")
+    check_bytes(str(directory), sum(file.stat().st_size for file in variables), ".tflite")
     try:
         described = worker.shared.request("describe", directory=str(directory))
     except worker.JobError as error:
-        raise ConversionError(f"{directory}: not a usable SavedModel ({error})") from error
+        reason = str(error).splitlines()[0]
+        raise ConversionError(
+            f"{directory}: not a usable SavedModel ({reason}); write it again with "
+            "model.export(directory)"
+        ) from error
     arrays = named_arrays(samples, list(described["inputs"])) if samples is not None else {}
-    inputs, fixed = {}, {}
-    for name, (shape, dtype) in described["inputs"].items():
-        if dtype == "string":
-            raise ConversionError(
-                f"input {name} of {directory} takes strings, which LiteRT cannot run; export the "
-                "part after the text preprocessing"
-            )
-        if not shape or shape[0] not in (None, 1):
-            raise ConversionError(
-                f"input {name} of {directory} has shape {shape}; expected a batch axis that is "
-                "open or 1"
-            )
-        sample = tuple(shape[1:])
-        if name in arrays:
-            sample = concrete_shape(sample, arrays[name].shape[1:])
-        if None in sample:
-            raise ConversionError(
-                f"input {name} of {directory} has the open shape {sample}; give calibration "
-                "samples of the one shape to deploy"
-            )
-        inputs[name] = InputSpec(sample, dtype)
-        fixed[name] = [1, *sample]
-    if any(fixed[name] != shape for name, (shape, _) in described["inputs"].items()):
+    inputs = {
+        name: _input_spec(directory, name, shape, dtype, arrays.get(name))
+        for name, (shape, dtype) in described["inputs"].items()
+    }
+    fixed = {name: [1, *spec.shape] for name, spec in inputs.items()}
+    open_inputs = any(fixed[name] != shape for name, (shape, _) in described["inputs"].items())
+    quantized = described["quantized"]
+    return Source(
+        inputs,
+        quantized,
+        partial(_export, directory, scratch, inputs, quantized, fixed if open_inputs else None),
+    )
+
+
+def _input_spec(
+    directory: Path, name: str, shape: list | None, dtype: str, samples: np.ndarray | None
+) -> InputSpec:
+    if dtype == "string":
+        raise ConversionError(
+            f"input {name} of {directory} takes strings, which LiteRT cannot run; export the part "
+            "after the text preprocessing"
+        )
+    if not shape or shape[0] not in (None, 1):
+        raise ConversionError(
+            f"input {name} of {directory} has shape {shape}; expected a batch axis that is open or "
+            "1, so export the model again with one"
+        )
+    sample = tuple(shape[1:])
+    if samples is not None:
+        sample = concrete_shape(sample, samples.shape[1:])
+    if None in sample:
+        raise ConversionError(
+            f"input {name} of {directory} has the open shape {sample}; give calibration samples of "
+            "the one shape to deploy"
+        )
+    return InputSpec(sample, dtype)
+
+
+def _export(
+    directory: Path,
+    scratch: Path,
+    inputs: dict[str, InputSpec],
+    quantized: bool,
+    fixed: dict[str, list[int]] | None,
+) -> Export:
+    if fixed:
         try:
             worker.shared.request(
                 "fix_shapes",
@@ -87,13 +139,15 @@ def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) ->
                 output=str(scratch / "fixed"),
             )
         except worker.JobError as error:
-            raise ConversionError(f"{directory}: does not run at batch 1 ({error})") from error
+            raise ConversionError(
+                f"{directory}: does not run at batch 1 ({error}); export it with an open batch"
+            ) from error
         directory = scratch / "fixed"
     return Export(
         directory=directory,
         inputs=inputs,
         reference=partial(_run_saved_model, directory, scratch),
-        quantized=described["quantized"],
+        quantized=quantized,
     )
 
 
@@ -104,9 +158,11 @@ def _run_saved_model(
     np.savez(inputs, **samples)
     try:
         worker.shared.request(
-            "run_saved_model", directory=str(directory), samples=str(inputs), output=str(outputs)
+            "run_saved_model", path=str(directory), samples=str(inputs), output=str(outputs)
         )
     except worker.JobError as error:
-        raise ConversionError(f"the SavedModel does not run on a sample ({error})") from error
+        raise ConversionError(
+            f"the SavedModel does not run on a sample ({error}); give calibration samples it takes"
+        ) from error
     with np.load(outputs, allow_pickle=False) as archive:
         return dict(archive)

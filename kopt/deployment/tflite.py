@@ -5,7 +5,6 @@ modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 """
 
 import gzip
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,7 +18,8 @@ from kopt.deployment import worker
 from kopt.deployment.calibration import check_calibration
 from kopt.deployment.export import Export
 from kopt.deployment.flatbuffer import TFLiteFile
-from kopt.deployment.inputs import Arrays
+from kopt.deployment.inputs import Arrays, invented_samples
+from kopt.deployment.placement import check_place, put_in_place
 from kopt.deployment.refusal import explain
 from kopt.deployment.source import open_source
 from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_difference
@@ -101,28 +101,29 @@ def convert(
     _check_parameters(path, mode, keep_float)
     worker.warm()
     with tempfile.TemporaryDirectory() as scratch:
-        export = open_source(model, Path(scratch), calibration)
-        _check_layers(export, keep_float)
-        if export.quantized and mode not in INT8_MODES:
+        source = open_source(model, Path(scratch), calibration)
+        if source.quantized and mode not in INT8_MODES:
             raise ConversionError(
                 f"mode {mode!r} of a quantization-aware model; expected one of "
                 f"{', '.join(INT8_MODES)}, or the float model it was made from"
             )
         samples = None
         if calibration is not None:
-            samples = check_calibration(calibration, export.inputs, evaluation)
-        elif mode in INTEGER_MODES and not export.quantized:
+            samples = check_calibration(calibration, source.inputs, evaluation)
+        elif mode in INTEGER_MODES and not source.quantized:
             raise ParameterError(
                 f"mode {mode!r} needs calibration samples; pass calibration=x_train[:200], "
                 "or --data on the command line"
             )
+        export = source.export()
+        _check_layers(export, keep_float)
         lowered = Path(scratch, "model.tflite")
         _lower(export, lowered, mode, samples, keep_float)
         file = TFLiteFile(lowered)
         operator_layers = file.operator_layers(export.layers, export.output_layers)
         check_types(file, mode, operator_layers, keep_float)
         difference = _difference(export, lowered, mode, samples)
-        _replace(lowered, path)
+        put_in_place(lowered, path)
     return Conversion(
         path=path,
         mode=mode,
@@ -141,14 +142,7 @@ def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
         raise ParameterError(f"keep_float is {keep_float!r}; expected a list of layer names")
     if keep_float and mode not in INT8_MODES:
         raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
-    if not path.parent.is_dir():
-        raise ParameterError(f"{path.parent}: no such directory; create it first")
-    if path.suffix != ".tflite":
-        raise ParameterError(f"{path}: expected a name that ends in .tflite")
-    if path.is_dir():
-        raise ParameterError(f"{path} is a directory; expected the name of a file to write")
-    if not os.access(path.parent, os.W_OK):
-        raise ParameterError(f"{path.parent} cannot be written to; choose another directory")
+    check_place(path, [".tflite"])
 
 
 def _check_layers(export: Export, keep_float: Sequence[str]) -> None:
@@ -190,9 +184,8 @@ def _difference(
     export: Export, lowered: Path, mode: str, samples: dict[str, np.ndarray] | None
 ) -> float:
     if samples is None:
-        samples = _invented_samples(export)
-    count = min(CHECKED_SAMPLES, len(next(iter(samples.values()))))
-    samples = {name: array[:count] for name, array in samples.items()}
+        samples = invented_samples(export.inputs, CHECKED_SAMPLES)
+    samples = {name: array[:CHECKED_SAMPLES] for name, array in samples.items()}
     reference = export.reference(samples)
     inputs, outputs = lowered.with_name("samples.npz"), lowered.with_name("outputs.npz")
     np.savez(inputs, **samples)
@@ -209,17 +202,6 @@ def _difference(
         return max_abs_difference(reference, dict(archive), mode)
 
 
-def _invented_samples(export: Export) -> dict[str, np.ndarray]:
-    generator = np.random.default_rng(0)
-    return {
-        # Integers are mostly indices; 0 and 1 exist in every vocabulary.
-        name: generator.integers(0, 2, (CHECKED_SAMPLES, *spec.shape)).astype(spec.dtype)
-        if np.dtype(spec.dtype).kind != "f"
-        else generator.normal(size=(CHECKED_SAMPLES, *spec.shape)).astype(spec.dtype)
-        for name, spec in export.inputs.items()
-    }
-
-
 def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:
     outputs = [file.tensors[operator.outputs[0]] for operator in file.operators]
     return pd.DataFrame(
@@ -231,16 +213,3 @@ def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:
             "tensor": [tensor.name for tensor in outputs],
         }
     )
-
-
-def _replace(lowered: Path, path: Path) -> None:
-    """Put the verified file in place at once: a reader finds the old one or the new one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(lowered.read_bytes())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ConversionError(
-            f"{path} cannot be written ({error.strerror}); an older file of this name is unchanged"
-        ) from error

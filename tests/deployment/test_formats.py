@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from kopt.deployment.formats import save_model
-from kopt.errors import ConversionError
+from kopt.errors import ConversionError, ParameterError
 
 
-@pytest.mark.parametrize("name", ["model.keras", "model.h5", "serving"])
+@pytest.mark.parametrize("name", ["model.keras", "model.h5", "model.onnx", "serving"])
 def test_each_format_loads_elsewhere_as_the_same_function(model, samples, tmp_path, name):
     saved = save_model(model, tmp_path / name, samples)
     assert saved.max_abs_diff < 1e-6
@@ -78,8 +78,8 @@ def test_what_is_not_saved_is_found(tmp_path, monkeypatch):
 
 
 def test_layers_of_a_script_and_unknown_endings_are_refused(model, samples, tmp_path):
-    with pytest.raises(ConversionError, match="expected an ending"):
-        save_model(model, tmp_path / "m.onnx", samples)
+    with pytest.raises(ParameterError, match=r"m\.pb: expected a name that ends in \.keras"):
+        save_model(model, tmp_path / "m.pb", samples)
     script = (
         "import keras, numpy, sys\n"
         "from kopt.deployment.formats import save_model\n"

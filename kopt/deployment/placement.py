@@ -1,0 +1,69 @@
+"""Where a converted model is put: checked before the work, and replaced at once after it."""
+
+import os
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+from kopt.errors import ConversionError, ParameterError
+
+
+def check_place(path: Path, endings: Collection[str]) -> None:
+    """Refuse a place of a wrong ending, or one that is taken or cannot be written to.
+
+    Args:
+        path: where a file goes, or without an ending the directory of a SavedModel.
+        endings: those allowed, an empty one for a SavedModel.
+
+    Raises:
+        ParameterError: naming what stands there, or what is missing.
+    """
+    if path.suffix not in endings:
+        known = " or ".join(ending or "none (for a SavedModel)" for ending in endings)
+        raise ParameterError(f"{path}: expected a name that ends in {known}")
+    if not path.parent.is_dir():
+        raise ParameterError(f"{path.parent}: no such directory; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise ParameterError(f"{path.parent} cannot be written to; choose another directory")
+    if path.suffix and path.is_dir():
+        raise ParameterError(f"{path} is a directory; expected the name of a file to write")
+    if not path.suffix and path.is_file():
+        raise ParameterError(f"{path} is a file; expected the name of a directory to write")
+    if not path.suffix and path.is_dir() and not _is_replaceable(path):
+        raise ParameterError(
+            f"{path} is a directory with other things in it; expected a new name, an empty "
+            "directory, or a SavedModel to replace"
+        )
+
+
+def put_in_place(written: Path, path: Path) -> None:
+    """Copy a finished file or directory to its place: a reader finds the old one or the new one.
+
+    Raises:
+        ConversionError: it cannot be written; what stood there is unchanged.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
+    try:
+        if written.is_dir():
+            shutil.copytree(written, temporary)
+            if path.exists():  # a directory cannot be renamed onto one that holds something
+                os.rename(path, aside)
+        else:
+            shutil.copyfile(written, temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise ConversionError(
+            f"{path} cannot be written ({error.strerror or error}); what stood there is unchanged"
+        ) from error
+    finally:
+        if aside.exists() and not path.exists():
+            os.rename(aside, path)
+        for left in (temporary, aside):
+            if left.is_dir():
+                shutil.rmtree(left)
+            left.unlink(missing_ok=True)
+
+
+def _is_replaceable(directory: Path) -> bool:
+    return (directory / "saved_model.pb").is_file() or not any(directory.iterdir())
