@@ -1,20 +1,21 @@
 """A run directory: where models and records lie, written whole or not at all, by one at a time."""
 
-import hashlib
 import json
 import os
 import shutil
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from kopt.errors import StageError, WorkspaceError
+from kopt.workspace.digest import digest
+from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
 
 OWNER = "KOPT_RUN_OWNER"
+# A kernel whose run was killed ends by itself within a second or two, once it notices.
+ORPHAN_SECONDS = 15
+TEMPORARY = ".[0-9]*-"
 
 
 class Workspace:
@@ -35,11 +36,24 @@ class Workspace:
         self.path = Path(path)
         self.models = self.path / "models"
         self.notebooks = self.path / "notebooks"
-        # one lock for each path in a process: a kernel may run its first cell again
-        self._lock = FileLock(self.path.resolve() / ".lock", is_singleton=True)
+        # whoever works here holds the first, alone; a stage at work holds the second too, since
+        # its kernel may outlive the killed run that it belongs to
+        self._run_lock = NamedLock(self.path.resolve() / ".lock")
+        self._stage_lock = NamedLock(self.path.resolve() / ".stage-lock")
+
+    @property
+    def ownership(self) -> str:
+        """What a run gives its kernels in the environment variable :data:`OWNER`."""
+        return f"{self.path.resolve()}, {self._run_lock.holder()}"
 
     def claim(self, case: str, writer: str) -> None:
         """Make the directory this case's and this writer's, until :meth:`release`.
+
+        What a killed writer left half done is removed.
+
+        Args:
+            case: the case's name.
+            writer: a stage, or what else is at work, such as "kopt run".
 
         Raises:
             WorkspaceError: it belongs to another case, someone else is writing, it is a file, or
@@ -53,24 +67,54 @@ class Workspace:
         try:
             for folder in (self.path, self.models, self.notebooks, self.path / "records"):
                 folder.mkdir(parents=True, exist_ok=True)
-            if os.environ.get(OWNER) != str(self.path.resolve()):
-                self._lock.acquire(timeout=0)
-                (self.path / ".writer").write_text(f"{writer} (process {os.getpid()})")
-        except Timeout:
-            holder = (self.path / ".writer").read_text()
-            raise WorkspaceError(
-                f"{self.path} is being written by {holder}; wait for it, shut down its kernel, or "
-                "use another run_dir"
-            ) from None
+            if not self._stage_lock.held:
+                self._lock(writer)
+                self._remove_remains(writer)
         except (FileExistsError, NotADirectoryError):
             raise WorkspaceError(f"{self.path} is a file; expected a run directory") from None
         except OSError as error:
+            self.release()
             raise WorkspaceError(
                 f"{self.path} cannot be written ({error.strerror}); choose another run_dir"
             ) from error
         if owner is None:
             text = json.dumps({"case": case})
             write_atomically(self.path / "case.json", lambda path: path.write_text(text))
+
+    def _lock(self, writer: str) -> None:
+        owned = os.environ.get(OWNER) == self.ownership
+        holder = None if owned else self._run_lock.acquire(writer)
+        if holder:
+            raise WorkspaceError(
+                f"{self.path} is being written by {holder}; wait for it, shut down its kernel, or "
+                "use another run_dir"
+            )
+        holder = self._stage_lock.acquire(writer, ORPHAN_SECONDS)
+        if holder:
+            self.release()
+            raise WorkspaceError(
+                f"{self.path} is still being written by {holder}, whose run was killed; end that "
+                "process first"
+            )
+        if owned and os.environ.get(OWNER) != self.ownership:
+            self.release()
+            raise WorkspaceError(
+                f"{self.path} has been taken over by {self._run_lock.holder()}; the run that "
+                f"started {writer} is gone"
+            )
+        if writer not in STAGES:
+            self._stage_lock.release()
+
+    def _remove_remains(self, writer: str) -> None:
+        remains = [
+            *self.path.glob(f"{TEMPORARY}case.json"),
+            *self.models.glob(f"{TEMPORARY}*"),
+            *(self.path / "records").glob(f"{TEMPORARY}*"),
+            *(self.path / "scratch").glob(f"{writer}-*"),
+            *(self.path / "scratch").glob(f".{writer}-*"),
+        ]
+        for path in remains:
+            _remove(path)
 
     def _owner(self) -> str | None:
         """The case whose directory this is, None where it is nobody's yet."""
@@ -86,7 +130,8 @@ class Workspace:
 
     def release(self) -> None:
         """Let the next writer in."""
-        self._lock.release(force=True)
+        self._stage_lock.release()
+        self._run_lock.release()
 
     def record_path(self, stage: str) -> Path:
         """Where a stage's record lies."""
@@ -111,12 +156,16 @@ class Workspace:
     def stale_because(self, stage: str) -> str | None:
         """Why a finished stage no longer stands on what it was made from; None if it does.
 
-        A stage is stale when the files it left are not the ones it recorded, when the model it
-        read has been made anew since, or when the stage before it is stale.
+        A stage is stale when the user's files that the case is read from have changed, when the
+        files it left are not the ones it recorded, when the model it read has been made anew
+        since, or when the stage before it is stale.
         """
         record = self.record(stage)
         if record is None:
             return f"{stage} has not finished"
+        for name, known in record.case_files.items():
+            if not Path(name).exists() or digest(Path(name)) != known:
+                return f"{name} has changed since {stage} was run"
         for name, known in record.outputs.items():
             path = self.models / name
             if not path.exists() or digest(path) != known:
@@ -168,10 +217,7 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
             shutil.rmtree(path)
         os.replace(temporary, path)
     except BaseException as error:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
+        _remove(temporary)
         if isinstance(error, OSError):
             raise WorkspaceError(
                 f"{path} cannot be written ({error.strerror or error}); it is as it was before"
@@ -179,17 +225,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
         raise
 
 
-def digest(path: Path) -> str:
-    """SHA-256 of a file's or directory's contents, blind to the dates in a ``.keras`` archive."""
-    sha = hashlib.sha256()
+def _remove(path: Path) -> None:
     if path.is_dir():
-        parts = {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
-    elif path.suffix == ".keras":
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name != "metadata.json"]
-            parts = {name: archive.read(name) for name in names}
+        shutil.rmtree(path)
     else:
-        parts = {"": path.read_bytes()}
-    for name, content in sorted(parts.items()):
-        sha.update(name.encode() + b"\0" + content)
-    return sha.hexdigest()
+        path.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ class Record:
         outputs: file name in ``models/`` to its digest.
         environment: versions and the machine.
         seconds: what the stage took.
+        case_files: path to digest of the user's files that the case was read from.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class Record:
     environment: dict[str, Any]
     seconds: float
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
+    case_files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what no stage has written, so that a damaged file is not read as a result."""

@@ -3,7 +3,7 @@
 import gzip
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +14,7 @@ import pandas as pd
 import psutil
 
 from kopt.budget import Budget
-from kopt.case import Case, find_case
+from kopt.case import Case, case_files, find_case
 from kopt.data import Data
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
@@ -24,7 +24,8 @@ from kopt.measurement.latency import compare_latency, verdict
 from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
-from kopt.workspace.directory import Workspace, digest, write_atomically
+from kopt.workspace.digest import digest
+from kopt.workspace.directory import Workspace, write_atomically
 from kopt.workspace.record import STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
@@ -44,13 +45,21 @@ class Stage:
     """
 
     def __init__(
-        self, name: str, case: Case, data: Data, workspace: Workspace, parameters: dict[str, Any]
+        self,
+        name: str,
+        case: Case,
+        data: Data,
+        workspace: Workspace,
+        parameters: dict[str, Any],
+        files: Iterable[Path] = (),
     ):
         self.name = name
         self.case = case
         self.data = data.part(QUICK_PART) if parameters["quick"] else data
         self.workspace = workspace
         self._parameters = parameters
+        # taken before the work, so that an edit during it is noticed
+        self._case_files = {str(path.resolve()): digest(path) for path in files}
         self.epochs = self._epochs() if "epochs" in parameters else 0
         self._started = time.monotonic()
 
@@ -142,6 +151,7 @@ class Stage:
             epochs=self.epochs,
             inputs={self.before: self.workspace.record(self.before).outputs} if self.before else {},
             outputs={path.name: digest(path) for path in kept},
+            case_files=self._case_files,
             environment=_environment(),
             seconds=time.monotonic() - self._started,
             tables={
@@ -256,7 +266,7 @@ def open_stage(
     if parameters.get("budget"):
         found = replace(found, budget=Budget.parse(parameters["budget"]))
     workspace = Workspace(run_dir or RUNS / found.name)
-    stage = Stage(name, found, found.load(), workspace, parameters)
+    stage = Stage(name, found, found.load(), workspace, parameters, case_files(case))
     workspace.check_before(name, quick)
     workspace.claim(found.name, name)
     keras.utils.set_random_seed(seed)

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from kopt.errors import WorkspaceError
-from kopt.workspace.directory import Workspace, digest, write_atomically
+from kopt.workspace.digest import digest
+from kopt.workspace.directory import Workspace, write_atomically
 from kopt.workspace.record import Record, summary, verdict
 
 
