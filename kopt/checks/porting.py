@@ -14,41 +14,38 @@ from kopt.measurement.wording import one_line
 from kopt.rewriting import Rewrite
 
 
-def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrite: Rewrite | None) -> Check:
-    """Whether a learner's port makes a rewrite the same function as the slow layer.
+def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rewrite]) -> Check:
+    """Whether a learner's port makes the last rewrite the same function as the slow layer.
 
     Args:
         answer: a function ``port(old, new)`` that sets the new layer's weights from the old's.
         slow_layers: the built slow layers; the first is tried, and left as it is.
-        rewrite: what is to take its place; its own ``port`` is not looked at. None where the case
-            has no rewrite.
+        rewrites: of the case; the last is tried, its own ``port`` is not looked at.
 
     Example:
-        >>> port(lambda old, new: new.set_weights(old.get_weights()), [slow], rewrite)
+        >>> port(lambda old, new: new.set_weights(old.get_weights()), [slow], rewrites)
         right: outputs and gradients agree on 9 kinds of input
     """
-    if rewrite is None or not slow_layers:
+    if not rewrites or not slow_layers:
         return no_question("this case has no rewrite")
-    task = "write the body of port(old, new): it ends with new.set_weights([...])"
+    old = slow_layers[0]
+    new = rewrites[-1].make(old)
+    if not new.built:
+        new.build(old.input.shape)
+    fresh = new.get_weights()
+    shapes = f"old has arrays of shapes {_shapes(old.get_weights())}, new takes {_shapes(fresh)}"
+    task = f"write the body of port(old, new), to the end new.set_weights([...]); {shapes}"
     if answer is ...:
         return not_answered(task)
     if not callable(answer):
         return not_yet(f"saw {answer!r:.60}; expected a function port(old, new)")
-    old = slow_layers[0]
-    new = rewrite.make(old)
-    if not new.built:
-        new.build(old.input.shape)
-    fresh = new.get_weights()
     with kept(old):
         perturb(old)  # a weight that is zero would not show whether it was carried over
         given = [weight.numpy().copy() for weight in old.weights]
         try:
             answer(old, new)
         except Exception as error:  # what a learner's function raises is the hint's to explain
-            return not_yet(
-                f"{type(error).__name__}: {one_line(error)}; old has arrays of shapes "
-                f"{_shapes(given)}, new takes {_shapes(fresh)}"
-            )
+            return not_yet(f"{type(error).__name__}: {one_line(error)}; {shapes}")
         if not all(map(np.array_equal, given, old.get_weights())):
             return not_yet("it changes the old layer; port(old, new) is to set the weights of new")
     unset = [

@@ -19,14 +19,14 @@ def slow_layers(name):
 @pytest.fixture(scope="module")
 def signal():
     case, layers = slow_layers("signal")
-    return layers, case.rewrites[-1]
+    return layers, case.rewrites
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_cases_own_port_passes_and_the_layer_is_left_as_it_was(name):
     case, layers = slow_layers(name)
     before = layers[0].get_weights()
-    check = checks.port(case.rewrites[-1].port, layers, case.rewrites[-1])
+    check = checks.port(case.rewrites[-1].port, layers, case.rewrites)
     assert check.passed, check
     for kept, weight in zip(before, layers[0].get_weights(), strict=True):
         np.testing.assert_array_equal(kept, weight)
@@ -73,9 +73,9 @@ def misspelt(old, new):
     ],
 )
 def test_each_mistake_gets_its_hint_and_harms_nothing(signal, answer, state, hint):
-    layers, rewrite = signal
+    layers, rewrites = signal
     before = layers[0].get_weights()
-    check = checks.port(answer, layers, rewrite)
+    check = checks.port(answer, layers, rewrites)
     assert check.state == state
     assert hint in check.message
     for kept, weight in zip(before, layers[0].get_weights(), strict=True):
@@ -83,6 +83,6 @@ def test_each_mistake_gets_its_hint_and_harms_nothing(signal, answer, state, hin
 
 
 def test_a_case_without_a_rewrite_is_asked_nothing(signal):
-    layers, rewrite = signal
-    assert checks.port(..., [], rewrite).state == NO_QUESTION
-    assert checks.port(..., layers, None).state == NO_QUESTION
+    layers, rewrites = signal
+    assert checks.port(..., [], rewrites).state == NO_QUESTION
+    assert checks.port(..., layers, ()).state == NO_QUESTION
