@@ -150,7 +150,8 @@ def test_a_notebook_refuses_a_parameter_it_does_not_have(tmp_path):
 def test_papermill_alone_tells_a_notebooks_parameters(stage, capsys):
     from papermill.cli import papermill as command
 
-    command.main(["--help-notebook", str(NOTEBOOKS / f"{stage}.ipynb")], standalone_mode=False)
+    with pytest.raises(SystemExit, match="0"):
+        command.main(["--help-notebook", str(NOTEBOOKS / f"{stage}.ipynb")])
     shown = capsys.readouterr().out
     for name in notebook_parameters(stage):
         typed_and_described = rf"^  {name}: (str|int|bool|float) \(default .*\)\s+\S+"
