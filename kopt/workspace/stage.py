@@ -155,7 +155,7 @@ class Stage:
             environment=_environment(),
             seconds=time.monotonic() - self._started,
             tables={
-                name: table.reset_index(drop=table.index.name is None).to_dict("records")
+                name: table.reset_index(drop=table.index.names == [None]).to_dict("records")
                 for name, table in (tables or {}).items()
             },
             **measured,

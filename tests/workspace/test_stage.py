@@ -4,6 +4,7 @@ import gzip
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from kopt.case import Budget
@@ -55,7 +56,8 @@ def test_models_and_files_are_compared_against_any_of_them(stage, trained, blobs
 
 
 def test_the_record_says_what_the_file_is(stage, trained, blobs):
-    stage.finish(trained, tables={"noted": stage.compare({"model": trained})})
+    by_two = pd.DataFrame({"a": [1], "b": [2], "c": [3]}).set_index(["a", "b"])
+    stage.finish(trained, tables={"noted": stage.compare({"model": trained}), "by_two": by_two})
     record = Record.from_json(stage.workspace.record_path(stage.name).read_text())
     file = stage.file(stage.name)
     assert record.size_bytes == file.stat().st_size
@@ -66,6 +68,7 @@ def test_the_record_says_what_the_file_is(stage, trained, blobs):
     assert record.latency["ratio_low"] <= record.latency["ratio"] <= record.latency["ratio_high"]
     assert "paired rounds" in record.conditions
     assert record.table("noted").target.tolist() == ["model"]
+    assert record.table("by_two").to_dict("list") == {"a": [1], "b": [2], "c": [3]}
     assert stage.workspace.stale_because(stage.name) is None
     stage.workspace.claim("signal", "the next stage")
 
