@@ -1,0 +1,174 @@
+"""Notebook 06: which files remain within a budget, and what each of them is."""
+
+import html
+from collections.abc import Mapping
+from math import log10
+from pathlib import Path
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from kopt.budget import Budget
+from kopt.display.panels.panel import LABELS, TEXT, WIDE, Panel, styled
+from kopt.display.plots import COLORS
+
+LARGEST_MARKER = 34
+
+
+class ParetoPanel(Panel):
+    """Accuracy, latency and size of several files, under a budget that one moves.
+
+    Args:
+        table: indexed by name, with ``accuracy_lost`` (a fraction, negative is a gain),
+            ``median_us`` and ``size_kb``; all columns are shown for the chosen point.
+        files: name to the file it stands for.
+        budget: where the limits stand at first; one that is None lies beyond every point.
+
+    Example:
+        >>> ParetoPanel(result, files, stage.case.budget)
+    """
+
+    def __init__(self, table: pd.DataFrame, files: Mapping[str, Path], budget: Budget):
+        super().__init__()
+        self.points = table
+        self.files = files
+        wished = {
+            "accuracy_lost": budget.accuracy_loss,
+            "median_us": budget.latency_us,
+            "size_kb": budget.size_kb,
+        }
+        self.ranges = {column: _range(table[column], limit) for column, limit in wished.items()}
+        self.limits = {
+            column: self.ranges[column][1] if limit is None else limit
+            for column, limit in wished.items()
+        }
+        self.chosen = (table.loc[self.remaining] if self.remaining else table).median_us.idxmin()
+
+    @property
+    def remaining(self) -> list[str]:
+        """Names of the points within all three limits."""
+        within = pd.concat(
+            [self.points[name] <= limit for name, limit in self.limits.items()], axis=1
+        )
+        return self.points.index[within.all(axis=1)].tolist()
+
+    @property
+    def front(self) -> list[str]:
+        """Of those, the ones than which none is both faster and more accurate, fastest first."""
+        ordered = self.points.loc[self.remaining].sort_values(["median_us", "accuracy_lost"])
+        better = ordered.accuracy_lost < ordered.accuracy_lost.cummin().shift(fill_value=np.inf)
+        return ordered.index[better].tolist()
+
+    def limit(self, column: str, value: float) -> None:
+        """Move a limit, as its slider does: "accuracy_lost", "median_us" or "size_kb"."""
+        self.limits[column] = value
+        self.refresh()
+
+    def choose(self, name: str) -> None:
+        """Choose a point, as a click on it and the list do."""
+        self.chosen = name
+        self.refresh()
+
+    def figure(self) -> go.Figure:
+        """Loss against latency; what remains in colour, its front a line, a ring on the chosen."""
+        points, front = self.points, self.points.loc[self.front]
+        remains = points.index.isin(self.remaining)
+        ring = points.loc[[self.chosen]]
+        area = points.size_kb / points.size_kb.max()
+        figure = go.Figure()
+        figure.add_scatter(
+            x=front.median_us, y=100 * front.accuracy_lost, mode="lines", hoverinfo="skip",
+            line={"color": COLORS[0], "dash": "dot"},
+        )  # fmt: skip
+        figure.add_scatter(
+            x=ring.median_us, y=100 * ring.accuracy_lost, mode="markers", hoverinfo="skip",
+            marker={
+                "symbol": "circle-open", "size": 10 + LARGEST_MARKER * np.sqrt(area[[self.chosen]]),
+                "color": COLORS[1], "line_width": 3,
+            },
+        )  # fmt: skip
+        figure.add_scatter(
+            x=points.median_us, y=100 * points.accuracy_lost, mode="markers+text",
+            text=[n if n in (*self.front, self.chosen) else "" for n in points.index],
+            textposition="top center", cliponaxis=False,
+            hovertext=points.index, hoverinfo="text+x+y",
+            marker={
+                "size": np.maximum(8, LARGEST_MARKER * np.sqrt(area)),
+                "color": np.where(remains, COLORS[0], TEXT),
+                "opacity": np.where(remains, 0.85, 0.35),
+            },
+        )  # fmt: skip
+        line = {"line": {"color": COLORS[1], "width": 1, "dash": "dash"}}
+        figure.add_vline(self.limits["median_us"], **line)
+        figure.add_hline(100 * self.limits["accuracy_lost"], **line)
+        figure.update_xaxes(type="log", title="LiteRT latency, µs (logarithmic)")
+        figure.update_yaxes(autorange="reversed", title="points of accuracy lost (up is better)")
+        figure.update_layout(
+            title=f"{len(self.remaining)} of {len(points)} files remain; the area is the size",
+            showlegend=False,
+        )
+        return styled(figure, height=460)
+
+    def table(self) -> pd.DataFrame:
+        """The points, and which of them remain."""
+        return self.points.assign(remains=self.points.index.isin(self.remaining))
+
+    def details(self) -> pd.Series:
+        """Everything known of the chosen point, and its file."""
+        known = self.points.loc[self.chosen]
+        return pd.concat([known, pd.Series({"file": str(self.files[self.chosen])})])
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        names = ipywidgets.Select(
+            options=list(self.points.index), value=self.chosen, description="file",
+            rows=min(10, len(self.points)), style=LABELS, layout=WIDE,
+        )  # fmt: skip
+        names.observe(lambda change: self.choose(change.new), "value")
+
+        def choose_clicked(_trace, clicked, _state):
+            if clicked.point_inds:
+                names.value = self.points.index[clicked.point_inds[0]]
+
+        self.plot.data[-1].on_click(choose_clicked)
+        sliders = [
+            self._slider(ipywidgets.FloatSlider, "accuracy_lost", "accuracy loss", 100, ".1f"),
+            self._slider(ipywidgets.FloatLogSlider, "median_us", "latency, µs", 1, ".3g"),
+            self._slider(ipywidgets.FloatLogSlider, "size_kb", "size, kB", 1, ".3g"),
+        ]
+        chosen = ipywidgets.HBox([names, self.text(self._details_as_html)])
+        return [*sliders, self.plot, chosen]
+
+    def _slider(
+        self, kind: type, column: str, description: str, scale: float, readout: str
+    ) -> ipywidgets.Widget:
+        low, high = self.ranges[column]
+        bounds = {"min": scale * low, "max": scale * high, "step": 0.1}
+        if kind is ipywidgets.FloatLogSlider:
+            bounds = {"min": log10(low), "max": log10(high), "step": 0.01}
+        slider = kind(
+            value=scale * self.limits[column], description=description, readout_format=readout,
+            style=LABELS, layout=WIDE, **bounds,
+        )  # fmt: skip
+        slider.observe(lambda change: self.limit(column, change.new / scale), "value")
+        return slider
+
+    def _details_as_html(self) -> str:
+        rows = "".join(
+            f"<tr><th>{html.escape(str(name))}</th><td>{html.escape(_plain(value))}</td></tr>"
+            for name, value in self.details().items()
+        )
+        return f"<table>{rows}</table>"
+
+
+def _range(column: pd.Series, limit: float | None) -> tuple[float, float]:
+    """Where a limit can stand: a little beyond every point, and beyond the first limit."""
+    values = [*column, *([] if limit is None else [limit])]
+    margin = 0.05 * max(abs(value) for value in values)
+    low = min(values)
+    return (0.9 * low if low > 0 else low - margin), max(values) + margin
+
+
+def _plain(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

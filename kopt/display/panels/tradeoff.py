@@ -1,0 +1,141 @@
+"""Notebook 03: what sparsity and removed channels cost and bring, at any point of the curve."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from kopt.display.panels.panel import LABELS, WIDE, Panel, styled
+from kopt.display.panels.task import Report, Task
+from kopt.display.plots import COLORS
+
+LINES = {"accuracy": "accuracy", "gzip_kb": "compressed size", "median_us": "latency"}
+STEP, MOST = 0.01, 0.99
+
+
+class TradeoffPanel(Panel):
+    """Curves over knobs from 0 to below 1, a slider for each, and points computed on the spot.
+
+    Args:
+        curves: name of a knob to its measured points: a frame indexed by the knob's settings, 0
+            among them, with ``accuracy`` (a fraction), ``gzip_kb`` and ``median_us``.
+        make: name of a knob to ``make(value)``, which gives a trained model at that setting.
+        measure: ``measure({value: model})`` gives a frame of such rows for the models beside the
+            one at 0, which is measured anew.
+
+    Example:
+        >>> TradeoffPanel(
+        ...     {"sparsity": zeros_curve},
+        ...     {"sparsity": lambda value: kopt.prune(model, data, sparsity=value)},
+        ...     measure=lambda made: stage.compare({0.0: model, **made}),
+        ... )
+    """
+
+    def __init__(
+        self,
+        curves: Mapping[str, pd.DataFrame],
+        make: Mapping[str, Callable[[float], Any]],
+        measure: Callable[[dict[float, Any]], pd.DataFrame],
+    ):
+        super().__init__()
+        self.curves = {knob: relative(table) for knob, table in curves.items()}
+        self.settings = {knob: float(table.index.max()) for knob, table in curves.items()}
+        self.task = Task(
+            {f"Compute this {knob}": partial(self._compute, knob) for knob in curves},
+            steps=2,
+            done="added to the curve",
+        )
+        self._accuracy = {knob: table.accuracy[0] for knob, table in curves.items()}
+        self._make = make
+        self._measure = measure
+
+    def set(self, knob: str, value: float) -> None:
+        """Move a knob, as its slider does."""
+        self.settings[knob] = value
+        self.refresh()
+
+    def at(self, knob: str) -> pd.Series:
+        """The quantities at a knob's setting, between the two measured points around it.
+
+        Beyond the last measured point they are that point's.
+        """
+        curve = self.curves[knob]
+        return pd.Series(
+            {line: np.interp(self.settings[knob], curve.index, curve[line]) for line in curve}
+        )
+
+    def sentence(self, knob: str) -> str:
+        """What the setting costs and brings, and whether that was measured, in a line."""
+        curve, value = self.curves[knob], self.settings[knob]
+        points = curve.index.to_numpy(dtype=float)
+        nearest = points[np.abs(points - value).argmin()]
+        if np.isclose(nearest, value):
+            source = "measured"
+        elif value > points.max():
+            source = f"nothing measured beyond {points.max():g}, whose values these are"
+        else:
+            below, above = points[points < value].max(), points[points > value].min()
+            source = f"estimated between {below:g} and {above:g}, both measured"
+        here = self.at(knob)
+        return (
+            f"{knob} {value:.2f}: accuracy {here.accuracy * self._accuracy[knob]:.1%}, "
+            f"{here.gzip_kb:.2f}× the compressed size, {here.median_us:.2f}× the latency ({source})"
+        )
+
+    def figure(self) -> go.Figure:
+        """A plot for each knob: measured points as lines, the setting as rings on them."""
+        figure = make_subplots(1, len(self.curves), shared_yaxes=True, horizontal_spacing=0.06)
+        colors = COLORS[: len(LINES)]
+        for column, (knob, curve) in enumerate(self.curves.items(), start=1):
+            for color, (line, name) in zip(colors, LINES.items(), strict=True):
+                figure.add_scatter(
+                    x=curve.index, y=curve[line], name=name, legendgroup=name, mode="lines+markers",
+                    line_color=color, showlegend=column == 1, row=1, col=column,
+                )  # fmt: skip
+            figure.add_scatter(
+                x=[self.settings[knob]] * len(LINES), y=self.at(knob).tolist(), mode="markers",
+                marker={"symbol": "circle-open", "size": 14, "line_width": 3, "color": colors},
+                hoverinfo="skip", showlegend=False, row=1, col=column,
+            )  # fmt: skip
+            figure.update_xaxes(title=knob, range=[-0.03, 1.03], col=column)
+        figure.update_yaxes(title="relative to the model as it was", rangemode="tozero", col=1)
+        figure.update_layout(title="Costs and gains, measured and in between")
+        return styled(figure, height=400)
+
+    def table(self) -> pd.DataFrame:
+        """The measured points, relative to those at 0."""
+        return pd.concat(self.curves, names=["knob", "setting"])
+
+    def _compute(self, knob: str, report: Report) -> None:
+        value = self.settings[knob]
+        report(f"making the model of {knob} {value:.2f}")
+        model = self._make[knob](value)
+        report("measuring it")
+        point = relative(self._measure({value: model})).loc[[value]]
+        others = self.curves[knob].drop(index=value, errors="ignore")
+        self.curves[knob] = pd.concat([others, point]).sort_index()
+        self.refresh()
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        rows = []
+        for (knob, setting), button in zip(
+            self.settings.items(), self.task.buttons.values(), strict=True
+        ):
+            slider = ipywidgets.FloatSlider(
+                value=setting, min=STEP, max=MOST, step=STEP, description=knob,
+                style=LABELS, layout=WIDE,
+            )  # fmt: skip
+            slider.observe(lambda change, knob=knob: self.set(knob, change.new), "value")
+            rows += [ipywidgets.HBox([slider, button]), self.text(partial(self.sentence, knob))]
+        return [*rows, self.task.line, self.plot]
+
+
+def relative(table: pd.DataFrame) -> pd.DataFrame:
+    """Measured points relative to the one at 0, which was measured beside them."""
+    lines = table[list(LINES)]
+    return lines / lines.loc[0]
