@@ -97,7 +97,8 @@ class QuantizedModel:
                 layer.unroll = False
         holder = tf.Module()
         holder.serve = serve
-        holder.captured = list(function.graph.variables)
+        # the graph holds them in no order, and the file would differ from run to run
+        holder.captured = sorted(function.graph.variables, key=lambda variable: variable.name)
         tf.saved_model.save(holder, str(directory), signatures={"serving_default": function})
 
 

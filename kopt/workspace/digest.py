@@ -13,7 +13,8 @@ SHARED_OBJECT = re.compile(rb'("shared_object_id": )(\d+)')
 def digest(path: Path) -> str:
     """SHA-256 of a file's or directory's contents; equal models have equal ones.
 
-    Of a ``.keras`` archive, its date and the addresses that Keras leaves in it do not count.
+    Of a ``.keras`` archive, its date and the addresses that Keras leaves in it do not count; of a
+    SavedModel, the random number in its ``fingerprint.pb``.
     """
     sha = hashlib.sha256()
     for name, content in sorted(_parts(path).items()):
@@ -23,7 +24,8 @@ def digest(path: Path) -> str:
 
 def _parts(path: Path) -> dict[str, bytes]:
     if path.is_dir():
-        return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
+        files = [p for p in path.rglob("*") if p.is_file() and p.name != "fingerprint.pb"]
+        return {str(file.relative_to(path)): file.read_bytes() for file in files}
     if path.suffix == ".keras":
         try:
             with zipfile.ZipFile(path) as archive:
