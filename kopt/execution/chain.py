@@ -76,7 +76,7 @@ def run_chain(
     if not resume:
         workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
-    os.environ[OWNER] = str(workspace.path.resolve())
+    os.environ[OWNER] = workspace.ownership
     try:
         for stage in stages:
             given = {
