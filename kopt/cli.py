@@ -1,4 +1,4 @@
-"""The command line: kopt run, report, bench, diagnose, convert, lab."""
+"""The command line: kopt run, sweep, report, bench, diagnose, convert, lab."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from kopt.errors import KoptError, ParameterError
+from kopt.errors import Interrupted, KoptError, ParameterError
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
 PATH = click.Path(path_type=Path)
@@ -81,6 +81,46 @@ def run(
 
 
 @commands.command()
+@click.argument("grid", type=PATH)
+@click.option("--run-dir", type=PATH, help="Where to keep it.  [default: runs/sweep-GRID]")
+@click.option("--to", "last", metavar="NN", help="Last stage.")
+@click.option(
+    "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
+    help="A Dask scheduler.  [default: a cluster of its own on this machine]",
+)  # fmt: skip
+@click.option("--workers", type=click.IntRange(1), help="Of its own cluster.  [default: cores]")
+@click.option("--resume", is_flag=True, help="Leave what is finished, run again what failed.")
+@click.option("--yes", is_flag=True, help="Run more than 1000 points.")
+def sweep(
+    grid: Path,
+    run_dir: Path | None,
+    last: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    resume: bool,
+    yes: bool,
+) -> None:
+    """Run the notebooks on every point of GRID, a YAML file of their parameters, with Dask.
+
+    A list in GRID is an axis. Exits with 1 where a point failed.
+    """
+    from kopt.execution.results import in_words
+    from kopt.execution.sweep import run_sweep
+    from kopt.project import RUNS
+
+    folder = run_dir or RUNS / f"sweep-{grid.stem}"
+    try:
+        table = run_sweep(
+            grid, folder, last=last, scheduler=scheduler, workers=workers, resume=resume, many=yes
+        )
+    except KeyboardInterrupt:
+        click.echo("kopt: interrupted; the same command with --resume goes on", err=True)
+        sys.exit(130)
+    click.echo(f"\n{in_words(table)}\n\nreport: {folder / 'report.html'}")
+    sys.exit(bool((table.status == "failed").any()))
+
+
+@commands.command()
 @click.argument("run_dirs", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--output", type=PATH, help="[default: report.html in the first RUN_DIR]")
 def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
@@ -139,16 +179,38 @@ def diagnose(target: str, input_shape: str | None, as_json: bool) -> None:
 
 @commands.command()
 @click.argument("model", type=PATH)
-@click.option("-o", "--output", required=True, type=PATH, help="The .tflite to write.")
-@click.option("--mode", type=click.Choice(MODES), default="int8")
-@click.option("--data", type=PATH, help="An .npz whose x_train calibrates the int8 modes.")
-def convert(model: Path, output: Path, mode: str, data: Path | None) -> None:
-    """Convert MODEL, a .keras file, to a verified .tflite."""
+@click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
+@click.option("--mode", type=click.Choice(MODES), help="Of a .tflite.  [default: int8]")
+@click.option("--data", type=PATH, help="An .npz; the integer modes are calibrated with x_train.")
+def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> None:
+    """Convert MODEL, a .keras file, to a verified file of the kind that OUTPUT's ending names.
+
+    That is .tflite, .onnx (with the extra kopt[onnx]), .keras, .h5, or no ending for a SavedModel
+    directory, as TensorFlow Serving takes it.
+    """
     from kopt import Data
     from kopt import convert as convert_model
 
-    calibration = Data.load(data).x_train if data else None
-    click.echo(convert_model(model, output, mode=mode, calibration=calibration))
+    if output.suffix == ".tflite":
+        samples = Data.load(data) if data else None
+        made = convert_model(
+            model,
+            output,
+            mode or "int8",
+            calibration=samples.x_train if samples else None,
+            evaluation=samples.x_test if samples else None,
+        )
+    else:
+        from kopt.deployment.archive import load_keras
+        from kopt.deployment.formats import FORMATS, save_model
+        from kopt.deployment.placement import check_place
+
+        check_place(output, [".tflite", *FORMATS])
+        if mode:
+            raise ParameterError(f"--mode {mode} is for a .tflite; leave it out for {output}")
+        samples = Data.load(data).x_test if data else None
+        made = save_model(load_keras(model), output, samples)
+    click.echo(made)
 
 
 @commands.command()
@@ -172,4 +234,4 @@ def main(arguments: list[str] | None = None) -> Any:
         return commands.main(arguments, prog_name="kopt")
     except KoptError as error:
         click.echo(f"kopt: {error}", err=True)
-        sys.exit(2)
+        sys.exit(130 if isinstance(error, Interrupted) else 2)

@@ -48,5 +48,9 @@ class ChainError(KoptError):
     """A notebook of a run failed."""
 
 
+class Interrupted(KoptError):
+    """Ctrl-C ended a run; what it had finished is kept."""
+
+
 class ClusterError(KoptError):
     """A Dask cluster that cannot be used: no answer, no workers, workers of other versions."""

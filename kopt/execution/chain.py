@@ -4,13 +4,14 @@ import ast
 import os
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
 from kopt.case import absolute_case, case_name
-from kopt.errors import ChainError, ParameterError
+from kopt.errors import ChainError, Interrupted, ParameterError, WorkspaceError
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS
 from kopt.workspace.directory import OWNER, Workspace
@@ -54,14 +55,15 @@ def run_chain(
         workspace: the run directory.
         parameters: of the notebooks, "case" among them; each notebook is given those it has.
         stages: which to run.
-        resume: leave out the first stages that are finished, fresh and ran with these parameters.
+        resume: leave out the stages that are finished, fresh and ran with these parameters.
         say: takes the lines that tell what is being done.
 
     Raises:
         ParameterError: a parameter that no notebook of these has, or that is not valid.
         StageError: what the first of the stages continues from is missing or stale.
         WorkspaceError: the run directory is another case's, is being written, or cannot be.
-        ChainError: a cell failed; names its notebook, its number and the error.
+        ChainError: a cell failed, or its kernel died; names its notebook, its number and the error.
+        Interrupted: by Ctrl-C; the stages before are whole, and resuming goes on from this one.
     """
     defaults = {stage: notebook_parameters(stage) for stage in stages}
     known = {name for names in defaults.values() for name in names}
@@ -73,8 +75,7 @@ def run_chain(
         )
     check_parameters(parameters)
     parameters = parameters | {"case": absolute_case(parameters["case"])}
-    if not resume:
-        workspace.check_before(stages[0], parameters.get("quick", False))
+    workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
     os.environ[OWNER] = workspace.ownership
     try:
@@ -82,28 +83,40 @@ def run_chain(
             given = {
                 name: parameters.get(name, default) for name, default in defaults[stage].items()
             }
-            if resume and _is_done(workspace, stage, given):
+            reason = _reason_to_run(workspace, stage, given)
+            if resume and reason is None:
                 say(f"{stage}: done before, left as it is")
                 continue
-            resume = False
+            if resume and workspace.record(stage):
+                say(f"{stage}: run again, {reason}")
             run_notebook(stage, workspace, given)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"{stage} was interrupted; the same command with --resume goes on from there"
+        ) from None
     finally:
         del os.environ[OWNER]
         workspace.release()
+    for stage in STAGES[STAGES.index(stages[-1]) + 1 :]:
+        if workspace.record(stage) and (reason := workspace.stale_because(stage)):
+            say(f"{stage} is stale: {reason}")
 
 
 def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -> None:
     """Run one notebook with a progress bar: which notebook, which cell, how long.
 
+    What it has reached lies in ``.<stage>.ipynb`` until it has ended, well or badly.
+
     Raises:
-        ChainError: a cell failed.
+        ChainError: a cell failed, or the kernel died.
+        WorkspaceError: the executed notebook cannot be written.
     """
     started = time.monotonic()
-    output = workspace.notebooks / f"{stage}.ipynb"
+    output, running = workspace.notebooks / f"{stage}.ipynb", _running(workspace, stage)
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{stage}.ipynb",
-            output,
+            running,
             {**parameters, "run_dir": str(workspace.path.resolve())},
             progress_bar={
                 "desc": stage.ljust(max(map(len, STAGES))),
@@ -112,19 +125,43 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
             cwd=NOTEBOOKS,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
         )
+        os.replace(running, output)
     except PapermillExecutionError as error:
+        os.replace(running, output)
         message = "\n    ".join(str(error.evalue).splitlines()[:ERROR_LINES])
         raise ChainError(
             f"{stage}, cell [{error.exec_count}], after {time.monotonic() - started:.0f} s: "
             f"{error.ename}: {message}\n"
             f"the executed notebook with the whole traceback is {output}"
         ) from error
+    except RuntimeError as error:  # DeadKernelError, and a kernel that does not start
+        raise ChainError(
+            f"{stage}, after {time.monotonic() - started:.0f} s: {error}; was memory short? "
+            "The same command with --resume goes on from there"
+        ) from error
+    except OSError as error:
+        raise WorkspaceError(
+            f"{output} cannot be written ({error.strerror or error}); make room and go on with "
+            "--resume"
+        ) from error
 
 
-def _is_done(workspace: Workspace, stage: str, given: dict[str, Any]) -> bool:
+def _running(workspace: Workspace, stage: str) -> Path:
+    return workspace.notebooks / f".{stage}.ipynb"
+
+
+def _reason_to_run(workspace: Workspace, stage: str, given: dict[str, Any]) -> str | None:
+    """Why a stage cannot be left as it is; None if it can."""
     record = workspace.record(stage)
-    asked = {name: value for name, value in given.items() if name != "run_dir"}
-    return bool(record) and record.parameters == asked and not workspace.stale_because(stage)
+    if record is None:
+        return f"{stage} has not finished"
+    for name in given.keys() - {"run_dir"}:
+        before = record.parameters.get(name)
+        if before != given[name]:
+            return f"{name} was {before} and is {given[name]} now"
+    if _running(workspace, stage).exists():
+        return "its notebook had not come to its end"
+    return workspace.stale_because(stage)
 
 
 def _position(stage: str) -> int:
