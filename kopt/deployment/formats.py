@@ -7,6 +7,7 @@ consumers that read nothing newer, and ONNX for runtimes that have never heard o
 import logging
 import sys
 import tempfile
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,6 +21,7 @@ from kopt.deployment import worker
 from kopt.deployment.archive import refusal_reason
 from kopt.deployment.calibration import check_samples
 from kopt.deployment.export import export_model, run_model
+from kopt.deployment.flatbuffer import layer_of
 from kopt.deployment.inputs import Arrays, invented_samples, model_inputs, named_arrays
 from kopt.deployment.placement import check_place, put_in_place
 from kopt.deployment.weights import check_finite, check_size
@@ -95,15 +97,10 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = No
     }
     with tempfile.TemporaryDirectory() as scratch:
         written = Path(scratch, f"model{path.suffix}")
-        try:
-            if path.suffix in (".keras", ".h5"):
-                outputs = _write_keras(model, written, structure, arrays)
-            else:
-                outputs = _write_graph(model, written, inputs, structure, arrays)
-        except worker.JobError as error:
-            raise ConversionError(
-                f"{path} does not load in a fresh process: {refusal_reason(str(error))}"
-            ) from error
+        if path.suffix in (".keras", ".h5"):
+            outputs = _write_keras(model, written, structure, arrays)
+        else:
+            outputs = _write_graph(model, written, inputs, structure, arrays)
         difference = _check_equal(path, run_model(model, structure, arrays), outputs)
         put_in_place(written, path)
     return SavedFile(path, FORMATS[path.suffix], _size(path), difference)
@@ -127,15 +124,21 @@ def _write_keras(
     # The shared child has never seen this model's code; only a child of its own is sure to import
     # the modules as they are now.
     with worker.Worker() if modules else nullcontext(worker.shared) as process:
-        return _run_elsewhere(
-            process,
-            "run_keras",
-            arrays,
-            written,
-            modules=modules,
-            search_path=[entry for entry in sys.path if entry],
-            structure=structure,
-        )
+        try:
+            return _run_elsewhere(
+                process,
+                "run_keras",
+                arrays,
+                written,
+                modules=modules,
+                search_path=[entry for entry in sys.path if entry],
+                structure=structure,
+            )
+        except worker.JobError as error:
+            raise ConversionError(
+                f"{model.name} does not load from {written.suffix} in a fresh process: "
+                f"{refusal_reason(str(error))}"
+            ) from error
 
 
 def _write_graph(
@@ -146,13 +149,30 @@ def _write_graph(
     arrays: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
     """Write a file that holds what the layers compute, and run it without their code."""
-    if not written.suffix:
-        export_model(model, written, inputs, structure, batch_size=None)
-        return _run_elsewhere(worker.shared, "run_saved_model", arrays, written)
-    exported = written.with_name("exported")
-    export_model(model, exported, inputs, structure, batch_size=None)
-    worker.shared.request("write_onnx", directory=str(exported), output=str(written))
-    return _run_elsewhere(worker.shared, "run_onnx", arrays, written)
+    format_name = FORMATS[written.suffix]
+    saved = written.with_name("saved") if written.suffix else written
+    export = export_model(model, saved, inputs, structure, batch_size=None)
+    try:
+        if format_name == "SavedModel":
+            return _run_elsewhere(worker.shared, "run_saved_model", arrays, saved)
+        foreign = worker.shared.request("write_onnx", directory=str(saved), output=str(written))
+        if foreign:
+            raise ConversionError(_foreign(foreign, export.layers))
+        return _run_elsewhere(worker.shared, "run_onnx", arrays, written)
+    except worker.JobError as error:
+        raise ConversionError(
+            f"{model.name} does not run as {format_name} in a fresh process "
+            f"({' '.join(str(error).split())[:300]}); save it in another format"
+        ) from error
+
+
+def _foreign(operations: list[list[str]], layers: Collection[str]) -> str:
+    places = {}
+    for kind, name in operations:
+        path = name.replace("StatefulPartitionedCall/", "").replace("PartitionedCall/", "")
+        places.setdefault(kind, set()).add(layer_of(path, layers) or path)
+    found = "; ".join(f"{kind} of {', '.join(sorted(at))}" for kind, at in places.items())
+    return f"ONNX has no operator for {found}; rewrite it with operations that ONNX has"
 
 
 def _run_elsewhere(

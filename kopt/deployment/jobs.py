@@ -103,15 +103,26 @@ def lower(
     Path(output).write_bytes(content)
 
 
-def write_onnx(directory: str, output: str) -> None:
-    """Convert a SavedModel to ONNX, with its inputs and outputs named as its signature does."""
+def write_onnx(directory: str, output: str) -> list[list[str]]:
+    """Convert a SavedModel to ONNX, with its inputs and outputs named as its signature does.
+
+    Returns:
+        Kind and name of each operation that ONNX has no operator for.
+    """
+    import onnx
     import tf2onnx
 
     loaded = tf.saved_model.load(directory)
     # Traced anew, since a loaded signature has lost the names of its outputs.
-    tf2onnx.convert.from_function(
-        _serving(loaded, {}), input_signature=(), opset=ONNX_OPSET, output_path=output
+    written, _ = tf2onnx.convert.from_function(
+        _serving(loaded, {}),
+        input_signature=(),
+        opset=ONNX_OPSET,
+        custom_op_handlers={"Erfc": (_write_erfc, [])},
+        output_path=output,
     )
+    known = {schema.name for schema in onnx.defs.get_all_schemas()}
+    return [[node.op_type, node.name] for node in written.graph.node if node.op_type not in known]
 
 
 def run_saved_model(path: str, samples: str, output: str) -> None:
@@ -167,6 +178,17 @@ def run_onnx(path: str, samples: str, output: str) -> None:
     with np.load(samples, allow_pickle=False) as archive:
         results = session.run(names, dict(archive))
     np.savez(output, **dict(zip(names, results, strict=True)))
+
+
+def _write_erfc(context: Any, node: Any, name: str, _: Any) -> None:
+    """The complementary error function, which is in every GELU and which tf2onnx does not know."""
+    one = context.make_const(f"{name}/one", np.ones((), np.float32)).output[0]
+    shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", [node.input[0]], shapes=[shape], dtypes=[dtype])
+    context.make_node(
+        "Sub", [one, erf.output[0]], outputs=node.output, shapes=[shape], dtypes=[dtype]
+    )
 
 
 def _serving(
