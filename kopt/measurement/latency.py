@@ -213,3 +213,21 @@ def verdict(low: float, high: float, limit: float) -> str:
     if high < limit:
         return "faster"
     return "slower" if low > limit else "cannot tell"
+
+
+def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:
+    """The fastest target; of those that cannot be told from it the smallest, and then the first.
+
+    The smallest median alone would name another target whenever two are about as fast.
+
+    Args:
+        table: some rows of a :class:`Comparison`'s table, or of what a stage has compared:
+            ``ratio``, ``ratio_low`` and ``ratio_high``, by target name.
+        sizes: target name to the size of its file, in any unit.
+
+    Example:
+        >>> pick_fastest(comparison.table.drop("slow"), {"Conv1D": 134068, "Conv2D": 134620})
+        'Conv1D'
+    """
+    limit = table.ratio_high[table.ratio.idxmin()] * (1 + RESOLUTION)
+    return min(table.index[table.ratio_low <= limit], key=lambda name: sizes[name])
