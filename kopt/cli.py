@@ -208,6 +208,8 @@ def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> N
         check_place(output, [".tflite", *FORMATS])
         if mode:
             raise ParameterError(f"--mode {mode} is for a .tflite; leave it out for {output}")
+        if model.is_file() and output.is_file() and output.samefile(model):
+            raise ParameterError(f"{output} is the model itself; give another name")
         samples = Data.load(data).x_test if data else None
         made = save_model(load_keras(model), output, samples)
     click.echo(made)

@@ -13,6 +13,10 @@ from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace, write_atomically
 from kopt.workspace.record import Record, summary, verdict
 
+QUICK = (
+    "A quick run, with a quarter of the samples and two epochs: it shows that the chain works, and "
+    "its accuracies are no results."
+)
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>kopt: $title</title>
 <style>
@@ -44,13 +48,28 @@ def write_report(workspaces: list[Workspace], path: Path) -> Path:
             there = "has no finished stage" if Path(name).is_dir() else "is no run directory"
             raise WorkspaceError(f"{name} {there}; run kopt run first")
     sections = [section for workspace in workspaces for section in _run(workspace)]
-    title = html.escape(", ".join(sorted({records[0].case for records in runs.values()})))
-    body = "\n".join(sections)
+    cases = ", ".join(sorted({records[0].case for records in runs.values()}))
+    return write_page(f"{cases}: from slow to deployed", sections, path)
+
+
+def write_page(title: str, sections: list[str], path: Path) -> Path:
+    """Write a page that needs nothing but itself.
+
+    Args:
+        title: as text.
+        sections: of the body, as HTML.
+        path: the ``.html`` to write.
+    """
     page = PAGE.substitute(
-        title=f"{title}: from slow to deployed", plotly=get_plotlyjs(), body=body
+        title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(sections)
     )
     write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
     return path
+
+
+def figure_html(figure: go.Figure) -> str:
+    """A figure as a part of such a page."""
+    return figure.to_html(full_html=False, include_plotlyjs=False)
 
 
 def _run(workspace: Workspace) -> list[str]:
@@ -69,8 +88,8 @@ def _run(workspace: Workspace) -> list[str]:
         "<p>Sizes in kB of 1000 bytes; latency is the median of one inference in LiteRT on one "
         "thread; speed-up is against the slow model in the same runtime, measured in the same "
         "rounds, with its 95 % interval.</p>",
-        _figure(pareto(chain, "What each stage paid and gained")),
-        *([_figure(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
+        figure_html(pareto(chain, "What each stage paid and gained")),
+        *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),
     ]
@@ -79,16 +98,8 @@ def _run(workspace: Workspace) -> list[str]:
 def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:
     reasons = [reason for record in records if (reason := workspace.stale_because(record.stage))]
     if records[0].parameters["quick"]:
-        reasons.insert(
-            0,
-            "A quick run, with a quarter of the samples and two epochs: it shows that the chain "
-            "works, and its accuracies are no results.",
-        )
+        reasons.insert(0, QUICK)
     return [f'<p class="warning">{html.escape(reason)}</p>' for reason in reasons]
-
-
-def _figure(figure: go.Figure) -> str:
-    return figure.to_html(full_html=False, include_plotlyjs=False)
 
 
 def _facts(facts: dict) -> str:

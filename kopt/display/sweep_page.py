@@ -1,0 +1,188 @@
+"""The page over all points of a sweep: what each setting paid and gained, and the best trades."""
+
+import html
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from kopt.display.plots import COLORS
+from kopt.display.report import QUICK, figure_html, write_page
+
+COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, of accuracy more
+MEASURED = ["accuracy", "latency_us", "size_kb", "speedup"]
+SCALE = "Viridis"
+HOW = (
+    "Latencies were measured after all points were finished, one point after another on one "
+    "worker with nothing beside it, each in turns with the slow model of its own run: those in the "
+    "runs' own records were taken while other workers ran. A marker's area is the file's size. "
+    "Ringed points are on the Pareto front of accuracy, latency and size: no other point of the "
+    "same case is as good in all three and better in one."
+)
+
+
+def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> Path:
+    """Draw the page of a sweep.
+
+    Args:
+        table: a row for each point, indexed by its name; the parameters, ``status`` ("finished"
+            or "failed"), ``accuracy`` (per cent), ``accuracy_loss`` (points), ``size_kb``,
+            ``latency_us``, ``speedup``, ``speedup_low``, ``speedup_high``, ``budget``, ``error``.
+        parameters: which of its columns are parameters, "case" among them.
+        path: the ``.html`` to write.
+
+    Raises:
+        WorkspaceError: the path cannot be written.
+    """
+    finished = table[table.status == "finished"]
+    failed = table[table.status == "failed"]
+    axes = [name for name in parameters if table[name].nunique(dropna=False) > 1]
+    constants = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in axes]
+    sections = [
+        f"<p>{len(finished)} of {len(table)} points finished. "
+        f"The same in all of them: {html.escape(', '.join(constants)) or 'nothing'}.</p>",
+        f"<p>{HOW}</p>",
+        *([f'<p class="warning">{QUICK}</p>'] if _any_quick(table) else []),
+    ]
+    front = pd.Series(False, index=finished.index)
+    for case, points in finished.groupby("case", sort=False):
+        front[points.index] = pareto_front(points)
+        title = f"{html.escape(str(case))}: accuracy against latency"
+        sections.append(figure_html(sweep_figure(points, front[points.index], axes, title)))
+    if len(finished):
+        sections += ["<h2>Points</h2>", _points(finished, front, axes)]
+    if len(failed):
+        sections += ["<h2>Failed</h2>", _failures(failed, axes)]
+    return write_page("Sweep", sections, path)
+
+
+def _any_quick(table: pd.DataFrame) -> bool:
+    return "quick" in table and bool(table.quick.any())
+
+
+def pareto_front(table: pd.DataFrame) -> np.ndarray:
+    """Which rows no other beats: at least as good in everything and better in something.
+
+    Args:
+        table: with ``accuracy``, ``latency_us`` and ``size_kb``.
+
+    Returns:
+        A boolean for each row.
+    """
+    costs = np.column_stack([sign * table[name].to_numpy(float) for name, sign in COSTS.items()])
+    beaten = [((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any() for row in costs]
+    return ~np.array(beaten, dtype=bool)
+
+
+def sweep_figure(
+    points: pd.DataFrame, front: np.ndarray | pd.Series, axes: list[str], title: str
+) -> go.Figure:
+    """Accuracy against latency of the points of one case, with a menu of what colours them.
+
+    Args:
+        points: the finished points.
+        front: which of them to ring.
+        axes: the parameters to choose the colour from.
+        title: what the figure says.
+    """
+    size = {"sizemode": "area", "sizeref": points.size_kb.max() / 30**2, "sizemin": 5}
+    hover = [
+        "<br>".join([f"<b>{html.escape(str(name))}</b>", *_told(row, axes)])
+        for name, row in points.iterrows()
+    ]
+    figure = go.Figure(
+        go.Scatter(
+            x=points.latency_us,
+            y=points.accuracy,
+            mode="markers",
+            marker={"size": points.size_kb, **size, "color": COLORS[0]},
+            text=hover,
+            hovertemplate="%{text}<extra></extra>",
+            name="points",
+        )
+    )
+    best = points[np.asarray(front)]
+    figure.add_scatter(
+        x=best.latency_us,
+        y=best.accuracy,
+        mode="markers",
+        marker={
+            "size": best.size_kb, **size, "color": "rgba(0, 0, 0, 0)",
+            "line": {"width": 2.5, "color": COLORS[4]},
+        },
+        hoverinfo="skip",
+        name="Pareto front",
+    )  # fmt: skip
+    colourings = [_colouring(points[name]) for name in axes if points[name].nunique() > 1]
+    if colourings:
+        figure.data[0].marker.update(colourings[0]["marker"])
+        figure.update_layout(updatemenus=[_menu(colourings)])
+    figure.update_xaxes(title="LiteRT latency, µs (logarithmic)", type="log")
+    figure.update_yaxes(title="test accuracy, %")
+    return figure.update_layout(
+        title=title, template="plotly_white", height=520, showlegend=False, margin={"t": 90}
+    )
+
+
+def _colouring(values: pd.Series) -> dict:
+    """How a parameter colours the points: a step of the scale for each of its values."""
+    choices = sorted(values.dropna().unique())
+    codes = values.map({value: code for code, value in enumerate(choices)})
+    labels = [html.escape(str(value)) for value in choices]
+    marker = {
+        "color": codes.astype(float).tolist(),
+        "colorscale": SCALE,
+        "cmin": 0,
+        "cmax": max(1, len(choices) - 1),
+        "showscale": True,
+        "colorbar": {
+            "title": {"text": html.escape(values.name)},
+            "tickvals": list(range(len(choices))),
+            "ticktext": labels,
+        },
+    }
+    return {"name": html.escape(values.name), "marker": marker}
+
+
+def _menu(colourings: list[dict]) -> dict:
+    buttons = [
+        {
+            "label": f"colour: {colouring['name']}",
+            "method": "restyle",
+            "args": [
+                {f"marker.{key}": [value] for key, value in colouring["marker"].items()},
+                [0],
+            ],
+        }
+        for colouring in colourings
+    ]
+    return {"buttons": buttons, "x": 1, "xanchor": "right", "y": 1.02, "yanchor": "bottom"}
+
+
+def _told(row: pd.Series, axes: list[str]) -> list[str]:
+    return [
+        *(f"{html.escape(name)}: {html.escape(str(row[name]))}" for name in axes),
+        f"{row.accuracy:.1f} % accurate",
+        f"{row.latency_us:.3g} µs, {row.speedup:.3g}×",
+        f"{row.size_kb:.3g} kB",
+        f"budget: {html.escape(row.budget)}",
+    ]
+
+
+def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
+    columns = [
+        *axes, "accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "speedup",
+        "speedup_low", "speedup_high", "budget",
+    ]  # fmt: skip
+    table = finished[columns].assign(front=front.map({True: "yes", False: ""}))
+    return (
+        "<p>Accuracy in per cent and the loss in points against the slow model; sizes in kB of "
+        "1000 bytes; latency is the median of one inference in LiteRT on one thread; speed-up is "
+        "against the slow model in the same runtime, with its 95 % interval.</p>"
+        + table.to_html(float_format="{:,.4g}".format, border=0, index_names=False)
+    )
+
+
+def _failures(failed: pd.DataFrame, axes: list[str]) -> str:
+    return failed[[*axes, "error"]].to_html(border=0, index_names=False)

@@ -1,0 +1,165 @@
+"""The Dask cluster a sweep runs on: one of its own on this machine, or one already there."""
+
+import hashlib
+import logging
+import platform
+import signal
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import psutil
+from dask.system import CPU_COUNT
+from distributed import Client, LocalCluster
+from distributed.versions import VersionMismatchWarning
+
+from kopt.errors import ClusterError
+from kopt.project import NOTEBOOKS, ROOT
+
+ANSWER_SECONDS = 5
+WORKERS_SECONDS = 10
+WORKER_BYTES = 2e9  # a kernel with TensorFlow, its converter process and the worker itself
+PACKAGES = ("tensorflow", "keras", "papermill")
+SOURCES = ((ROOT / "kopt", "*.py"), (NOTEBOOKS, "*.ipynb"))
+START = "start some with: dask worker {address} --nthreads 1"
+
+
+@contextmanager
+def open_cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
+    """A client of a cluster whose workers can run this kopt's notebooks.
+
+    Args:
+        scheduler: address of a running scheduler; None starts a cluster of processes on this
+            machine, reachable from this machine only, and ends it afterwards.
+        workers: how many of those processes; None for one a core, as far as the memory goes.
+
+    Raises:
+        ClusterError: the scheduler does not answer, has no workers, or they have other versions.
+
+    Example:
+        >>> with open_cluster(workers=2) as client:
+        ...     client.submit(sum, [1, 2]).result()
+        3
+    """
+    if scheduler is None:
+        with _local_cluster(workers or _fitting_workers()) as client:
+            yield client
+        return
+    with _connect(scheduler) as client:
+        _check_workers(client, scheduler)
+        yield client
+
+
+def thread_settings(workers: int) -> dict[str, str]:
+    """Environment that gives TensorFlow in each of some workers its part of the cores."""
+    threads = str(max(1, CPU_COUNT // workers))
+    return {
+        "TF_NUM_INTRAOP_THREADS": threads,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "OMP_NUM_THREADS": threads,
+    }
+
+
+def installed() -> dict[str, str]:
+    """What a process would run the notebooks with: Python, the packages, and kopt's own files."""
+    sources = hashlib.sha256()
+    for folder, pattern in SOURCES:
+        for path in sorted(folder.rglob(pattern)):
+            if ".ipynb_checkpoints" not in path.parts:
+                sources.update(path.relative_to(folder).as_posix().encode() + path.read_bytes())
+    found = {"Python": ".".join(platform.python_version_tuple()[:2])}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "none"
+    return found | {"kopt": f"{version('kopt')} (files {sources.hexdigest()[:8]})"}
+
+
+def _fitting_workers() -> int:
+    fitting = int(psutil.virtual_memory().available // WORKER_BYTES)
+    return max(1, min(CPU_COUNT, fitting))
+
+
+@contextmanager
+def _local_cluster(workers: int) -> Iterator[Client]:
+    # The workers inherit that Ctrl-C is not theirs: they are ended below, in order.
+    interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",  # any free port
+            memory_limit=0,  # what takes memory are the kernels, which Dask does not see
+            silence_logs=logging.CRITICAL,
+            env={"TQDM_DISABLE": "1", **thread_settings(workers)},
+        )
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
+    with cluster, Client(cluster) as client:
+        try:
+            yield client
+        except BaseException:
+            client.cancel(list(client.futures), force=True)
+            _end_kernels(cluster)
+            raise
+
+
+def _end_kernels(cluster: LocalCluster) -> None:
+    """End what the workers have started, so that they need not wait for it."""
+    for nanny in cluster.workers.values():
+        try:
+            kernels = psutil.Process(nanny.pid).children(recursive=True)
+        except psutil.NoSuchProcess:
+            continue  # a worker that has just died leaves none
+        for kernel in kernels:
+            kernel.kill()
+
+
+def _connect(scheduler: str) -> Client:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # told in our own words below
+            return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ClusterError(
+            f"scheduler {scheduler} does not answer within {ANSWER_SECONDS} s "
+            f"({type(error).__name__}); expected the address of a running `dask scheduler`"
+        ) from error
+
+
+def _check_workers(client: Client, scheduler: str) -> None:
+    try:
+        client.wait_for_workers(1, timeout=WORKERS_SECONDS)
+    except TimeoutError as error:
+        raise ClusterError(
+            f"scheduler {scheduler} has no workers after {WORKERS_SECONDS} s; "
+            + START.format(address=scheduler)
+        ) from error
+    ours = installed()
+    threads = client.nthreads()
+    for address, theirs in client.run(installed, on_error="return").items():
+        other = _difference(ours, theirs)
+        if other:
+            raise ClusterError(
+                f"worker {address} has {other}; expected the same everywhere, start it from the "
+                "same environment"
+            )
+        if threads[address] != 1:
+            raise ClusterError(
+                f"worker {address} runs {threads[address]} tasks at once; expected 1, start it "
+                "with --nthreads 1"
+            )
+
+
+def _difference(ours: dict[str, str], theirs: Any) -> str:
+    if isinstance(theirs, Exception):
+        return f"no usable kopt ({type(theirs).__name__}: {theirs})"
+    return ", ".join(
+        f"{package} {theirs.get(package)} where this process has {found}"
+        for package, found in ours.items()
+        if theirs.get(package) != found
+    )

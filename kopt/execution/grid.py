@@ -1,0 +1,128 @@
+"""The grid of a sweep: a YAML file of notebook parameters, where a list is an axis."""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kopt.case import absolute_case, case_name
+from kopt.errors import ParameterError
+from kopt.parameters import check_parameters
+
+MOST_POINTS = 1000
+LONGEST_NAME = 100
+EXPECTED = "expected lines such as fraction: [0.3, 0.5]"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the grid.
+
+    Attributes:
+        name: its number and what sets it apart, such as "2_fraction=0.5"; a safe directory name.
+        parameters: of the notebooks, "case" among them.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The points of a sweep, in the order of the file: the last axis changes fastest."""
+
+    axes: tuple[str, ...]
+    points: tuple[Point, ...]
+
+
+def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
+    """Read a grid and check all of it.
+
+    Args:
+        path: a YAML file; its keys are notebook parameters and ``case``, a list is an axis.
+        known: the parameters that the notebooks to be run have.
+        many: whether more than :data:`MOST_POINTS` points are meant.
+
+    Raises:
+        ParameterError: no readable mapping, an unknown parameter, a value of a wrong type or out
+            of range, an empty or repeating list, no such case, or too many points.
+        ModelError: a case's file is not there or fails.
+
+    Example:
+        >>> grid = read_grid(Path("grid.yaml"), {"case", "fraction"})  # fraction: [0.3, 0.5]
+        >>> [point.name for point in grid.points]
+        ['1_fraction=0.3', '2_fraction=0.5']
+    """
+    values = {name: _as_list(name, value) for name, value in _read(path).items()}
+    for name, choices in values.items():
+        _check(name, choices, known)
+    values.setdefault("case", ["signal"])
+    count = math.prod(map(len, values.values()))
+    if count > MOST_POINTS and not many:
+        raise ParameterError(
+            f"{path}: {count} points, above {MOST_POINTS}; shorten a list, or confirm with --yes"
+        )
+    titles = {case: case_name(case) for case in values["case"]}
+    values["case"] = [absolute_case(case) for case in values["case"]]
+    titles = dict(zip(values["case"], titles.values(), strict=True))
+    axes = tuple(name for name, choices in values.items() if len(choices) > 1)
+    points = []
+    for number, chosen in enumerate(product(*values.values()), 1):
+        parameters = dict(zip(values, chosen, strict=True))
+        told = parameters | {"case": titles[parameters["case"]]}
+        parts = [f"{number:0{len(str(count))}}", *(f"{name}={told[name]}" for name in axes)]
+        points.append(Point(_safe("_".join(parts)), parameters))
+    return Grid(axes, tuple(points))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path}: cannot be read ({error}); {EXPECTED}") from error
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ParameterError(f"{path}: no YAML ({reason}); {EXPECTED}") from error
+    if values is None:
+        raise ParameterError(f"{path}: is empty; {EXPECTED}")
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path}: holds a {type(values).__name__}; {EXPECTED}")
+    keys = [key.value for key, _ in node.value]
+    repeated = sorted({key for key in keys if keys.count(key) > 1})
+    if repeated:  # YAML itself would let the last one win
+        raise ParameterError(f"{path}: {', '.join(repeated)} is there twice; give one list")
+    return values
+
+
+def _as_list(name: str, value: Any) -> list[Any]:
+    if value == []:
+        raise ParameterError(f"{name}: an empty list makes no point; give values or leave it out")
+    return value if isinstance(value, list) else [value]
+
+
+def _check(name: str, choices: list[Any], known: set[str]) -> None:
+    if name not in known - {"run_dir"}:
+        raise ParameterError(
+            f"{name}: no parameter of these notebooks; expected "
+            f"{', '.join(sorted(known - {'run_dir'}))}"
+        )
+    for position, value in enumerate(choices):
+        if not isinstance(value, bool | int | float | str | None):
+            raise ParameterError(
+                f"{name}: saw a {type(value).__name__}; expected a value or a list of values"
+            )
+        check_parameters({name: value})
+        if value in choices[:position]:
+            raise ParameterError(f"{name}: {value!r} is there twice; each value makes a point")
+
+
+def _safe(name: str) -> str:
+    """A directory name on every file system; the number in front keeps names apart."""
+    return re.sub(r"[^A-Za-z0-9._=+-]", "-", name)[:LONGEST_NAME].rstrip(".")

@@ -1,0 +1,110 @@
+"""How far a sweep is: in a terminal as a table that stays in place, elsewhere as lines."""
+
+import shutil
+import sys
+import time
+from threading import Lock
+from typing import Any, TextIO
+
+from kopt.execution.tree import Segment
+from kopt.workspace.record import Record, summary
+
+UP_AND_CLEAR = "\x1b[{lines}F\x1b[J"
+
+
+class Progress:
+    """Counts what is done, running and failed, and shows it whenever it changes.
+
+    Args:
+        points: how many there are.
+        stream: where to show it; by default standard error.
+    """
+
+    def __init__(self, points: int, stream: TextIO | None = None):
+        self._points = points
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._started = time.monotonic()
+        self._running: dict[str, str] = {}
+        self._done = self._failed = self._drawn = 0
+        self._best: tuple[tuple[int, float], str] | None = None
+        self._lock = Lock()  # stages are told from the thread of Dask's client
+
+    def say(self, line: str) -> None:
+        """Show a line that stays."""
+        with self._lock:
+            self._show(line)
+
+    def stage(self, event: tuple[float, dict[str, Any]]) -> None:
+        """A worker has begun a stage; takes a Dask event."""
+        with self._lock:
+            self._running[event[1]["point"]] = event[1]["stage"]
+            self._show()
+
+    def segment(self, segment: Segment, outcome: Any, last: bool) -> None:
+        """A segment has come to its end.
+
+        Args:
+            segment: which one.
+            outcome: the record of its last stage, or the exception that it failed with.
+            last: whether its point is finished with it.
+        """
+        with self._lock:
+            self._running.pop(segment.point, None)
+            if isinstance(outcome, Exception):
+                self._failed += len(segment.points)
+                reason = (str(outcome) or type(outcome).__name__).splitlines()[0]
+                self._show(f"failed: {', '.join(segment.points)}: {reason}")
+            elif last:
+                self._done += 1
+                self._keep_best(segment.point, outcome)
+                self._show(f"finished: {segment.point}: {in_short(outcome)}", also_live=False)
+            else:
+                shared = f"{len(segment.points)} points from {segment.point} on"
+                self._show(f"done for {shared}: {', '.join(segment.stages)}", also_live=False)
+
+    def close(self) -> None:
+        """Take the table away."""
+        with self._lock:
+            self._clear()
+
+    def _keep_best(self, point: str, record: Record) -> None:
+        missed = sum(state != "met" for state in record.budget.values())
+        rank = (missed, record.latency["ratio"])
+        if self._best is None or rank < self._best[0]:
+            self._best = (rank, f"{point}: {in_short(record)}")
+
+    def _show(self, line: str | None = None, also_live: bool = True) -> None:
+        self._clear()
+        if line and (also_live or not self._live):
+            print(line, file=self._stream, flush=True)
+        if self._live:
+            width = shutil.get_terminal_size().columns - 1
+            table = [text[:width] for text in self._table()]
+            print(*table, sep="\n", file=self._stream, flush=True)
+            self._drawn = len(table)
+
+    def _table(self) -> list[str]:
+        minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
+        waiting = self._points - self._done - self._failed
+        counts = f"done {self._done}   failed {self._failed}   to come {waiting}"
+        running = ", ".join(f"{point} ({stage})" for point, stage in self._running.items())
+        return [
+            f"{counts}   {minutes}:{seconds:02}",
+            f"running {len(self._running)}   {running}",
+            f"best so far   {self._best[1] if self._best else '-'}",
+        ]
+
+    def _clear(self) -> None:
+        if self._drawn:
+            print(UP_AND_CLEAR.format(lines=self._drawn), end="", file=self._stream, flush=True)
+            self._drawn = 0
+
+
+def in_short(record: Record) -> str:
+    """A point's outcome in a few words."""
+    row = summary([record]).iloc[0]
+    return (
+        f"{row.speedup:.3g}× the speed, {row.accuracy:.1f} % accurate, {row.size_kb:.3g} kB, "
+        f"budget: {row.budget}"
+    )

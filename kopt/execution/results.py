@@ -1,0 +1,82 @@
+"""The table of a sweep: a row for each point, in a file for people and in one for programs."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from kopt.budget import Budget
+from kopt.execution.grid import Grid
+from kopt.measurement.latency import verdict
+from kopt.parameters import PARAMETERS
+from kopt.workspace.directory import write_atomically
+from kopt.workspace.record import Record, summary
+
+COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}
+SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
+MEASURES = ["accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "latency_low"]
+MEASURES += ["latency_high", *SPEEDUP]
+STATES = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
+
+
+def timed(record: Record, latency: dict[str, float], conditions: str, budget: Budget) -> Record:
+    """A record with its latency measured anew, and the budget for it judged anew."""
+    judged = dict(record.budget)
+    if budget.latency_us is not None:
+        low, high = latency["median_low"], latency["median_high"]
+        judged["latency"] = STATES[verdict(low, high, budget.latency_us)]
+    return replace(record, latency=latency, conditions=conditions, budget=judged)
+
+
+def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:
+    """One row a point, in the order of the grid.
+
+    Args:
+        grid: what was swept.
+        outcomes: the name of each point to its last record, or to the error it failed with.
+
+    Returns:
+        Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``accuracy`` in
+        per cent and ``accuracy_loss`` in points; ``size_kb`` and ``gzip_kb`` (1000 bytes);
+        ``latency_us`` with its 95 % interval ``latency_low`` and ``latency_high``; ``speedup``
+        against the slow model with its interval; ``budget``, ``conditions`` and ``error`` in words.
+    """
+    parameters = pd.DataFrame([point.parameters for point in grid.points])
+    table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
+    measures = pd.DataFrame([_measures(outcomes[point.name]) for point in grid.points])
+    table.index = pd.Index([point.name for point in grid.points], name="point")
+    measures.index = table.index
+    return table.join(measures)
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """The table for a terminal: what differs and what was measured, then what failed and why."""
+    finished = table[table.status == "finished"]
+    shown = finished[["accuracy", "size_kb", "latency_us", *SPEEDUP, "budget"]].round(2)
+    failed = [f"failed: {point}: {row.error}" for point, row in table.iterrows() if row.error]
+    return "\n".join([*([shown.to_string()] if len(shown) else []), *failed])
+
+
+def write_table(table: pd.DataFrame, folder: Path) -> None:
+    """Leave the table as ``sweep.csv`` and ``sweep.parquet``."""
+    write_atomically(folder / "sweep.csv", table.to_csv)
+    write_atomically(folder / "sweep.parquet", table.to_parquet)
+
+
+def _measures(outcome: Record | Exception) -> dict:
+    if isinstance(outcome, Exception):
+        reason = str(outcome) or type(outcome).__name__
+        numbers = dict.fromkeys(MEASURES, float("nan"))
+        return {"status": "failed", **numbers, "budget": "", "conditions": "", "error": reason}
+    told = summary([outcome]).iloc[0].to_dict() | {
+        "accuracy_loss": 100 * outcome.accuracy_loss,
+        "latency_low": outcome.latency["median_low"],
+        "latency_high": outcome.latency["median_high"],
+    }
+    return {
+        "status": "finished",
+        **{name: told[name] for name in MEASURES},
+        "budget": told["budget"],
+        "conditions": outcome.conditions,
+        "error": "",
+    }

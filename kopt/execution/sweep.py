@@ -1,0 +1,184 @@
+"""A sweep: every point of a grid run on Dask, timed, and brought together in a table and a page."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from distributed import Client
+
+from kopt.budget import Budget
+from kopt.case import find_case
+from kopt.display.sweep_page import write_sweep_page
+from kopt.errors import WorkspaceError
+from kopt.execution.chain import notebook_parameters, select_stages
+from kopt.execution.cluster import open_cluster
+from kopt.execution.engine import outcome_of, run_tree
+from kopt.execution.grid import Grid, Point, read_grid
+from kopt.execution.progress import Progress
+from kopt.execution.results import results_table, timed, write_table
+from kopt.execution.tasks import TOPIC, point_directory, run_segment, time_point
+from kopt.execution.tree import share
+from kopt.workspace.directory import write_atomically
+from kopt.workspace.lock import NamedLock
+from kopt.workspace.record import Record
+
+
+def run_sweep(
+    grid_path: Path,
+    folder: Path,
+    *,
+    last: str | None = None,
+    scheduler: str | None = None,
+    workers: int | None = None,
+    resume: bool = False,
+    many: bool = False,
+) -> pd.DataFrame:
+    """Run every point of a grid and leave ``sweep.csv``, ``sweep.parquet`` and ``report.html``.
+
+    Each point is an ordinary run directory, ``points/NAME`` in the folder. A point that fails
+    stops no other. Latencies are taken anew at the end, one point after another, since those in
+    the points' records were taken while other workers ran.
+
+    Args:
+        grid_path: the YAML file.
+        folder: the directory of the sweep.
+        last: the stage to end with; by default the last there is.
+        scheduler: address of a Dask scheduler; by default a cluster of this machine's own.
+        workers: processes of that cluster.
+        resume: go on in a directory that holds this sweep; what is finished stays.
+        many: whether more than 1000 points are meant.
+
+    Returns:
+        The table, see :func:`kopt.execution.results.results_table`.
+
+    Raises:
+        ParameterError: the grid is not good.
+        ModelError: a case's file is not there or fails.
+        WorkspaceError: the directory is a file, another sweep's, or cannot be written.
+        ClusterError: the cluster cannot be used.
+
+    Example:
+        >>> run_sweep(Path("grid.yaml"), Path("runs/sweep"), workers=2)
+    """
+    stages = select_stages(None, last)
+    knobs = {stage: set(notebook_parameters(stage)) for stage in stages}
+    grid = read_grid(grid_path, set().union(*knobs.values()), many)
+    sweep = {
+        "stages": list(stages),
+        "points": {point.name: point.parameters for point in grid.points},
+    }
+    _check_folder(folder, sweep, resume)
+    with open_cluster(scheduler, workers) as client, _claimed(folder, sweep):
+        progress = Progress(len(grid.points))
+        progress.say(f"{len(grid.points)} points; dashboard: {client.dashboard_link}")
+        outcomes = _run(client, grid, knobs, folder.resolve(), progress)
+        _time(client, grid, outcomes, folder.resolve(), stages[-1], progress)
+        progress.close()
+        table = results_table(grid, outcomes)
+        write_table(table, folder)
+        write_sweep_page(table, list(grid.points[0].parameters), folder / "report.html")
+    return table
+
+
+def _run(
+    client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path, progress: Progress
+) -> dict[str, Record | Exception]:
+    """The last record of every point, or what it failed with."""
+    last = tuple(knobs)[-1]
+    outcomes: dict[str, Record | Exception] = {}
+    client.subscribe_topic(TOPIC, progress.stage)
+    segments = share(grid.points, knobs)
+    for segment, outcome in run_tree(client, segments, partial(run_segment, sweep=folder)):
+        finished = segment.stages[-1] == last
+        if finished or isinstance(outcome, Exception):
+            outcomes.update(dict.fromkeys(segment.points, outcome))
+        progress.segment(segment, outcome, finished)
+    client.unsubscribe_topic(TOPIC)
+    return outcomes
+
+
+def _time(
+    client: Client,
+    grid: Grid,
+    outcomes: dict[str, Record | Exception],
+    folder: Path,
+    stage: str,
+    progress: Progress,
+) -> None:
+    """Replace the latencies by such as can be compared: one worker, one point after another."""
+    worker = sorted(client.nthreads())[0]
+    finished = [point for point in grid.points if isinstance(outcomes[point.name], Record)]
+    for number, point in enumerate(finished, 1):
+        progress.say(f"timing {number} of {len(finished)}, with nothing beside it: {point.name}")
+        future = client.submit(
+            time_point,
+            point_directory(folder, point.name),
+            stage,
+            workers=[worker],
+            allow_other_workers=True,  # should this one be lost
+            pure=False,
+        )
+        outcome = outcome_of(future)
+        if not isinstance(outcome, Exception):
+            outcome = timed(outcomes[point.name], *outcome, budget_of(point))
+        outcomes[point.name] = outcome
+
+
+@cache
+def case_budget(case: str) -> Budget:
+    """The budget that a case comes with."""
+    return find_case(case).budget
+
+
+def budget_of(point: Point) -> Budget:
+    """What a point's result may cost: its own parameter, or its case's."""
+    own = point.parameters.get("budget")
+    return Budget.parse(own) if own else case_budget(point.parameters["case"])
+
+
+def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
+    """Refuse a directory that is not this sweep's to write in; writes nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise WorkspaceError(f"{folder} is a file; expected a directory for the sweep")
+    known = folder / "sweep.json"
+    if not known.exists():
+        if resume:
+            raise WorkspaceError(f"{folder} holds no sweep to go on with; leave --resume out")
+        if folder.exists() and any(folder.iterdir()):
+            raise WorkspaceError(f"{folder} is not empty and no sweep's; choose another --run-dir")
+        return
+    try:
+        same = json.loads(known.read_text()) == sweep
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"{known} is damaged ({error}); choose another --run-dir") from error
+    if not same:
+        raise WorkspaceError(f"{folder} holds the sweep of another grid; choose another --run-dir")
+    if not resume:
+        raise WorkspaceError(
+            f"{folder} holds this sweep already; go on with --resume, or choose another --run-dir"
+        )
+
+
+@contextmanager
+def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
+    """The directory, made and locked against a second sweep."""
+    lock = NamedLock(folder.resolve() / ".lock")
+    text = json.dumps(sweep, indent=1)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        holder = lock.acquire("kopt sweep")
+        if holder:
+            raise WorkspaceError(f"{folder} is being swept by {holder}; wait for it")
+        write_atomically(folder / "sweep.json", lambda path: path.write_text(text))
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder} cannot be written ({error.strerror}); choose another --run-dir"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

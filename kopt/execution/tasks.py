@@ -1,0 +1,96 @@
+"""What a Dask worker does for a sweep: run the notebooks of a segment, time a finished point."""
+
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from distributed import get_worker
+
+from kopt.errors import WorkspaceError
+from kopt.execution.chain import notebook_parameters, run_chain
+from kopt.execution.tree import Segment
+from kopt.workspace.directory import Workspace, write_atomically
+from kopt.workspace.record import STAGES, Record
+
+TOPIC = "kopt-sweep"
+
+
+def point_directory(sweep: Path, point: str) -> Path:
+    """The run directory of a point."""
+    return sweep / "points" / point
+
+
+def run_segment(segment: Segment, sweep: Path) -> Record:
+    """Run a segment's notebooks where they are not done yet.
+
+    A run that was killed goes on from its last finished stage.
+
+    Args:
+        segment: what to run.
+        sweep: the directory of the sweep; this process and the client's both see it.
+
+    Returns:
+        The record of its last stage, without the tables.
+
+    Raises:
+        ChainError: a cell failed.
+        WorkspaceError: the directories cannot be read or written.
+    """
+    workspace = Workspace(point_directory(sweep, segment.point))
+    if segment.origin not in (None, segment.point):
+        take_over(Workspace(point_directory(sweep, segment.origin)), workspace, segment.before)
+    for stage in segment.stages:
+        get_worker().log_event(TOPIC, {"point": segment.point, "stage": stage})
+        known = notebook_parameters(stage)
+        given = {name: value for name, value in segment.parameters.items() if name in known}
+        run_chain(workspace, given, (stage,), resume=True, say=lambda line: None)
+    return replace(workspace.record(segment.stages[-1]), tables={})
+
+
+def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> None:
+    """Copy what stages left in another run directory; each record last, as a stage itself does.
+
+    Copies and not links: a later run in one of the directories must not reach into the others.
+    """
+    for stage in stages:
+        record = source.record_path(stage)
+        if not record.is_file():
+            raise WorkspaceError(
+                f"{source.path} has lost the record of {stage}, which {target.path} continues "
+                "from; run the sweep again with --resume"
+            )
+        copy = target.record_path(stage)
+        if copy.is_file() and copy.read_bytes() == record.read_bytes():
+            continue
+        models = [source.models / name for name in source.record(stage).outputs]
+        for path in (*models, source.notebooks / f"{stage}.ipynb", record):
+            place = target.path / path.relative_to(source.path)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(place, partial(_copy, path))
+
+
+def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
+    """Time what a stage left beside the slow model, with a random input of the model's shape.
+
+    Args:
+        point: the run directory.
+        stage: whose ``.tflite``.
+
+    Returns:
+        Latency as a :class:`Record` keeps it, and the conditions it was measured under.
+    """
+    from kopt.measurement.latency import compare_latency
+    from kopt.measurement.runtime import random_sample
+
+    models = Workspace(point).models
+    files = {"slow": models / f"{STAGES[0]}.tflite", "this": models / f"{stage}.tflite"}
+    comparison = compare_latency(files, random_sample(files["slow"]), reference="slow")
+    return comparison.table.loc["this"].drop("verdict").to_dict(), comparison.conditions
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
