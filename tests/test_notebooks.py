@@ -5,15 +5,18 @@ import subprocess
 import sys
 
 import nbformat
+import numpy as np
 import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
 from kopt.case import BUILT_IN
 from kopt.cli import main
+from kopt.deployment.archive import load_keras
 from kopt.execution.chain import notebook_parameters
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS, ROOT
+from kopt.training import fit
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
 
@@ -111,6 +114,29 @@ def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
     assert not ended.value.code
     assert capsys.readouterr().out.count("done before, left as it is") == len(STAGES)
     assert {stage: workspace.record(stage) for stage in STAGES} == before
+
+
+@pytest.mark.notebook
+def test_a_trained_model_goes_through_the_whole_chain(small_model, blobs, tmp_path, capsys):
+    fit(small_model, blobs, 20)
+    small_model.save(tmp_path / "my model.keras")
+    np.savez(tmp_path / "daten ü.npz", **vars(blobs))
+    files = ["--model", tmp_path / "my model.keras", "--data", tmp_path / "daten ü.npz"]
+    limits = ["--budget", "5 ms, 1 MB, 60 points"]
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *map(str, files), *limits, "--quick", "--run-dir", str(tmp_path / "run")])
+    assert not ended.value.code
+    assert "budget: met" in capsys.readouterr().out
+    workspace = Workspace(tmp_path / "run")
+    records = {record.stage: record for record in workspace.records()}
+    assert list(records) == list(STAGES)
+    assert records["01_profile"].epochs == 0
+    for stage in ("01_profile", "02_rewrite"):
+        kept = load_keras(workspace.models / f"{stage}.keras")
+        for weight, own in zip(kept.weights, small_model.weights, strict=True):
+            np.testing.assert_array_equal(weight, own)
+    assert "passes through unchanged" in (workspace.notebooks / "02_rewrite.ipynb").read_text()
+    assert records["06_tflite"].budget == dict.fromkeys(("latency", "size", "accuracy"), "met")
 
 
 def failed_alone(stage, tmp_path, **parameters):
