@@ -100,7 +100,7 @@ def check_number(
         tolerance: relative, for rounding on the way.
     """
     if answer is ...:
-        return not_answered(f"put {task} in place of the dots")
+        return not_answered(f"replace the dots by {task}")
     number = as_number(answer)
     if number is None:
         return not_yet(f"saw {answer!r:.60}; expected a number, {task}")

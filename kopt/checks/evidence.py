@@ -63,7 +63,7 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
         right: even its worst seed beats the best one of labels alone: T = 4
     """
     if answer is ...:
-        return not_answered("put a set of settings in place of the dots; set() says: none")
+        return not_answered("replace the dots by a set of settings; set() says: none")
     if not isinstance(answer, set | frozenset | list | tuple):
         return not_yet(f"saw {answer!r:.60}; expected a set of settings, such as {{'a', 'b'}}")
     spread = trials.groupby("setting").accuracy.agg(["mean", "min", "max"])
@@ -113,7 +113,7 @@ def fastest_within(
     """
     kind = table.index.name or "row"
     if answer is ...:
-        return not_answered(f"put a {kind} of the table in place of the dots; None says: none fits")
+        return not_answered(f"replace the dots by a {kind} of the table; None says: none fits")
     safe = table.lost_high <= accuracy_lost
     small = table.size_kb <= (math.inf if size_kb is None else size_kb)
     fits = table[safe & small]

@@ -41,7 +41,7 @@ def int8_values(scale: Any, zero_point: Any, whole: Any, values: np.ndarray) -> 
         right: the largest error is 0, half a step is 0.01
     """
     if scale is ... or zero_point is ... or whole is ...:
-        return not_answered("scale, zero_point and whole are asked for, in this order")
+        return not_answered("replace the dots by scale, zero_point and whole, in this order")
     values = np.asarray(values, dtype=float)
     low, high = min(values.min(), 0), max(values.max(), 0)
     if low == high:

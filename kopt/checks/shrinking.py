@@ -109,7 +109,7 @@ def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
         right: the likeliest class has 50 %, against 50 % at temperature 1
     """
     if answer is ...:
-        return not_answered("put an array of probabilities, one for each class, for the dots")
+        return not_answered("replace the dots by an array of probabilities, one for each class")
     try:
         given = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
