@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, bench, diagnose, convert, lab."""
+"""The command line: kopt run, sweep, report, bench, diagnose, convert, workshop, lab."""
 
 import json
 import subprocess
@@ -109,13 +109,9 @@ def sweep(
     from kopt.project import RUNS
 
     folder = run_dir or RUNS / f"sweep-{grid.stem}"
-    try:
-        table = run_sweep(
-            grid, folder, last=last, scheduler=scheduler, workers=workers, resume=resume, many=yes
-        )
-    except KeyboardInterrupt:
-        click.echo("kopt: interrupted; the same command with --resume goes on", err=True)
-        sys.exit(130)
+    table = run_sweep(
+        grid, folder, last=last, scheduler=scheduler, workers=workers, resume=resume, many=yes
+    )
     click.echo(f"\n{in_words(table)}\n\nreport: {folder / 'report.html'}")
     sys.exit(bool((table.status == "failed").any()))
 
@@ -213,6 +209,15 @@ def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> N
         samples = Data.load(data).x_test if data else None
         made = save_model(load_keras(model), output, samples)
     click.echo(made)
+
+
+@commands.command()
+@click.argument("folder", metavar="DIR", type=PATH)
+def workshop(folder: Path) -> None:
+    """Copy the notebooks to DIR for learners, without the solutions of the exercises."""
+    from kopt.execution.learner import write_learners_copy
+
+    click.echo(write_learners_copy(folder))
 
 
 @commands.command()

@@ -1,8 +1,9 @@
 """The arrays a model is trained, calibrated and scored with."""
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -74,30 +75,43 @@ class Data:
     @classmethod
     def load(cls, path: str | Path) -> "Data":
         """Read an ``.npz`` with the arrays x_train, y_train, x_test and y_test, never pickles."""
-        path = Path(path)
-        if not path.is_file():
-            raise DataError(f"{path}: no such file; expected an .npz with {', '.join(ARRAYS)}")
+        arrays = _read(Path(path))
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                missing = [name for name in ARRAYS if name not in archive.files]
-                if missing:
-                    raise DataError(
-                        f"{path}: has arrays {', '.join(archive.files)}; "
-                        f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
-                    )
-                return cls(**{name: archive[name] for name in ARRAYS})
-        except (ValueError, TypeError, BadZipFile, EOFError, AttributeError) as error:
-            raise DataError(
-                f"{path}: not a readable .npz of plain arrays ({error}); "
-                f"write it with numpy.savez_compressed(path, {', '.join(ARRAYS)})"
-            ) from error
+            return cls(**arrays)
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an .npz with {', '.join(ARRAYS)}")
+    how = f"write it with numpy.savez_compressed(path, {', '.join(ARRAYS)})"
+    if not is_zipfile(path):  # else NumPy would take it for a pickle
+        raise DataError(f"{path}: not a readable .npz (no archive of arrays); {how}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in ARRAYS if name not in archive.files]
+            if missing:
+                raise DataError(
+                    f"{path}: has arrays {', '.join(archive.files)}; "
+                    f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
+                )
+            return {name: archive[name] for name in ARRAYS}
+    except (ValueError, TypeError, BadZipFile, zlib.error, EOFError, MemoryError) as error:
+        reason = str(error).splitlines()[0].partition(" when allow_pickle")[0]
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({reason}); {how}") from error
 
 
 def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:
+    for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
+        if not isinstance(array, np.ndarray):
+            raise DataError(
+                f"{name} is a {type(array).__name__}; expected an array, as numpy.asarray makes it"
+            )
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"x_{part} has shape {x.shape}; expected (samples, ...) with samples > 0")
-    if not np.issubdtype(x.dtype, np.number):
-        raise DataError(f"x_{part} has dtype {x.dtype}; expected numbers")
+    if x.dtype.kind not in "fiu":
+        raise DataError(f"x_{part} has dtype {x.dtype}; expected numbers (float or integer)")
     if y.shape != (len(x),):
         raise DataError(
             f"y_{part} has shape {y.shape}; expected ({len(x)},), a class index for each sample"

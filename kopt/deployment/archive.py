@@ -1,6 +1,8 @@
 """Opening a .keras file that may come from a stranger."""
 
+import json
 import zipfile
+import zlib
 from pathlib import Path
 
 import keras
@@ -22,6 +24,8 @@ def load_keras(path: str | Path) -> keras.Model:
         >>> model = load_keras("model.keras")
     """
     path = Path(path)
+    if path.is_dir():
+        raise ModelError(f"{path} is a directory; expected a .keras file")
     if not path.is_file():
         raise ModelError(f"{path}: no such file; expected a .keras file or a SavedModel directory")
     with path.open("rb") as file:
@@ -37,20 +41,37 @@ def load_keras(path: str | Path) -> keras.Model:
         raise ModelError(f"{path}: not a .keras file; save one with model.save('model.keras')")
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except zipfile.BadZipFile as error:
+            _check_members(path, archive.namelist())
+            damaged = not isinstance(json.loads(archive.read("config.json")), dict)
+    except (zipfile.BadZipFile, zlib.error, ValueError) as error:
         raise ModelError(
             f"{path}: damaged or not a .keras file ({error}); save the model again"
         ) from error
-    missing = [name for name in MEMBERS if name not in names]
-    strange = [n for n in names if n not in MEMBERS and not n.startswith("assets/")]
-    if missing or strange:
-        found = f"lacks {', '.join(missing)}" if missing else f"also holds {', '.join(strange[:3])}"
-        raise ModelError(f"{path}: {found}; a .keras file holds {', '.join(MEMBERS)} and assets/")
+    if damaged:
+        raise ModelError(f"{path}: config.json describes no model; save the model again")
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ModelError(f"{path}: {refusal_reason(str(error))}") from error
+
+
+def _check_members(path: Path, names: list[str]) -> None:
+    missing = [name for name in MEMBERS if name not in names]
+    if missing:
+        raise ModelError(
+            f"{path}: lacks {', '.join(missing)}; save the whole model with "
+            "model.save('model.keras')"
+        )
+    strange = [
+        name
+        for name in names
+        if name not in MEMBERS and (not name.startswith("assets/") or ".." in name.split("/"))
+    ]
+    if strange:
+        raise ModelError(
+            f"{path}: also holds {', '.join(strange[:3])}; a .keras file holds "
+            f"{', '.join(MEMBERS)} and assets/, so do not trust this one"
+        )
 
 
 def refusal_reason(text: str) -> str:

@@ -89,7 +89,8 @@ class TFLiteFile:
         try:
             self._model = schema.Model.GetRootAs(self.content, 0)
             self._graph = self._model.Subgraphs(0)
-        except (struct.error, TypeError, ValueError) as error:
+            self._check()
+        except (struct.error, TypeError, ValueError, LookupError, AttributeError) as error:
             raise ModelError(
                 f"{self.path}: a damaged .tflite of {len(self.content)} bytes; convert the model "
                 "again with kopt.convert"
@@ -188,6 +189,16 @@ class TFLiteFile:
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
+
+    def _check(self) -> None:
+        """Read all that is read later, so that damage shows now and not in the middle of work."""
+        count = len(self.tensors)
+        used = [index for op in self.operators for index in (*op.inputs, *op.outputs)]
+        if any(index >= count for index in used):
+            raise ValueError("an operator of a tensor that is not there")
+        for side, names in (("Inputs", self.inputs), ("Outputs", self.outputs)):
+            if not set(names.values()) <= set(self._indices(side)):
+                raise ValueError(f"{side} of the signature that the graph does not have")
 
     def _signature(self, side: str) -> dict[str, int]:
         if self._model.SignatureDefsLength():

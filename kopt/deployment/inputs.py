@@ -89,8 +89,8 @@ def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dic
     for name, spec in specs.items():
         if None in spec.shape:
             raise ConversionError(
-                f"input {name} of {model.name} has the open shape {spec.shape}; give calibration "
-                "samples of the one shape to deploy"
+                f"input {name} of {model.name} has the open shape {spec.shape}; give samples of "
+                "the one shape to deploy, as calibration or --data"
             )
     return specs, keras.tree.pack_sequence_as(structure, names)
 
@@ -150,8 +150,8 @@ def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
     dtype = keras.backend.standardize_dtype(dtype)
     if dtype == "string":
         raise ConversionError(
-            f"input {name} of {model.name} takes strings, which LiteRT cannot run; convert the "
-            "part after the text preprocessing"
+            f"input {name} of {model.name} takes strings, which no runtime but TensorFlow does; "
+            "convert the part after the text preprocessing"
         )
     return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
 

@@ -55,13 +55,13 @@ class LiteRTModel:
                     else OpResolverType.AUTO,
                 )
                 self.interpreter.allocate_tensors()
+            self.input_details = _named(file.inputs, self.interpreter.get_input_details())
+            self.output_details = _named(file.outputs, self.interpreter.get_output_details())
         except (ValueError, RuntimeError) as error:
             raise ModelError(
                 f"{path}: LiteRT cannot load it ({_one_line(error)}); convert the model again "
                 "with kopt.convert"
             ) from error
-        self.input_details = _named(file.inputs, self.interpreter.get_input_details())
-        self.output_details = _named(file.outputs, self.interpreter.get_output_details())
         self._tensor_details: dict[int, dict] = {}
 
     def __call__(self, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -19,12 +20,18 @@ def check_place(path: Path, endings: Collection[str]) -> None:
         ParameterError: naming what stands there, or what is missing.
     """
     if path.suffix not in endings:
-        known = " or ".join(ending or "none (for a SavedModel)" for ending in endings)
+        known = " or ".join(ending or "nothing (for a SavedModel)" for ending in endings)
         raise ParameterError(f"{path}: expected a name that ends in {known}")
+    if path.parent.is_file():
+        raise ParameterError(f"{path.parent} is a file; expected a directory to write to")
     if not path.parent.is_dir():
         raise ParameterError(f"{path.parent}: no such directory; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise ParameterError(f"{path.parent} cannot be written to; choose another directory")
+    try:  # permissions alone do not tell: the file system may be read-only
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ParameterError(
+            f"{path.parent} cannot be written to ({error.strerror}); choose another directory"
+        ) from error
     if path.suffix and path.is_dir():
         raise ParameterError(f"{path} is a directory; expected the name of a file to write")
     if not path.suffix and path.is_file():

@@ -117,8 +117,8 @@ def _input_spec(
         sample = concrete_shape(sample, samples.shape[1:])
     if None in sample:
         raise ConversionError(
-            f"input {name} of {directory} has the open shape {sample}; give calibration samples of "
-            "the one shape to deploy"
+            f"input {name} of {directory} has the open shape {sample}; give samples of the one "
+            "shape to deploy, as calibration or --data"
         )
     return InputSpec(sample, dtype)
 
