@@ -105,6 +105,18 @@ def test_the_records_of_a_run_tell_one_story(finished_run):
 
 
 @pytest.mark.notebook
+def test_every_solution_passes_its_check_and_every_unfilled_exercise_does_not(finished_run):
+    _, workspace = finished_run
+    for stage in STAGES:
+        executed = nbformat.read(workspace.notebooks / f"{stage}.ipynb", 4)
+        for tag, state in {"exercise": "not answered yet: ", "solution": "right: "}.items():
+            cells = [cell for cell in code(executed) if tag in cell.metadata.tags]
+            said = [cell.outputs[-1]["data"]["text/plain"] for cell in cells]
+            assert len(said) in (2, 3), stage
+            assert all(text.startswith(state) for text in said), (stage, said)
+
+
+@pytest.mark.notebook
 def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
     _, workspace = finished_run
     case = workspace.record("01_profile").case
