@@ -4,7 +4,6 @@ import ast
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import papermill
@@ -112,7 +111,7 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
         WorkspaceError: the executed notebook cannot be written.
     """
     started = time.monotonic()
-    output, running = workspace.notebooks / f"{stage}.ipynb", _running(workspace, stage)
+    output, running = workspace.notebooks / f"{stage}.ipynb", workspace.running_notebook(stage)
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{stage}.ipynb",
@@ -123,7 +122,7 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
                 "bar_format": "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}",
             },
             cwd=NOTEBOOKS,
-            extra_arguments=["--IPKernelApp.log_level=ERROR"],
+            extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
         )
         os.replace(running, output)
     except PapermillExecutionError as error:
@@ -146,20 +145,16 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
         ) from error
 
 
-def _running(workspace: Workspace, stage: str) -> Path:
-    return workspace.notebooks / f".{stage}.ipynb"
-
-
 def _reason_to_run(workspace: Workspace, stage: str, given: dict[str, Any]) -> str | None:
     """Why a stage cannot be left as it is; None if it can."""
     record = workspace.record(stage)
     if record is None:
         return f"{stage} has not finished"
-    for name in given.keys() - {"run_dir"}:
+    for name in sorted(given.keys() - {"run_dir"}):
         before = record.parameters.get(name)
         if before != given[name]:
             return f"{name} was {before} and is {given[name]} now"
-    if _running(workspace, stage).exists():
+    if workspace.running_notebook(stage).exists():
         return "its notebook had not come to its end"
     return workspace.stale_because(stage)
 

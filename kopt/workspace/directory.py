@@ -113,6 +113,8 @@ class Workspace:
             *(self.path / "scratch").glob(f"{writer}-*"),
             *(self.path / "scratch").glob(f".{writer}-*"),
         ]
+        if self._run_lock.held:  # else the run that this kernel belongs to is writing it
+            remains.append(self.running_notebook(writer))
         for path in remains:
             _remove(path)
 
@@ -132,6 +134,10 @@ class Workspace:
         """Let the next writer in."""
         self._stage_lock.release()
         self._run_lock.release()
+
+    def running_notebook(self, stage: str) -> Path:
+        """Where a run leaves a notebook that has not come to its end."""
+        return self.notebooks / f".{stage}.ipynb"
 
     def record_path(self, stage: str) -> Path:
         """Where a stage's record lies."""

@@ -8,6 +8,12 @@ import pandas as pd
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
+# What is measured with a clock, or follows from it, wherever in a record it stands.
+TIMED = frozenset(
+    "latency conditions seconds median_us median_low median_high p95_us ratio ratio_low ratio_high "
+    "verdict us share share_by_swap agree tf_function predict".split()
+)
+
 
 def predecessor(stage: str) -> str | None:
     """The stage that one continues from; None for the first."""
@@ -76,6 +82,10 @@ class Record:
         """One of the stage's tables as a frame."""
         return pd.DataFrame(self.tables[name])
 
+    def repeatable(self) -> str:
+        """What a repetition with the same seed gives again, as JSON: all that took no clock."""
+        return json.dumps(_without_times(asdict(self)), indent=1, sort_keys=True)
+
     def to_json(self) -> str:
         """The record as JSON text."""
         return json.dumps(asdict(self), indent=1, sort_keys=True)
@@ -84,6 +94,14 @@ class Record:
     def from_json(cls, text: str) -> "Record":
         """Read a record back."""
         return cls(**json.loads(text))
+
+
+def _without_times(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_times(v) for name, v in value.items() if name not in TIMED}
+    if isinstance(value, list):
+        return [_without_times(item) for item in value]
+    return value
 
 
 def summary(records: list[Record]) -> pd.DataFrame:

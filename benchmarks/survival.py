@@ -1,0 +1,188 @@
+"""Kill quick runs at random moments, resume them, and hold them against an unbroken one.
+
+    uv run python benchmarks/survival.py [CASE] [KILLS] [DIRECTORY]
+
+A run that is resumed may be killed again; when one has come to its end, all its records must equal
+those of the unbroken run, latencies aside, and the next one begins. Every second time only the
+process of ``kopt run`` is killed, else its kernel and its converter with it. A third of the kills
+wait for a file to be written and a third for the converter to be at work. The unbroken run is
+looked for in DIRECTORY first.
+"""
+
+import contextlib
+import json
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from kopt.execution.chain import STAGES
+from kopt.project import RUNS
+from kopt.workspace.directory import Workspace
+
+POLL_SECONDS = 0.02
+LATEST = 1.2  # of a stage's mean duration: late enough to reach the next one, now and then
+AIMS = ("any", "writing", "converting")
+BUSY = 0.5  # share of a core that a converter at work takes
+
+
+class Run:
+    """A ``kopt run`` that is watched, and killed or waited for."""
+
+    def __init__(self, case: str, workspace: Workspace):
+        self.workspace = workspace
+        command = [sys.executable, "-m", "kopt", "run", case, "--quick", "--resume"]
+        self._log = open(workspace.path.with_suffix(".log"), "w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            [*command, "--run-dir", workspace.path], stdout=self._log, stderr=subprocess.STDOUT
+        )
+        self._used: dict[int, tuple[float, float]] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def family(self) -> list[psutil.Process]:
+        """The run, its kernel and what that has started."""
+        with contextlib.suppress(psutil.NoSuchProcess):
+            run = psutil.Process(self._process.pid)
+            return [run, *run.children(recursive=True)]
+        return []
+
+    def is_writing(self) -> bool:
+        """Whether a file lies under its temporary name."""
+        return any(
+            (self.workspace.path / folder).glob(".[0-9]*-*") for folder in ("models", "records")
+        )
+
+    def is_converting(self) -> bool:
+        """Whether the converter takes up a core, once its start is over."""
+        now = time.monotonic()
+        for process in self.family():
+            with contextlib.suppress(psutil.Error):
+                if "kopt.deployment.worker" not in process.cmdline():
+                    continue
+                used = process.cpu_times().user
+                then, before = self._used.get(process.pid, (now, used))
+                if now - then > 0.2:
+                    self._used[process.pid] = now, used
+                    started = now - then < 1 and process.memory_info().rss > 350e6
+                    return started and (used - before) / (now - then) > BUSY
+                self._used.setdefault(process.pid, (now, used))
+        return False
+
+    def cell(self) -> str:
+        """The first line of the cell that is running."""
+        for stage in STAGES:
+            path = self.workspace.running_notebook(stage)
+            with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+                for number, cell in enumerate(json.loads(path.read_text())["cells"]):
+                    if cell["metadata"].get("papermill", {}).get("status") == "running":
+                        return f"{stage}, {number}: {cell['source'][0].strip()[:46]}"
+        return "between notebooks"
+
+    def kill(self, whole: bool) -> list[psutil.Process]:
+        """SIGKILL the run, or its whole family; those that are left to end by themselves."""
+        family = self.family()
+        for process in family if whole else family[:1]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.wait()
+        return family
+
+    def wait(self) -> None:
+        if self._process.wait():
+            sys.exit(Path(self._log.name).read_text()[-3000:])
+
+
+def kill_at(run: Run, aim: str, seconds: float) -> str | None:
+    """Wait for the moment and say what is happening; None if the run ended before."""
+    begun = time.monotonic()
+    while not run.ended:
+        if time.monotonic() - begun >= seconds:
+            happening = [
+                name
+                for name, now in (("writing", run.is_writing), ("converting", run.is_converting))
+                if aim in ("any", name) and now()
+            ]
+            if happening or aim == "any":
+                return " ".join([f"{time.monotonic() - begun:.0f} s", *happening])
+        time.sleep(POLL_SECONDS if aim != "writing" else POLL_SECONDS / 10)
+    return None
+
+
+def end_of(processes: list[psutil.Process]) -> float:
+    """Seconds until all of them have gone."""
+    begun = time.monotonic()
+    psutil.wait_procs(processes, timeout=60)
+    if any(process.is_running() for process in processes):
+        sys.exit(f"still running after a minute: {processes}")
+    return time.monotonic() - begun
+
+
+def differing(workspace: Workspace, unbroken: Workspace) -> list[str]:
+    """The stages whose records are not those of the unbroken run."""
+    return [
+        stage
+        for stage in STAGES
+        if not workspace.record(stage)
+        or workspace.stale_because(stage)
+        or workspace.record(stage).repeatable() != unbroken.record(stage).repeatable()
+    ]
+
+
+def main(case: str = "signal", kills: str = "20", directory: str | None = None) -> None:
+    """Print a row for each kill, and whether the runs ended like the unbroken one."""
+    folder = Path(directory) if directory else RUNS / "survival"
+    folder.mkdir(parents=True, exist_ok=True)
+    unbroken = Workspace(folder / "unbroken")
+    if len(unbroken.records()) < len(STAGES):
+        shutil.rmtree(unbroken.path, ignore_errors=True)
+        Run(case, unbroken).wait()
+    latest = LATEST * sum(record.seconds for record in unbroken.records()) / len(STAGES)
+    moment = random.Random(0)
+    rows, runs, failed = [], 0, False
+    while len(rows) < int(kills):
+        runs += 1
+        broken, first = Workspace(folder / f"broken-{runs}"), len(rows)
+        shutil.rmtree(broken.path, ignore_errors=True)
+        run = Run(case, broken)
+        while not run.ended and len(rows) < int(kills):
+            number = len(rows)
+            aim, whole = AIMS[number % len(AIMS)], number % 2 == 0
+            happening = kill_at(run, aim, moment.uniform(0, latest))
+            if happening is None:
+                break
+            cell = run.cell()
+            family = run.kill(whole)
+            run = Run(case, broken)
+            rows.append(
+                {
+                    "run": runs,
+                    "after": happening,
+                    "cell": cell,
+                    "killed": "all" if whole else "kopt run",
+                    "others gone, s": round(end_of(family), 1),
+                }
+            )
+            print(rows[-1], flush=True)
+        run.wait()
+        different = differing(broken, unbroken)
+        failed |= bool(different)
+        for row in rows[first:]:
+            row["equal"] = f"no: {', '.join(different)}" if different else "yes"
+    lines = [
+        list(rows[0]),
+        ["---"] * len(rows[0]),
+        *([str(v) for v in row.values()] for row in rows),
+    ]
+    print("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    sys.exit(failed)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
