@@ -28,7 +28,8 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
     Args:
         table: a row for each point, indexed by its name; the parameters, ``status`` ("finished"
             or "failed"), ``accuracy`` (per cent), ``accuracy_loss`` (points), ``size_kb``,
-            ``latency_us``, ``speedup``, ``speedup_low``, ``speedup_high``, ``budget``, ``error``.
+            ``latency_us``, ``speedup``, ``speedup_low``, ``speedup_high``, ``within_budget``,
+            ``error``.
         parameters: which of its columns are parameters, "case" among them.
         path: the ``.html`` to write.
 
@@ -166,14 +167,14 @@ def _told(row: pd.Series, axes: list[str]) -> list[str]:
         f"{row.accuracy:.1f} % accurate",
         f"{row.latency_us:.3g} µs, {row.speedup:.3g}×",
         f"{row.size_kb:.3g} kB",
-        f"budget: {html.escape(row.budget)}",
+        f"budget: {html.escape(row.within_budget)}",
     ]
 
 
 def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     columns = [
         *axes, "accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "speedup",
-        "speedup_low", "speedup_high", "budget",
+        "speedup_low", "speedup_high", "within_budget",
     ]  # fmt: skip
     table = finished[columns].assign(front=front.map({True: "yes", False: ""}))
     return (

@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 import psutil
@@ -15,7 +17,7 @@ from dask.system import CPU_COUNT
 from distributed import Client, LocalCluster
 from distributed.versions import VersionMismatchWarning
 
-from kopt.errors import ClusterError
+from kopt.errors import ClusterError, WorkspaceError
 from kopt.project import NOTEBOOKS, ROOT
 
 ANSWER_SECONDS = 5
@@ -76,6 +78,33 @@ def installed() -> dict[str, str]:
         except PackageNotFoundError:
             found[package] = "none"
     return found | {"kopt": f"{version('kopt')} (files {sources.hexdigest()[:8]})"}
+
+
+def check_storage(client: Client, folder: Path) -> None:
+    """Refuse a directory that cannot be written here or that a worker does not see.
+
+    Args:
+        client: of the cluster.
+        folder: need not exist yet; the directory it will lie in is tried.
+
+    Raises:
+        WorkspaceError: it cannot be written.
+        ClusterError: a worker is on a machine that does not share it.
+    """
+    nearest = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
+    try:
+        with NamedTemporaryFile(dir=nearest, prefix=".kopt-") as probe:
+            seen = client.run(Path(probe.name).exists)
+    except OSError as error:
+        raise WorkspaceError(
+            f"{folder} cannot be written ({error.strerror}); choose another --run-dir"
+        ) from error
+    blind = [worker for worker, sees in seen.items() if not sees]
+    if blind:
+        raise ClusterError(
+            f"worker {blind[0]} does not see {nearest}; choose a --run-dir on storage that this "
+            "machine and all workers share"
+        )
 
 
 def _fitting_workers() -> int:

@@ -39,7 +39,8 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
         Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``accuracy`` in
         per cent and ``accuracy_loss`` in points; ``size_kb`` and ``gzip_kb`` (1000 bytes);
         ``latency_us`` with its 95 % interval ``latency_low`` and ``latency_high``; ``speedup``
-        against the slow model with its interval; ``budget``, ``conditions`` and ``error`` in words.
+        against the slow model with its interval; ``within_budget``, ``conditions`` and ``error``
+        in words.
     """
     parameters = pd.DataFrame([point.parameters for point in grid.points])
     table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
@@ -52,7 +53,7 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
 def in_words(table: pd.DataFrame) -> str:
     """The table for a terminal: what differs and what was measured, then what failed and why."""
     finished = table[table.status == "finished"]
-    shown = finished[["accuracy", "size_kb", "latency_us", *SPEEDUP, "budget"]].round(2)
+    shown = finished[["accuracy", "size_kb", "latency_us", *SPEEDUP, "within_budget"]].round(2)
     failed = [f"failed: {point}: {row.error}" for point, row in table.iterrows() if row.error]
     return "\n".join([*([shown.to_string()] if len(shown) else []), *failed])
 
@@ -67,7 +68,13 @@ def _measures(outcome: Record | Exception) -> dict:
     if isinstance(outcome, Exception):
         reason = str(outcome) or type(outcome).__name__
         numbers = dict.fromkeys(MEASURES, float("nan"))
-        return {"status": "failed", **numbers, "budget": "", "conditions": "", "error": reason}
+        return {
+            "status": "failed",
+            **numbers,
+            "within_budget": "",
+            "conditions": "",
+            "error": reason,
+        }
     told = summary([outcome]).iloc[0].to_dict() | {
         "accuracy_loss": 100 * outcome.accuracy_loss,
         "latency_low": outcome.latency["median_low"],
@@ -76,7 +83,7 @@ def _measures(outcome: Record | Exception) -> dict:
     return {
         "status": "finished",
         **{name: told[name] for name in MEASURES},
-        "budget": told["budget"],
+        "within_budget": told["budget"],
         "conditions": outcome.conditions,
         "error": "",
     }

@@ -13,9 +13,9 @@ from distributed import Client
 from kopt.budget import Budget
 from kopt.case import find_case
 from kopt.display.sweep_page import write_sweep_page
-from kopt.errors import WorkspaceError
+from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
-from kopt.execution.cluster import open_cluster
+from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
 from kopt.execution.grid import Grid, Point, read_grid
 from kopt.execution.progress import Progress
@@ -60,6 +60,7 @@ def run_sweep(
         ModelError: a case's file is not there or fails.
         WorkspaceError: the directory is a file, another sweep's, or cannot be written.
         ClusterError: the cluster cannot be used.
+        Interrupted: by Ctrl-C; what is finished stays, and resuming goes on.
 
     Example:
         >>> run_sweep(Path("grid.yaml"), Path("runs/sweep"), workers=2)
@@ -72,15 +73,29 @@ def run_sweep(
         "points": {point.name: point.parameters for point in grid.points},
     }
     _check_folder(folder, sweep, resume)
-    with open_cluster(scheduler, workers) as client, _claimed(folder, sweep):
-        progress = Progress(len(grid.points))
-        progress.say(f"{len(grid.points)} points; dashboard: {client.dashboard_link}")
+    try:
+        with open_cluster(scheduler, workers) as client:
+            check_storage(client, folder)
+            with _claimed(folder, sweep):
+                return _sweep(client, grid, knobs, folder)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            f"the sweep {folder} was interrupted; the same command with --resume goes on"
+        ) from None
+
+
+def _sweep(client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path) -> pd.DataFrame:
+    """Run, time and bring together."""
+    progress = Progress(len(grid.points))
+    progress.say(f"{len(grid.points)} points; dashboard: {client.dashboard_link}")
+    try:
         outcomes = _run(client, grid, knobs, folder.resolve(), progress)
-        _time(client, grid, outcomes, folder.resolve(), stages[-1], progress)
+        _time(client, grid, outcomes, folder.resolve(), tuple(knobs)[-1], progress)
+    finally:
         progress.close()
-        table = results_table(grid, outcomes)
-        write_table(table, folder)
-        write_sweep_page(table, list(grid.points[0].parameters), folder / "report.html")
+    table = results_table(grid, outcomes)
+    write_table(table, folder)
+    write_sweep_page(table, list(grid.points[0].parameters), folder / "report.html")
     return table
 
 

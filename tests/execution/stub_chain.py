@@ -1,0 +1,90 @@
+"""Two notebooks that take a moment, in the place of the real ones, for every process of a sweep.
+
+A sweep is many processes: the command, its workers, their kernels. ``environment`` makes all of
+them find the notebooks written here, whose cells call :func:`work`. Files beside the notebooks
+steer them: ``hold`` makes 02 wait, ``broken`` makes it fail at the fraction written in it.
+"""
+
+import os
+import time
+from pathlib import Path
+
+import nbformat
+
+from kopt.project import ROOT
+from kopt.workspace.digest import digest
+from kopt.workspace.directory import Workspace
+from tests.workspace.test_directory import record
+
+FIRST, SECOND = "01_profile", "02_rewrite"
+COMMON = ["case: str = 'signal'", "run_dir: str = None", "seed: int = 0", "quick: bool = False"]
+OWN = {FIRST: [], SECOND: ["fraction: float = 0.5", "budget: str = None"]}
+GRID = 'quick: true\nbudget: "1 ms"\nfraction: [{fractions}]\n'
+PARAMETERS = {"tags": ["parameters"]}
+ELSEWHERE = """
+import os, pathlib, kopt.project
+kopt.project.NOTEBOOKS = pathlib.Path(os.environ["KOPT_STUB"])
+"""
+
+
+def write_notebooks(folder: Path, tflite: bytes) -> None:
+    """The notebooks, and what makes a process find them."""
+    folder.mkdir()
+    (folder / "file.tflite").write_bytes(tflite)
+    (folder / "sitecustomize.py").write_text(ELSEWHERE)
+    for stage, own in OWN.items():
+        names = [line.partition(":")[0] for line in (*COMMON, *own)]
+        given = ", ".join(f"{name}={name}" for name in names)
+        cells = [
+            nbformat.v4.new_code_cell(
+                "\n".join([*COMMON, *own]), metadata={"tags": ["parameters"]}
+            ),
+            nbformat.v4.new_code_cell("from tests.execution.stub_chain import work"),
+            nbformat.v4.new_code_cell(f"work({stage!r}, {given})"),
+        ]
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+        nbformat.write(notebook, folder / f"{stage}.ipynb")
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Of a process that is to find these notebooks, as will all that it starts."""
+    return os.environ | {"KOPT_STUB": str(folder), "PYTHONPATH": f"{folder}:{ROOT}"}
+
+
+def begun(folder: Path, stage: str) -> list[str]:
+    """The points in which a stage has been begun, as often as it was."""
+    log = folder / "log"
+    lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
+    return [point for name, point in lines if name == stage]
+
+
+def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
+    """What a stub notebook does: leave a file that LiteRT can run, and a record."""
+    folder, workspace = Path.cwd(), Workspace(run_dir)
+    workspace.check_before(stage, quick)
+    workspace.claim("signal", stage)
+    with (folder / "log").open("a") as log:
+        log.write(f"{stage} {workspace.path.name}\n")
+    fraction = parameters.get("fraction")
+    while stage == SECOND and (folder / "hold").exists():
+        time.sleep(0.05)
+    broken = folder / "broken"
+    if stage == SECOND and broken.exists() and float(broken.read_text()) == fraction:
+        raise ValueError("it is broken")
+    (workspace.models / f"{stage}.tflite").write_bytes((folder / "file.tflite").read_bytes())
+    (workspace.models / f"{stage}.txt").write_text(f"made for {workspace.path.name}")
+    made = record(
+        stage,
+        inputs={FIRST: workspace.record(FIRST).outputs} if stage == SECOND else {},
+        outputs={path.name: digest(path) for path in workspace.models.glob(f"{stage}.*")},
+        parameters={"quick": quick, **parameters},
+        accuracy=0.9 - 0.1 * (fraction or 0),
+        size_bytes=int(2000 - 1000 * (fraction or 0)),
+        latency={
+            "median_us": 5.0, "median_low": 4.9, "median_high": 5.1, "p95_us": 6.0, "ratio": 0.1,
+            "ratio_low": 0.08, "ratio_high": 0.125,
+        },
+    )  # fmt: skip
+    workspace.record_path(stage).write_text(made.to_json())
+    workspace.release()
