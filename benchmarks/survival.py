@@ -11,10 +11,12 @@ looked for in DIRECTORY first.
 
 import contextlib
 import json
+import os
 import random
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -27,20 +29,28 @@ from kopt.workspace.directory import Workspace
 POLL_SECONDS = 0.02
 LATEST = 1.2  # of a stage's mean duration: late enough to reach the next one, now and then
 AIMS = ("any", "writing", "converting")
-BUSY = 0.5  # share of a core that a converter at work takes
 
 
 class Run:
-    """A ``kopt run`` that is watched, and killed or waited for."""
+    """A ``kopt run --quick --resume`` that is watched, and killed or waited for.
 
-    def __init__(self, case: str, workspace: Workspace):
+    Args:
+        case: as the command takes it.
+        workspace: its run directory.
+        options: more options of the command.
+    """
+
+    def __init__(self, case: str, workspace: Workspace, *options: str):
         self.workspace = workspace
+        self._scratch = Path(tempfile.mkdtemp(dir=workspace.path.parent))
+        self._log = open(workspace.path.with_suffix(".log"), "w")  # noqa: SIM115
         command = [sys.executable, "-m", "kopt", "run", case, "--quick", "--resume"]
-        self._log = open(workspace.path.with_suffix(".log"), "w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [*command, "--run-dir", workspace.path], stdout=self._log, stderr=subprocess.STDOUT
+            [*command, "--run-dir", workspace.path, *options],
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"TMPDIR": str(self._scratch)},
         )
-        self._used: dict[int, tuple[float, float]] = {}
 
     @property
     def ended(self) -> bool:
@@ -60,20 +70,11 @@ class Run:
         )
 
     def is_converting(self) -> bool:
-        """Whether the converter takes up a core, once its start is over."""
-        now = time.monotonic()
-        for process in self.family():
-            with contextlib.suppress(psutil.Error):
-                if "kopt.deployment.worker" not in process.cmdline():
-                    continue
-                used = process.cpu_times().user
-                then, before = self._used.get(process.pid, (now, used))
-                if now - then > 0.2:
-                    self._used[process.pid] = now, used
-                    started = now - then < 1 and process.memory_info().rss > 350e6
-                    return started and (used - before) / (now - then) > BUSY
-                self._used.setdefault(process.pid, (now, used))
-        return False
+        """Whether a model lies exported, waiting for the converter to be done with it."""
+        return any(
+            next(self._scratch.glob(f"*/{name}/saved_model.pb"), None)
+            for name in ("exported", "written")
+        )
 
     def cell(self) -> str:
         """The first line of the cell that is running."""
@@ -85,6 +86,14 @@ class Run:
                         return f"{stage}, {number}: {cell['source'][0].strip()[:46]}"
         return "between notebooks"
 
+    def next_stage(self) -> str:
+        """Where resuming will go on."""
+        for stage in STAGES:
+            unfinished = self.workspace.running_notebook(stage).exists()
+            if unfinished or not self.workspace.record(stage):
+                return stage
+        return "the report"
+
     def kill(self, whole: bool) -> list[psutil.Process]:
         """SIGKILL the run, or its whole family; those that are left to end by themselves."""
         family = self.family()
@@ -95,7 +104,10 @@ class Run:
         return family
 
     def wait(self) -> None:
-        if self._process.wait():
+        """Wait for the end, and end with what the run complained about if it did."""
+        code = self._process.wait()
+        self._log.close()
+        if code:
             sys.exit(Path(self._log.name).read_text()[-3000:])
 
 
@@ -141,7 +153,6 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
     folder.mkdir(parents=True, exist_ok=True)
     unbroken = Workspace(folder / "unbroken")
     if len(unbroken.records()) < len(STAGES):
-        shutil.rmtree(unbroken.path, ignore_errors=True)
         Run(case, unbroken).wait()
     latest = LATEST * sum(record.seconds for record in unbroken.records()) / len(STAGES)
     moment = random.Random(0)
@@ -159,6 +170,7 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
                 break
             cell = run.cell()
             family = run.kill(whole)
+            next_stage = run.next_stage()
             run = Run(case, broken)
             rows.append(
                 {
@@ -166,6 +178,7 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
                     "after": happening,
                     "cell": cell,
                     "killed": "all" if whole else "kopt run",
+                    "goes on at": next_stage,
                     "others gone, s": round(end_of(family), 1),
                 }
             )
@@ -175,11 +188,8 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
         failed |= bool(different)
         for row in rows[first:]:
             row["equal"] = f"no: {', '.join(different)}" if different else "yes"
-    lines = [
-        list(rows[0]),
-        ["---"] * len(rows[0]),
-        *([str(v) for v in row.values()] for row in rows),
-    ]
+    lines = [list(rows[0]), ["---"] * len(rows[0])]
+    lines += [[str(value) for value in row.values()] for row in rows]
     print("\n".join(f"| {' | '.join(line)} |" for line in lines))
     sys.exit(failed)
 

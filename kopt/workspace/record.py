@@ -9,10 +9,11 @@ import pandas as pd
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
 # What is measured with a clock, or follows from it, wherever in a record it stands.
-TIMED = frozenset(
-    "latency conditions seconds median_us median_low median_high p95_us ratio ratio_low ratio_high "
-    "verdict us share share_by_swap agree tf_function predict".split()
-)
+TIMED = {
+    *("latency", "conditions", "seconds", "verdict", "agree", "tf_function", "predict"),
+    *("median_us", "median_low", "median_high", "p95_us", "ratio", "ratio_low", "ratio_high"),
+    *("us", "share", "share_by_swap"),
+}
 
 
 def predecessor(stage: str) -> str | None:
