@@ -6,16 +6,20 @@ steer them: ``hold`` makes 02 wait, ``broken`` makes it fail at the fraction wri
 """
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 
 from kopt.project import ROOT
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from tests.workspace.test_directory import record
 
+PATIENCE = 240  # seconds; for a machine with much else to do
 FIRST, SECOND = "01_profile", "02_rewrite"
 COMMON = ["case: str = 'signal'", "run_dir: str = None", "seed: int = 0", "quick: bool = False"]
 OWN = {FIRST: [], SECOND: ["fraction: float = 0.5", "budget: str = None"]}
@@ -57,6 +61,49 @@ def begun(folder: Path, stage: str) -> list[str]:
     log = folder / "log"
     lines = [line.split() for line in log.read_text().splitlines()] if log.exists() else []
     return [point for name, point in lines if name == stage]
+
+
+class Sweep:
+    """A sweep of stub notebooks in a process of its own."""
+
+    def __init__(self, folder, tflite, fractions):
+        self.notebooks, self.directory = folder / "notebooks", folder / "sweep"
+        self.grid = folder / "grid.yaml"
+        self.grid.write_text(GRID.format(fractions=", ".join(map(str, fractions))))
+        write_notebooks(self.notebooks, tflite)
+
+    def start(self, *options, **variables):
+        """Begin, as a terminal would: in a process group that gets its signals."""
+        command = [sys.executable, "-m", "kopt", "sweep", str(self.grid), "--to", "02"]
+        return subprocess.Popen(
+            [*command, "--run-dir", str(self.directory), *options],
+            env=environment(self.notebooks) | variables,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def run(self, *options, **variables):
+        """Exit code, output and complaints of a whole sweep."""
+        started = self.start(*options, **variables)
+        out, complaint = started.communicate(timeout=PATIENCE)
+        return started.returncode, out, complaint
+
+    def hold(self):
+        (self.notebooks / "hold").touch()
+
+    def let_go(self):
+        (self.notebooks / "hold").unlink()
+
+    def begun(self, stage):
+        return begun(self.notebooks, stage)
+
+    def workspace(self, point):
+        return Workspace(self.directory / "points" / point)
+
+    def table(self):
+        return pd.read_parquet(self.directory / "sweep.parquet")
 
 
 def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:

@@ -2,73 +2,18 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 
 import pandas as pd
 import psutil
 import pytest
 
-from kopt.deployment.tflite import convert
 from kopt.display.report import write_report
-from kopt.workspace.directory import Workspace
-from tests.execution.stub_chain import (
-    FIRST,
-    GRID,
-    SECOND,
-    begun,
-    environment,
-    write_notebooks,
-)
+from tests.execution.stub_chain import FIRST, PATIENCE, SECOND, Sweep
 
-PATIENCE = 240
 FRACTIONS = [0.2, 0.4, 0.6, 0.8]
 POINTS = [f"{number}_fraction={fraction}" for number, fraction in enumerate(FRACTIONS, 1)]
 TWO = pytest.mark.parametrize("fractions", [FRACTIONS[:2]])
-
-
-class Sweep:
-    """A sweep of stub notebooks in a process of its own."""
-
-    def __init__(self, folder, tflite, fractions):
-        self.notebooks, self.directory = folder / "notebooks", folder / "sweep"
-        self.grid = folder / "grid.yaml"
-        self.grid.write_text(GRID.format(fractions=", ".join(map(str, fractions))))
-        write_notebooks(self.notebooks, tflite)
-
-    def start(self, *options, **variables):
-        """Begin, as a terminal would: in a process group that gets its signals."""
-        command = [sys.executable, "-m", "kopt", "sweep", str(self.grid), "--to", "02"]
-        return subprocess.Popen(
-            [*command, "--run-dir", str(self.directory), *options],
-            env=environment(self.notebooks) | variables,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-
-    def run(self, *options, **variables):
-        """Exit code, output and complaints of a whole sweep."""
-        started = self.start(*options, **variables)
-        out, complaint = started.communicate(timeout=PATIENCE)
-        return started.returncode, out, complaint
-
-    def hold(self):
-        (self.notebooks / "hold").touch()
-
-    def let_go(self):
-        (self.notebooks / "hold").unlink()
-
-    def begun(self, stage):
-        return begun(self.notebooks, stage)
-
-    def workspace(self, point):
-        return Workspace(self.directory / "points" / point)
-
-    def table(self):
-        return pd.read_parquet(self.directory / "sweep.parquet")
 
 
 def wait_until(condition, what):
@@ -82,15 +27,6 @@ def workers_at_work(started):
     """Worker processes of a sweep that have a kernel."""
     children = psutil.Process(started.pid).children()
     return [child for child in children if child.children()]
-
-
-@pytest.fixture(scope="module")
-def tflite(tmp_path_factory):
-    import keras
-
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
-    path = tmp_path_factory.mktemp("model") / "model.tflite"
-    return convert(model, path, mode="float32").path.read_bytes()
 
 
 @pytest.fixture
