@@ -67,6 +67,11 @@ def remove_channels(
         True
     """
     removal = plan_removal(model, fraction, criterion, data, scope, round_to, leave)
+    if not any(group.removable for group in removal.graph.groups):
+        reasons = "; ".join(filter(None, removal.table["frozen because"]))
+        raise ModelError(
+            f"{model.name} has no channel that can be removed ({reasons or 'no layer makes any'})"
+        )
     if verbose:
         print(removal)
     return removal.apply()
@@ -83,7 +88,8 @@ def plan_removal(
 ) -> "Removal":
     """Decide which channels to remove, and do not remove them yet.
 
-    Arguments and errors are those of `remove_channels`.
+    Arguments and errors are those of `remove_channels`, but where nothing can be removed the plan
+    says why, and applying it gives a copy.
 
     Example:
         >>> removal = plan_removal(model, 0.5)
@@ -100,11 +106,6 @@ def plan_removal(
     _check_weights(model)
     scores = score_channels(graph, model, criterion, data)
     groups = graph.groups
-    if not any(group.removable for group in groups):
-        reasons = "; ".join(filter(None, (group.frozen_because for group in groups)))
-        raise ModelError(
-            f"{model.name} has no channel that can be removed ({reasons or 'no layer makes any'})"
-        )
     if isinstance(fraction, Mapping):
         removed = _worst_of_named(graph, scores, fraction)
     elif scope == "layer":

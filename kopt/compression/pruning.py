@@ -62,8 +62,8 @@ def prune(
         epochs: passes over the training part.
         schedule: "constant" prunes from the first step, "polynomial" raises the sparsity from 0
             over three quarters of the training. With "2:4" the masks are drawn once.
-        leave: names of layers to leave dense. By default the first and the last layer; a list
-            replaces that, so that ``[]`` prunes them too.
+        leave: names of layers to leave dense. By default the first and the last layer, where
+            others lie between them; a list replaces that, so that ``[]`` prunes them too.
         verbose: 1 prints the table of layers before training and the sparsity reached after it,
             0 prints nothing.
 
@@ -121,7 +121,7 @@ def plan_pruning(
         twin: the model's twin.
         method: "magnitude", "2:4" or "block".
         sparsity: share of each kernel to be zero.
-        leave: layers to leave; None for the first and the last.
+        leave: layers to leave; None for the first and the last of more than two.
     """
     prunable = {
         layer.name: _prunable_weights(layer)
@@ -129,7 +129,7 @@ def plan_pruning(
         if layer.name in twin.layers and kernels_of(twin.layers[layer.name])
     }
     names = list(prunable)
-    ends = {names[0]: "the first layer", names[-1]: "the last layer"} if names else {}
+    ends = {names[0]: "the first layer", names[-1]: "the last layer"} if len(names) > 2 else {}
     left = ends if leave is None else dict.fromkeys(leave, "left as asked")
     rows = []
     for name, weights in prunable.items():
