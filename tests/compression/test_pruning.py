@@ -133,6 +133,12 @@ def test_what_the_table_says_is_what_is_done(method, pruned_layers, capsys):
     assert lines[-1].startswith(f"{100 * zeros_in(pruned):.1f}%")
 
 
+def test_a_model_of_one_layer_has_no_ends_to_leave():
+    model = one_layer()
+    pruned = prune(model, samples(8, 8, 3, count=64), sparsity=0.75, epochs=1, verbose=0)
+    assert measure_kernels(pruned)["sparsity"].tolist() == [0.75]
+
+
 def zeros_in(model):
     table = measure_kernels(model)
     return (table["weights"] * table["sparsity"]).sum() / table["weights"].sum()
@@ -183,7 +189,7 @@ def test_interrupted_training_leaves_the_model_as_it_was(monkeypatch):
         np.testing.assert_array_equal(left, right)
 
 
-def two_layers():
+def one_layer():
     return keras.Sequential([keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(3, name="all")])
 
 
@@ -207,7 +213,7 @@ def wide():
         (images, {"schedule": "linear"}, ParameterError, "constant, polynomial"),
         (images, {"method": "2:4", "sparsity": 0.8}, ParameterError, r"always gives 0\.5"),
         (images, {"leave": ["nowhere"]}, ModelError, "'nowhere'"),
-        (two_layers, {}, ModelError, "no layer to prune .*the last layer"),
+        (one_layer, {"leave": ["all"]}, ModelError, "no layer to prune .*left as asked"),
         (nan_model, {}, ModelError, "NaN"),
         (wide, {}, ModelError, "labels run to 2"),
         (lambda: keras.Sequential([layers.Dense(3)]), {}, ModelError, "not built"),
