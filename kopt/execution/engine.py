@@ -38,7 +38,7 @@ def run_tree(
     following: dict[tuple, list[Segment]] = defaultdict(list)
     for segment in segments:
         following[segment.origin, segment.before].append(segment)
-    running = as_completed()
+    running = as_completed(loop=client.loop)
     segment_of: dict[str, Segment] = {}
     sweep = uuid4().hex[:8]
 

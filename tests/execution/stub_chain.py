@@ -6,6 +6,7 @@ steer them: ``hold`` makes 02 wait, ``broken`` makes it fail at the fraction wri
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -82,6 +83,8 @@ class Sweep:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            # a shell starts what runs in the background deaf to Ctrl-C, the tests perhaps too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 
     def run(self, *options, **variables):

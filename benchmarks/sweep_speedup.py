@@ -1,0 +1,82 @@
+"""Four points one after another, on two workers, and on two workers with shared prefixes.
+
+    uv run python benchmarks/sweep_speedup.py signal 03
+
+Runs the quick notebooks up to a stage in runs/sweep-speedup and prints seconds and ratios. The
+first row runs the points by ``run_chain``, as ``kopt run`` would, with all cores for each. The
+points of the second differ from 01 on (seed), those of the third in 03 only (fraction).
+"""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import psutil
+import yaml
+
+from kopt.execution.chain import run_chain, select_stages
+from kopt.execution.sweep import run_sweep
+from kopt.project import RUNS
+from kopt.workspace.directory import Workspace
+
+FOLDER = RUNS / "sweep-speedup"
+FRACTIONS = [0.2, 0.3, 0.4, 0.5]
+
+
+def one_after_another(case: str, last: str) -> None:
+    for fraction in FRACTIONS:
+        parameters = {"case": case, "quick": True, "fraction": fraction}
+        workspace = Workspace(FOLDER / f"alone-{fraction}")
+        run_chain(workspace, parameters, select_stages(None, last))
+
+
+def swept(case: str, last: str, name: str, axis: dict[str, list]) -> None:
+    grid = FOLDER / f"{name}.yaml"
+    grid.write_text(yaml.safe_dump({"case": case, "quick": True, **axis}))
+    table = run_sweep(grid, FOLDER / name, last=last, workers=2)
+    assert (table.status == "finished").all(), table.error.tolist()
+
+
+def timed(work: Callable[[], None]) -> dict[str, float]:
+    """Seconds, and how many cores this kept busy and everything else on the machine did."""
+    begin, busy, own = time.monotonic(), busy_seconds(), own_seconds()
+    work()
+    seconds = time.monotonic() - begin
+    ours, everything = own_seconds() - own, busy_seconds() - busy
+    return {
+        "seconds": seconds,
+        "cores busy with this": ours / seconds,
+        "cores busy with others": (everything - ours) / seconds,
+    }
+
+
+def busy_seconds() -> float:
+    """Of all cores since the machine was started."""
+    times = psutil.cpu_times()
+    return times.user + times.nice + times.system
+
+
+def own_seconds() -> float:
+    """Of this process and of all that it has started and that has ended."""
+    return sum(os.times()[:4])
+
+
+def main(case: str, last: str) -> None:
+    """Print a row for each way, with its time against the first."""
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
+    ways = {
+        "one after another": lambda: one_after_another(case, last),
+        "two workers": lambda: swept(case, last, "seeds", {"seed": [0, 1, 2, 3]}),
+        "two workers, shared prefix": lambda: swept(case, last, "shared", {"fraction": FRACTIONS}),
+    }
+    table = pd.DataFrame({name: timed(work) for name, work in ways.items()}).T
+    table.insert(1, "ratio", table.seconds / table.seconds.iloc[0])
+    print(table.round(2).to_string())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
