@@ -10,7 +10,7 @@ from kopt.measurement.runtime import predict
 
 
 def compare_accuracy(
-    targets: Mapping[str, Any], x: np.ndarray, y: np.ndarray, reference: str | None = None
+    targets: Mapping[Any, Any], x: np.ndarray, y: np.ndarray, reference: Any = None
 ) -> pd.DataFrame:
     """Score artifacts on one test set and say what a difference is worth.
 

@@ -8,7 +8,7 @@ import pytest
 
 from kopt.deployment.tflite import convert
 from kopt.errors import ModelError
-from kopt.measurement.operators import compare_operators, profile_operators
+from kopt.measurement.operators import _shares, compare_operators, profile_operators
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +103,13 @@ def test_tensorflow_is_not_imported(files):
         "assert not {'tensorflow', 'keras'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(files["int8"])], check=True)
+
+
+def test_noise_of_many_small_operators_adds_nothing():
+    noise = np.random.default_rng(0).normal(scale=1e-6, size=400)
+    seconds = np.concatenate([[5e-6], noise - noise.mean(), [95e-6]])
+    share = _shares(seconds)
+    assert (share >= 0).all()
+    assert share.sum() == pytest.approx(1)
+    assert share[0] + share[-1] > 0.8
+    np.testing.assert_allclose(_shares(np.array([1.0, 3.0, 4.0])), [0.125, 0.375, 0.5])
