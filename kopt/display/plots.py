@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
-COLORS = ["#2563a8", "#d9822b", "#3a8f5c", "#8c5aa8", "#b8433f", "#5f6b76"]
+COLORS = ["#2563a8", "#cf7820", "#3a8f5c", "#8c5aa8", "#b8433f", "#5f6b76"]
 HEIGHT = 380
 
 

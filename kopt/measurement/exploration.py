@@ -118,7 +118,7 @@ def _measure(folder: Path) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    return pd.read_json(path, orient="split", convert_dates=False)
+    return pd.read_json(path, orient="split")
 
 
 def _say(step: str) -> None:

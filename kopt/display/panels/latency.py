@@ -1,6 +1,7 @@
 """Notebook 01: layer shares and the ladder, measured anew for a batch size and threads."""
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import ipywidgets
 import pandas as pd
@@ -50,9 +51,14 @@ class LatencyPanel(Panel):
         self.batch, self.threads = batches[0], psutil.cpu_count()
         self._batches = tuple(batches)
         self._measure = measure
-        self.task = Task({"Measure": self._measure_chosen}, steps, "measured")
+        self._steps = steps
         largest = shares.share.nlargest(LAYERS_SHOWN).index
         self._layers = shares.layer[shares.index.isin(largest)].tolist()
+
+    @cached_property
+    def task(self) -> Task:
+        """The button that measures, and its progress."""
+        return Task({"Measure": self._measure_chosen}, self._steps, "measured")
 
     @property
     def chosen(self) -> Measured | None:

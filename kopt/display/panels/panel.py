@@ -20,7 +20,7 @@ STYLE = """<style>
 .kopt-panel td, .kopt-panel th { padding: 0 .7em 0 0; text-align: left }
 .jp-OutputArea-child:has(+ .jp-OutputArea-child .kopt-panel) { display: none }
 </style>"""
-WIDE = ipywidgets.Layout(width="26em")
+WIDE = {"width": "26em"}
 LABELS = {"description_width": "9em"}
 
 
@@ -50,7 +50,7 @@ class Panel(ABC):
 
     def __init__(self) -> None:
         self._drawing = threading.RLock()
-        self._texts: list[tuple[ipywidgets.HTML, Callable[[], str]]] = []
+        self.texts: list[tuple[ipywidgets.HTML, Callable[[], str]]] = []
 
     @abstractmethod
     def figure(self) -> go.Figure:
@@ -74,13 +74,13 @@ class Panel(ABC):
                 for trace, wanted in zip(self.plot.data, figure.data, strict=True):
                     trace.update(wanted.to_plotly_json(), overwrite=True)
                 self.plot.layout.update(figure.layout.to_plotly_json(), overwrite=True)
-            for widget, say in self._texts:
+            for widget, say in self.texts:
                 widget.value = say()
 
     def text(self, say: Callable[[], str]) -> ipywidgets.HTML:
         """A text that is said anew with every refresh."""
         widget = ipywidgets.HTML(say())
-        self._texts.append((widget, say))
+        self.texts.append((widget, say))
         return widget
 
     @cached_property

@@ -2,7 +2,7 @@
 
 import html
 from collections.abc import Mapping
-from math import log10
+from math import ceil, floor, log10
 from pathlib import Path
 
 import ipywidgets
@@ -67,7 +67,7 @@ class ParetoPanel(Panel):
         self.refresh()
 
     def choose(self, name: str) -> None:
-        """Choose a point, as a click on it and the list do."""
+        """Choose a point, as a click on it and its slider do."""
         self.chosen = name
         self.refresh()
 
@@ -121,10 +121,14 @@ class ParetoPanel(Panel):
         return pd.concat([known, pd.Series({"file": str(self.files[self.chosen])})])
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        names = ipywidgets.Select(
-            options=list(self.points.index), value=self.chosen, description="file",
-            rows=min(10, len(self.points)), style=LABELS, layout=WIDE,
-        )  # fmt: skip
+        # not a Select: JupyterLab takes the arrow keys of one to move between cells
+        names = ipywidgets.SelectionSlider(
+            options=list(self.points.index),
+            value=self.chosen,
+            description="file",
+            style=LABELS,
+            layout=WIDE,
+        )
         names.observe(lambda change: self.choose(change.new), "value")
 
         def choose_clicked(_trace, clicked, _state):
@@ -133,20 +137,20 @@ class ParetoPanel(Panel):
 
         self.plot.data[-1].on_click(choose_clicked)
         sliders = [
-            self._slider(ipywidgets.FloatSlider, "accuracy_lost", "accuracy loss", 100, ".1f"),
+            self._slider(ipywidgets.FloatSlider, "accuracy_lost", "points lost", 100, ".1f"),
             self._slider(ipywidgets.FloatLogSlider, "median_us", "latency, µs", 1, ".3g"),
             self._slider(ipywidgets.FloatLogSlider, "size_kb", "size, kB", 1, ".3g"),
         ]
-        chosen = ipywidgets.HBox([names, self.text(self._details_as_html)])
-        return [*sliders, self.plot, chosen]
+        return [*sliders, self.plot, names, self.text(self._details_as_html)]
 
     def _slider(
         self, kind: type, column: str, description: str, scale: float, readout: str
     ) -> ipywidgets.Widget:
         low, high = self.ranges[column]
-        bounds = {"min": scale * low, "max": scale * high, "step": 0.1}
         if kind is ipywidgets.FloatLogSlider:
             bounds = {"min": log10(low), "max": log10(high), "step": 0.01}
+        else:
+            bounds = {"min": floor(10 * scale * low) / 10, "max": ceil(10 * scale * high) / 10}
         slider = kind(
             value=scale * self.limits[column], description=description, readout_format=readout,
             style=LABELS, layout=WIDE, **bounds,

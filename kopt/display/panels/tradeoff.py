@@ -1,7 +1,7 @@
 """Notebook 03: what sparsity and removed channels cost and bring, at any point of the curve."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import ipywidgets
@@ -45,14 +45,15 @@ class TradeoffPanel(Panel):
         super().__init__()
         self.curves = {knob: relative(table) for knob, table in curves.items()}
         self.settings = {knob: float(table.index.max()) for knob, table in curves.items()}
-        self.task = Task(
-            {f"Compute this {knob}": partial(self._compute, knob) for knob in curves},
-            steps=2,
-            done="added to the curve",
-        )
         self._accuracy = {knob: table.accuracy[0] for knob, table in curves.items()}
         self._make = make
         self._measure = measure
+
+    @cached_property
+    def task(self) -> Task:
+        """The buttons that compute a point, and their progress."""
+        works = {f"Compute this {knob}": partial(self._compute, knob) for knob in self.curves}
+        return Task(works, steps=2, done="added to the curve")
 
     def set(self, knob: str, value: float) -> None:
         """Move a knob, as its slider does."""
