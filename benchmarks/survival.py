@@ -43,14 +43,15 @@ class Run:
     def __init__(self, case: str, workspace: Workspace, *options: str):
         self.workspace = workspace
         self._scratch = Path(tempfile.mkdtemp(dir=workspace.path.parent))
-        self._log = open(workspace.path.with_suffix(".log"), "w")  # noqa: SIM115
+        self._log = workspace.path.with_suffix(".log")
         command = [sys.executable, "-m", "kopt", "run", case, "--quick", "--resume"]
-        self._process = subprocess.Popen(
-            [*command, "--run-dir", workspace.path, *options],
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"TMPDIR": str(self._scratch)},
-        )
+        with self._log.open("w") as log:
+            self._process = subprocess.Popen(
+                [*command, "--run-dir", workspace.path, *options],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"TMPDIR": str(self._scratch)},
+            )
 
     @property
     def ended(self) -> bool:
@@ -65,16 +66,11 @@ class Run:
 
     def is_writing(self) -> bool:
         """Whether a file lies under its temporary name."""
-        return any(
-            (self.workspace.path / folder).glob(".[0-9]*-*") for folder in ("models", "records")
-        )
+        return bool(list(self.workspace.path.glob("*/.[0-9]*-*")))
 
     def is_converting(self) -> bool:
         """Whether a model lies exported, waiting for the converter to be done with it."""
-        return any(
-            next(self._scratch.glob(f"*/{name}/saved_model.pb"), None)
-            for name in ("exported", "written")
-        )
+        return bool(list(self._scratch.glob("*/*/saved_model.pb")))
 
     def cell(self) -> str:
         """The first line of the cell that is running."""
@@ -105,10 +101,8 @@ class Run:
 
     def wait(self) -> None:
         """Wait for the end, and end with what the run complained about if it did."""
-        code = self._process.wait()
-        self._log.close()
-        if code:
-            sys.exit(Path(self._log.name).read_text()[-3000:])
+        if self._process.wait():
+            sys.exit(self._log.read_text()[-3000:])
 
 
 def kill_at(run: Run, aim: str, seconds: float) -> str | None:
