@@ -131,7 +131,7 @@ def _write_keras(
                 arrays,
                 written,
                 modules=modules,
-                search_path=[entry for entry in sys.path if entry],
+                search_path=[str(Path(entry).resolve()) for entry in sys.path],
                 structure=structure,
             )
         except worker.JobError as error:

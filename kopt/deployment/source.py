@@ -49,7 +49,8 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> So
     if isinstance(target, str | Path):
         path = Path(target)
         if path.is_dir():
-            return _open_saved_model(path, scratch, samples)
+            # The child that reads it may have started in another working directory.
+            return _open_saved_model(path.resolve(), scratch, samples)
         target = load_keras(path)
     if isinstance(target, keras.Model):
         inputs, structure = model_inputs(target, samples)
