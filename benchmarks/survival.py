@@ -65,8 +65,9 @@ class Run:
         return []
 
     def is_writing(self) -> bool:
-        """Whether a file lies under its temporary name."""
-        return bool(list(self.workspace.path.glob("*/.[0-9]*-*")))
+        """Whether a model or a record lies under its temporary name."""
+        folders = (self.workspace.models, self.workspace.path / "records")
+        return any(list(folder.glob(".[0-9]*-*")) for folder in folders)
 
     def is_converting(self) -> bool:
         """Whether a model lies exported, waiting for the converter to be done with it."""

@@ -1,14 +1,19 @@
 """The chain itself, on notebooks that take a moment; the real ones run in test_notebooks.py."""
 
+import multiprocessing
+
 import nbformat
 import pytest
 
-from kopt.errors import ChainError, ParameterError, StageError, WorkspaceError
+from kopt.case import case_files
+from kopt.cli import main
+from kopt.errors import ChainError, Interrupted, ParameterError, StageError, WorkspaceError
 from kopt.execution import chain
 from kopt.execution.chain import notebook_parameters, run_chain, select_stages
+from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import STAGES
-from tests.workspace.test_directory import leave, record
+from kopt.workspace.record import STAGES, predecessor
+from tests.workspace.test_directory import claim_elsewhere, leave, record
 
 PARAMETERS = """case: str = "signal"  # a case
 run_dir: str = None  # where
@@ -59,20 +64,157 @@ def test_a_failing_cell_ends_the_run_with_its_notebook_cell_and_error(workspace,
     workspace.claim("signal", "the next run")
 
 
-def test_resume_leaves_out_what_is_done_and_fresh_with_the_same_parameters(workspace):
-    workspace.claim("signal", "a test")
-    outputs = {}
-    for before, stage in zip((None, *STAGES), STAGES, strict=False):
-        inputs = {before: outputs} if before else {}
-        outputs = leave(workspace, stage, stage, inputs)
-        asked = {"case": "signal", "quick": stage == "03_prune"}
-        made = record(stage, inputs, outputs, parameters=asked)
+class Notebooks:
+    """Stands in for the notebooks: each leaves a file that says what went into it."""
+
+    def __init__(self, workspace, monkeypatch):
+        self.workspace, self.ran = workspace, []
+        self.uses = {"03_prune": "sparsity", "04_distil": "temperature"}
+        self.defaults = {"sparsity": 0.8, "temperature": 4.0}
+        self.rounded = set()
+        monkeypatch.setattr(chain, "run_notebook", self.run)
+        monkeypatch.setattr(chain, "notebook_parameters", self.parameters)
+
+    def parameters(self, stage):
+        own = self.uses.get(stage)
+        return {"case": "signal", "run_dir": None, "quick": False} | (
+            {own: self.defaults[own]} if own else {}
+        )
+
+    def run(self, stage, workspace, given):
+        self.ran.append(stage)
+        before = predecessor(stage)
+        inputs = {before: workspace.record(before).outputs} if before else {}
+        knob = given.get(self.uses.get(stage))
+        content = f"{inputs} {round(knob) if stage in self.rounded else knob}"
+        outputs = leave(workspace, stage, content, inputs)
+        asked = {name: value for name, value in given.items() if name != "run_dir"}
+        files = {str(path): digest(path) for path in case_files(given["case"])}
+        made = record(stage, inputs, outputs, parameters=asked, case_files=files)
         workspace.record_path(stage).write_text(made.to_json())
-    workspace.release()
-    said = []
-    run_chain(workspace, {"case": "signal"}, resume=True, say=said.append)
-    assert log(workspace) == list(STAGES[2:])
-    assert said == [f"{stage}: done before, left as it is" for stage in STAGES[:2]]
+
+    def resume(self, parameters, stages=STAGES):
+        """Which notebooks a resumed run runs, and what it says."""
+        self.ran, said = [], []
+        run_chain(
+            self.workspace, {"case": "signal"} | parameters, stages, resume=True, say=said.append
+        )
+        return self.ran, said
+
+
+@pytest.fixture
+def notebooks(workspace, monkeypatch):
+    notebooks = Notebooks(workspace, monkeypatch)
+    run_chain(workspace, {"case": "signal"})
+    return notebooks
+
+
+def test_a_finished_run_is_left_as_it_is(notebooks):
+    ran, said = notebooks.resume({})
+    assert ran == []
+    assert said == [f"{stage}: done before, left as it is" for stage in STAGES]
+
+
+def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(notebooks):
+    ran, said = notebooks.resume({"temperature": 2})
+    assert ran == list(STAGES[3:])
+    assert said[3:] == [
+        "04_distil: run again, temperature was 4.0 and is 2 now",
+        "05_qat: run again, 04_distil has been run again since 05_qat was",
+        "06_tflite: run again, 05_qat has been run again since 06_tflite was",
+    ]
+    assert notebooks.resume({"temperature": 2})[0] == []
+    assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
+
+
+def test_a_stage_that_comes_out_the_same_leaves_the_later_ones_alone(notebooks):
+    notebooks.rounded.add("04_distil")
+    assert notebooks.resume({"temperature": 2})[0] == list(STAGES[3:])
+    assert notebooks.resume({"temperature": 2.2})[0] == ["04_distil"]
+
+
+def test_later_stages_that_have_become_stale_are_named(notebooks):
+    ran, said = notebooks.resume({"temperature": 2}, select_stages("04", "04"))
+    assert ran == ["04_distil"]
+    assert said[1:] == [
+        "05_qat is stale: 04_distil has been run again since 05_qat was",
+        "06_tflite is stale: 04_distil has been run again since 05_qat was",
+    ]
+
+
+def test_a_stage_whose_file_was_damaged_runs_again(notebooks):
+    (notebooks.workspace.models / "05_qat.tflite").write_text("half")
+    ran, said = notebooks.resume({})
+    assert ran == ["05_qat"]
+    assert said[4].endswith("05_qat.tflite is not the file that 05_qat left")
+
+
+def test_a_stage_whose_notebook_was_cut_off_runs_again(notebooks):
+    notebooks.workspace.running_notebook("02_rewrite").write_text("{")
+    ran, said = notebooks.resume({})
+    assert ran == ["02_rewrite"]
+    assert said[1] == "02_rewrite: run again, its notebook had not come to its end"
+
+
+def test_an_edited_case_file_makes_every_stage_stale(workspace, tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom kopt.cases.signal import CASE\n"
+        "case = replace(CASE, name='mine')"
+    )
+    notebooks, own = Notebooks(workspace, monkeypatch), {"case": f"{file}:case"}
+    assert notebooks.resume(own)[0] == list(STAGES)
+    file.write_text(file.read_text() + "  # and more")
+    reason = f"{file} has changed since 01_profile was run"
+    assert workspace.stale_because("01_profile") == reason
+    with pytest.raises(StageError, match="01_profile is stale"):
+        notebooks.resume(own, STAGES[1:])
+    ran, said = notebooks.resume(own)
+    assert ran == list(STAGES)
+    assert said[0] == f"01_profile: run again, {reason}"
+
+
+def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monkeypatch):
+    def interrupt(stage, workspace, given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain, "run_notebook", interrupt)
+    with pytest.raises(Interrupted, match="04_distil was interrupted; the same command with --res"):
+        notebooks.resume({"temperature": 2})
+    notebooks.workspace.claim("signal", "the next run")
+
+
+def test_a_dead_kernel_is_an_error_with_its_stage(workspace, tmp_path):
+    write_notebook(
+        tmp_path, "01_profile", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(ChainError, match=r"01_profile, after \d+ s: .*[Kk]ernel died"):
+        run_chain(workspace, {"case": "signal"})
+    assert workspace.running_notebook("01_profile").exists()
+
+
+def test_a_notebook_that_cannot_be_written_is_told_in_a_line(workspace):
+    workspace.running_notebook("01_profile").mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match=r"01_profile\.ipynb cannot be written \(Is a direc"):
+        run_chain(workspace, {"case": "signal"})
+
+
+def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Event(), spawn.Event()
+    first = spawn.Process(target=claim_elsewhere, args=(tmp_path, "kopt run", ready, done))
+    first.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "--run-dir", str(tmp_path)])
+    finally:
+        done.set()
+        first.join()
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err
+    assert f"is being written by kopt run (process {first.pid})" in complaint
+    assert len(complaint.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

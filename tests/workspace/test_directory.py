@@ -170,17 +170,17 @@ def test_the_digest_of_a_keras_file_is_blind_to_its_date(small_model, tmp_path):
     assert digest(tmp_path / "a.keras") != digest(tmp_path / "b.keras")
 
 
-def claim_elsewhere(path, ready, done):
+def claim_elsewhere(path, writer, ready, done):
     workspace = Workspace(path)
-    workspace.claim("signal", "03_prune")
+    workspace.claim("signal", writer)
     ready.set()
-    done.wait(20)
+    done.wait(60)
 
 
 def test_the_second_writer_is_refused_by_name(tmp_path):
     spawn = multiprocessing.get_context("spawn")
     ready, done = spawn.Event(), spawn.Event()
-    other = spawn.Process(target=claim_elsewhere, args=(tmp_path, ready, done))
+    other = spawn.Process(target=claim_elsewhere, args=(tmp_path, "03_prune", ready, done))
     other.start()
     try:
         assert ready.wait(20)
