@@ -113,7 +113,7 @@ def fastest_within(
     """
     kind = table.index.name or "row"
     if answer is ...:
-        return not_answered(f"replace the dots by a {kind} of the table; None says: none fits")
+        return not_answered(f"replace the dots by a {kind} from the table; None says: none fits")
     safe = table.lost_high <= accuracy_lost
     small = table.size_kb <= (math.inf if size_kb is None else size_kb)
     fits = table[safe & small]

@@ -122,7 +122,7 @@ def test_the_fastest_that_keeps_within_the_limits_is_right_and_so_is_one_as_fast
 @pytest.mark.parametrize(
     ("check", "hint"),
     [
-        (fraction(...), "a fraction of the table"),
+        (fraction(...), "a fraction from the table"),
         (fraction(0.5), "the upper end of its interval"),
         (fraction(0.75), "loses more than the 5.0%"),
         (fraction(0.0), "something faster does too"),
