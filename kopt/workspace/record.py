@@ -8,10 +8,10 @@ import pandas as pd
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
-# What is measured with a clock, or follows from it, wherever in a record it stands.
+# What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
 TIMED = {
     *("latency", "conditions", "seconds", "verdict", "agree", "tf_function", "predict"),
-    *("median_us", "median_low", "median_high", "p95_us", "ratio", "ratio_low", "ratio_high"),
+    *("median_low", "median_high", "ratio", "ratio_low", "ratio_high"),
     *("us", "share", "share_by_swap"),
 }
 
@@ -99,9 +99,10 @@ class Record:
 
 def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
-        return {name: _without_times(v) for name, v in value.items() if name not in TIMED}
-    if isinstance(value, list):
-        return [_without_times(item) for item in value]
+        timed = {name for name in value if name in TIMED or name.endswith("_us")}
+        return {name: _without_times(value[name]) for name in value.keys() - timed}
+    if isinstance(value, list):  # of rows, which may have been sorted by a time
+        return sorted(map(_without_times, value), key=lambda row: json.dumps(row, sort_keys=True))
     return value
 
 
