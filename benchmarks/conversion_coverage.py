@@ -1,12 +1,14 @@
 """Which kinds of model convert in which mode: one markdown table, every cell verified or refused.
 
-    uv run python benchmarks/conversion_coverage.py
+    uv run python benchmarks/conversion_coverage.py [KIND ...]
 
 Each cell is a conversion by ``kopt.convert``, which runs the file in LiteRT and compares it with
-the model before it returns; the figure is the largest difference of an output, divided by the
-largest output. Below the table stand the reasons of the refusals.
+the model before it returns, or for ONNX by ``save_model``, which does so in ONNX Runtime; the
+figure is the largest difference of an output, divided by the largest output. Below the table stand
+the reasons of the refusals.
 """
 
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +17,10 @@ import keras
 import numpy as np
 
 import kopt
+from kopt.deployment.formats import save_model
 from kopt.errors import KoptError
 
-MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8")
+MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "ONNX")
 SAMPLES = 16
 layers, ops = keras.layers, keras.ops
 random = np.random.default_rng(0)
@@ -195,30 +198,52 @@ def samples_for(model: keras.Model) -> np.ndarray | dict[str, np.ndarray]:
     return samples(model.inputs[0])
 
 
+def settle(model: keras.Model, samples: np.ndarray | dict[str, np.ndarray]) -> None:
+    """Give batch normalizations the statistics of the samples.
+
+    Those they begin with let the signal of a deep model die out, and where nothing arrives every
+    conversion is equal to every other.
+    """
+    normalizations = [
+        layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)
+    ]
+    for layer in normalizations:
+        layer.momentum = 0.0
+    if normalizations:
+        model(samples, training=True)
+
+
+def convert(model: keras.Model, mode: str, samples: np.ndarray | dict[str, np.ndarray]) -> float:
+    with tempfile.TemporaryDirectory() as directory:
+        if mode == "ONNX":
+            return save_model(model, Path(directory, "model.onnx"), samples).max_abs_diff
+        return kopt.convert(model, Path(directory, "m.tflite"), mode, samples).max_abs_diff
+
+
 def main() -> None:
+    chosen = sys.argv[1:] or list(KINDS)
     print(f"| model | {' | '.join(MODES)} |\n|---|{'---|' * len(MODES)}")
     reasons: list[str] = []
     verified = dict.fromkeys(MODES, 0)
-    for kind, make in KINDS.items():
+    for kind in chosen:
         keras.utils.set_random_seed(0)
-        model = make()
+        model = KINDS[kind]()
         samples = samples_for(model)
+        settle(model, samples)
         outputs = keras.tree.flatten(model(samples, training=False))
         largest = max(float(ops.max(ops.abs(output))) for output in outputs)
         cells = []
         for mode in MODES:
-            with tempfile.TemporaryDirectory() as directory:
-                try:
-                    conversion = kopt.convert(model, Path(directory, "m.tflite"), mode, samples)
-                except KoptError as error:
-                    reason = f"{kind}, {mode}: {error}"
-                    reasons.append(reason)
-                    cells.append(f"refused [{len(reasons)}]")
-                else:
-                    verified[mode] += 1
-                    cells.append(f"{conversion.max_abs_diff / max(largest, 1e-9):.1g}")
+            try:
+                difference = convert(model, mode, samples)
+            except KoptError as error:
+                reasons.append(f"{kind}, {mode}: {error}")
+                cells.append(f"refused [{len(reasons)}]")
+            else:
+                verified[mode] += 1
+                cells.append(f"{difference / max(largest, 1e-9):.1g}")
         print(f"| {kind} | {' | '.join(cells)} |", flush=True)
-    counts = " | ".join(f"{verified[mode]} of {len(KINDS)}" for mode in MODES)
+    counts = " | ".join(f"{verified[mode]} of {len(chosen)}" for mode in MODES)
     print(f"| **verified** | {counts} |\n")
     for number, reason in enumerate(reasons, 1):
         print(f"{number}. {reason}")
