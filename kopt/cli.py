@@ -181,8 +181,8 @@ def diagnose(target: str, input_shape: str | None, as_json: bool) -> None:
 def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> None:
     """Convert MODEL, a .keras file, to a verified file of the kind that OUTPUT's ending names.
 
-    That is .tflite, .onnx (with the extra kopt[onnx]), .keras, .h5, or no ending for a SavedModel
-    directory, as TensorFlow Serving takes it.
+    That is .tflite (also from a SavedModel directory), .onnx (with the extra kopt[onnx]), .keras,
+    .h5, or no ending for a SavedModel directory, as TensorFlow Serving takes it.
     """
     from kopt import Data
     from kopt import convert as convert_model

@@ -40,7 +40,7 @@ def kopt(*arguments, capsys):
         (["report", "{folder}"], "has no finished stage"),
         (["report", "{folder}/none"], "is no run directory"),
         (["bench", "{folder}"], "no SavedModel"),
-        (["convert", "a.keras", "-o", "{folder}/a.keras"], "expected a name that ends in .tflite"),
+        (["convert", "a.keras", "-o", "{folder}/a.pb"], "expected a name that ends in .tflite"),
         (["bench", "{folder}/none.tflite"], "none.tflite"),
         (["convert", "{folder}/none.keras", "-o", "{folder}/a.tflite"], "none.keras"),
         (["diagnose", "nothing"], "nothing"),
