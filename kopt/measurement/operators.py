@@ -1,8 +1,9 @@
 """Latency of each operator of a .tflite, from the times of growing prefixes of the file.
 
-The file is cut after operator k, for every k, and each prefix is timed in turns with the one
-before it: what it takes longer is operator k. Nothing is instrumented, so operators under a
-microsecond are seen, which LiteRT's own profiler rounds to zero inside a delegate.
+The file is cut after operator k, for every k, and each prefix is timed in turns with the whole
+file: what it takes longer than the prefix before it is operator k. Nothing is instrumented, so
+operators under a microsecond are seen, which LiteRT's own profiler rounds to zero inside a
+delegate.
 """
 
 import time
@@ -59,16 +60,14 @@ def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) 
         raise MeasurementError(f"{path}: holds no operators; its outputs are its inputs")
     latency = _latency(whole)
     count = len(file.operators)
-    # Every prefix is timed in two turns a round, and has half the whole's latency on average.
-    turns = 2 * count * max(latency / 2, TURN_SECONDS)
+    # In a round every prefix, half the whole on average, has a turn, and the whole beside it.
+    turns = count * (max(latency / 2, TURN_SECONDS) + max(latency, TURN_SECONDS))
     rounds = int(np.clip(SECONDS / turns, MIN_ROUNDS, ROUNDS))
-    seconds = []
-    before = None
-    for size in range(1, count + 1):
-        longer = _ready(prefix(file, size), threads, resolver)
-        seconds.append(_difference(before, longer, rounds))
-        before = longer
-    share = _shares(np.asarray(seconds))
+    parts = [
+        _ratio(_ready(prefix(file, size), threads, resolver), whole, rounds)
+        for size in range(1, count)
+    ]
+    share = _shares(np.asarray([*parts, 1.0]))
     delegated = _delegated(whole) if xnnpack else set()
     results = [file.tensors[operator.outputs[0]] for operator in file.operators]
     return pd.DataFrame(
@@ -172,31 +171,34 @@ def _latency(interpreter: Interpreter) -> float:
     return float(np.median([_turn(interpreter, repeats) for _ in range(ROUNDS)]))
 
 
-def _difference(before: Interpreter | None, after: Interpreter, rounds: int) -> float:
-    """Seconds that one prefix takes longer than the other: the median over paired turns."""
-    repeats = _repeats(after)
-    if before is None:
-        return float(np.median([_turn(after, repeats) for _ in range(rounds)]))
-    differences = []
+def _ratio(part: Interpreter, whole: Interpreter, rounds: int) -> float:
+    """How much of the whole's time a prefix takes: the median over paired turns."""
+    repeats = {interpreter: _repeats(interpreter) for interpreter in (part, whole)}
+    ratios = []
     for round_ in range(rounds):
-        order = (before, after) if round_ % 2 else (after, before)
-        seconds = {interpreter: _turn(interpreter, repeats) for interpreter in order}
-        differences.append(seconds[after] - seconds[before])
-    return float(np.median(differences))
+        order = (part, whole) if round_ % 2 else (whole, part)
+        seconds = {interpreter: _turn(interpreter, repeats[interpreter]) for interpreter in order}
+        ratios.append(seconds[part] / seconds[whole])
+    return float(np.median(ratios))
 
 
-def _shares(seconds: np.ndarray) -> np.ndarray:
-    """Parts of the whole, none below 0, from differences that noise makes negative here and there.
+def _shares(until: np.ndarray) -> np.ndarray:
+    """Each operator's part of the whole, from the times up to and including each.
 
-    Clipping each at 0 would add the noise of many small operators up to a time that nobody spent.
-    Their running sum is made to rise instead: by the mean of the two rising lines that touch it
-    from above and from below, which leaves the sum over a layer nearly what it was.
+    Noise makes some prefixes faster than a shorter one. Neighbours that fall are given their mean
+    until all rise (pool adjacent violators, Ayer et al., 1955), so that no operator takes less
+    than nothing, and the noise of many small ones does not add up to a time that nobody spent.
     """
-    until = np.cumsum(seconds)
-    above = np.maximum.accumulate(until)
-    below = np.minimum.accumulate(until[::-1])[::-1]
-    share = np.diff(np.clip((above + below) / 2, 0, None), prepend=0)
-    return share / share.sum()
+    pools: list[tuple[float, int]] = []
+    for time_until in until:
+        mean, count = float(time_until), 1
+        while pools and pools[-1][0] > mean:
+            before, size = pools.pop()
+            mean = (mean * count + before * size) / (count + size)
+            count += size
+        pools.append((mean, count))
+    rising = np.repeat([mean for mean, _ in pools], [count for _, count in pools])
+    return np.diff(rising, prepend=0) / rising[-1]
 
 
 def _repeats(interpreter: Interpreter) -> int:
