@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable
 
-import pandas as pd
 import psutil
 import yaml
 
@@ -40,17 +39,13 @@ def swept(case: str, last: str, name: str, axis: dict[str, list]) -> None:
     assert (table.status == "finished").all(), table.error.tolist()
 
 
-def timed(work: Callable[[], None]) -> dict[str, float]:
+def timed(work: Callable[[], None]) -> tuple[float, float, float]:
     """Seconds, and how many cores this kept busy and everything else on the machine did."""
     begin, busy, own = time.monotonic(), busy_seconds(), own_seconds()
     work()
     seconds = time.monotonic() - begin
     ours, everything = own_seconds() - own, busy_seconds() - busy
-    return {
-        "seconds": seconds,
-        "cores busy with this": ours / seconds,
-        "cores busy with others": (everything - ours) / seconds,
-    }
+    return seconds, ours / seconds, (everything - ours) / seconds
 
 
 def busy_seconds() -> float:
@@ -73,9 +68,13 @@ def main(case: str, last: str) -> None:
         "two workers": lambda: swept(case, last, "seeds", {"seed": [0, 1, 2, 3]}),
         "two workers, shared prefix": lambda: swept(case, last, "shared", {"fraction": FRACTIONS}),
     }
-    table = pd.DataFrame({name: timed(work) for name, work in ways.items()}).T
-    table.insert(1, "ratio", table.seconds / table.seconds.iloc[0])
-    print(table.round(2).to_string())
+    first = None
+    print("| | seconds | ratio | cores busy with this | cores busy with others |")
+    print("|---|---|---|---|---|")
+    for name, work in ways.items():
+        seconds, ours, others = timed(work)
+        first = first or seconds
+        print(f"| {name} | {seconds:.0f} | {seconds / first:.2f} | {ours:.1f} | {others:.1f} |")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,12 @@ class Progress:
             self._running[event[1]["point"]] = event[1]["stage"]
             self._show()
 
+    def timing(self, point: str) -> None:
+        """A finished point is being timed, and nothing else is at work."""
+        with self._lock:
+            self._running = {point: "timing"}
+            self._show()
+
     def segment(self, segment: Segment, outcome: Any, last: bool) -> None:
         """A segment has come to its end.
 

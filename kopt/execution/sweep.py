@@ -20,7 +20,7 @@ from kopt.execution.engine import outcome_of, run_tree
 from kopt.execution.grid import Grid, Point, read_grid
 from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, timed, write_table
-from kopt.execution.tasks import TOPIC, point_directory, run_segment, time_point
+from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
 from kopt.workspace.directory import write_atomically
 from kopt.workspace.lock import NamedLock
@@ -105,14 +105,14 @@ def _run(
     """The last record of every point, or what it failed with."""
     last = tuple(knobs)[-1]
     outcomes: dict[str, Record | Exception] = {}
-    client.subscribe_topic(TOPIC, progress.stage)
+    client.subscribe_topic(topic(folder), progress.stage)
     segments = share(grid.points, knobs)
     for segment, outcome in run_tree(client, segments, partial(run_segment, sweep=folder)):
         finished = segment.stages[-1] == last
         if finished or isinstance(outcome, Exception):
             outcomes.update(dict.fromkeys(segment.points, outcome))
         progress.segment(segment, outcome, finished)
-    client.unsubscribe_topic(TOPIC)
+    client.unsubscribe_topic(topic(folder))
     return outcomes
 
 
@@ -127,8 +127,9 @@ def _time(
     """Replace the latencies by such as can be compared: one worker, one point after another."""
     worker = sorted(client.nthreads())[0]
     finished = [point for point in grid.points if isinstance(outcomes[point.name], Record)]
-    for number, point in enumerate(finished, 1):
-        progress.say(f"timing {number} of {len(finished)}, with nothing beside it: {point.name}")
+    progress.say(f"timing {len(finished)} points, one after another with nothing beside them")
+    for point in finished:
+        progress.timing(point.name)
         future = client.submit(
             time_point,
             point_directory(folder, point.name),

@@ -13,7 +13,10 @@ from kopt.execution.tree import Segment
 from kopt.workspace.directory import Workspace, write_atomically
 from kopt.workspace.record import STAGES, Record
 
-TOPIC = "kopt-sweep"
+
+def topic(sweep: Path) -> str:
+    """Under which Dask passes on what the workers of a sweep tell."""
+    return f"kopt sweep {sweep}"
 
 
 def point_directory(sweep: Path, point: str) -> Path:
@@ -41,7 +44,7 @@ def run_segment(segment: Segment, sweep: Path) -> Record:
     if segment.origin not in (None, segment.point):
         take_over(Workspace(point_directory(sweep, segment.origin)), workspace, segment.before)
     for stage in segment.stages:
-        get_worker().log_event(TOPIC, {"point": segment.point, "stage": stage})
+        get_worker().log_event(topic(sweep), {"point": segment.point, "stage": stage})
         known = notebook_parameters(stage)
         given = {name: value for name, value in segment.parameters.items() if name in known}
         run_chain(workspace, given, (stage,), resume=True, say=lambda line: None)

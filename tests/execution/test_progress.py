@@ -82,6 +82,8 @@ def test_what_runs_is_named_and_the_table_goes_in_the_end():
     progress = Progress(3, stream)
     progress.stage((0.0, {"point": "1_alpha=0.1", "stage": "03_prune"}))
     assert screen(stream.getvalue())[1] == "running 1   1_alpha=0.1 (03_prune)"
+    progress.timing("2_alpha=0.2")
+    assert screen(stream.getvalue())[1] == "running 1   2_alpha=0.2 (timing)"
     progress.close()
     assert screen(stream.getvalue()) == []
 

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 
 import pandas as pd
@@ -9,6 +11,7 @@ import psutil
 import pytest
 
 from kopt.display.report import write_report
+from kopt.workspace.directory import Workspace
 from tests.execution.stub_chain import FIRST, PATIENCE, SECOND, Sweep
 
 FRACTIONS = [0.2, 0.4, 0.6, 0.8]
@@ -27,6 +30,12 @@ def workers_at_work(started):
     """Worker processes of a sweep that have a kernel."""
     children = psutil.Process(started.pid).children()
     return [child for child in children if child.children()]
+
+
+def living(family):
+    """Those processes of a family that still run; nobody may be there to bury the others."""
+    running = psutil.process_iter(["status"])
+    return set(family) & {p for p in running if p.info["status"] != psutil.STATUS_ZOMBIE}
 
 
 @pytest.fixture
@@ -84,14 +93,14 @@ def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
     told = f"kopt: the sweep {sweep.directory} was interrupted; the same command with --resume"
     assert complaint.splitlines()[-1].startswith(told)
     assert "Traceback" not in complaint
-    assert not [process for process in family if process.is_running()]
+    wait_until(lambda: not living(family), "the end of what it had started")
 
     started = sweep.start("--workers", "1", "--resume")
     wait_until(lambda: len(sweep.begun(SECOND)) == 2, "the point at work again")
     family = psutil.Process(started.pid).children(recursive=True)
     started.kill()
     started.communicate()
-    psutil.wait_procs(family, timeout=PATIENCE)
+    wait_until(lambda: not living(family), "the end of what it had started")
 
     sweep.let_go()
     code, _, complaint = sweep.run("--workers", "1", "--resume")
@@ -118,3 +127,53 @@ def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(swee
     assert code == 0, complaint
     assert sorted(sweep.begun(SECOND)) == [POINTS[0], POINTS[1], POINTS[1]]
     assert sweep.table().status.tolist() == ["finished"] * 2
+
+
+REAL = """
+import keras
+import numpy as np
+
+from kopt import Budget, Case, Data
+from kopt.case import Epochs
+
+
+def load():
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 240)
+    x = random.normal(size=(240, 16, 2)).astype(np.float32)
+    x[np.arange(240), :, y] += 1.0
+    return Data(x[:160], y[:160], x[160:], y[160:])
+
+
+def build():
+    inputs = keras.Input((16, 2))
+    x = keras.layers.Conv1D(4, 3)(inputs)
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    return keras.Model(inputs, keras.layers.Dense(2)(x), name="tiny")
+
+
+case = Case(
+    name="tiny", title="Two channels of noise", load=load, build=build,
+    epochs=Epochs(1, 1, 1, 1), budget=Budget(size_kb=1, latency_us=1e6),
+)
+"""
+
+
+@pytest.mark.notebook
+def test_the_real_notebooks_on_a_case_of_ones_own(tmp_path):
+    (tmp_path / "tiny.py").write_text(REAL)
+    (tmp_path / "grid.yaml").write_text("case: tiny.py:case\nquick: true\nepochs: [1, 2]\n")
+    command = ["sweep", "grid.yaml", "--to", "01", "--workers", "2", "--run-dir", "sweep"]
+    run = subprocess.run(
+        [sys.executable, "-m", "kopt", *command], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    table = pd.read_parquet(tmp_path / "sweep/sweep.parquet")
+    assert table.status.tolist() == ["finished"] * 2
+    assert table.within_budget.tolist() == ["size missed"] * 2
+    for point, epochs in zip(table.index, (1, 2), strict=True):
+        workspace = Workspace(tmp_path / "sweep/points" / point)
+        record = workspace.record(FIRST)
+        assert record.parameters["epochs"] == epochs
+        assert table.accuracy[point] == pytest.approx(100 * record.accuracy)
+        assert workspace.stale_because(FIRST) is None
