@@ -118,7 +118,9 @@ def export_model(
 def flat_outputs(outputs: Any) -> dict[str, Any]:
     """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
     if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
-        return {identifier(name): value for name, value in outputs.items()}
+        named = {identifier(name): value for name, value in outputs.items()}
+        if len(named) == len(outputs):  # else "a b" and "a_b" would be one
+            return named
     flat = keras.tree.flatten(outputs)
     if len(flat) == 1:
         return {"output": flat[0]}

@@ -6,7 +6,6 @@ consumers that read nothing newer, and ONNX for runtimes that have never heard o
 
 import logging
 import sys
-import tempfile
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,11 +18,12 @@ import numpy as np
 
 from kopt.deployment import worker
 from kopt.deployment.archive import refusal_reason
+from kopt.deployment.arrays import read_arrays, write_arrays
 from kopt.deployment.calibration import check_samples
 from kopt.deployment.export import export_model, run_model
 from kopt.deployment.flatbuffer import layer_of
 from kopt.deployment.inputs import Arrays, invented_samples, model_inputs, named_arrays
-from kopt.deployment.placement import check_place, put_in_place
+from kopt.deployment.placement import check_place, put_in_place, scratch_directory
 from kopt.deployment.weights import check_finite, check_size
 from kopt.errors import ConversionError
 
@@ -95,8 +95,8 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = No
         name: check_samples(array, name, inputs[name])[:CHECKED_SAMPLES]
         for name, array in given.items()
     }
-    with tempfile.TemporaryDirectory() as scratch:
-        written = Path(scratch, f"model{path.suffix}")
+    with scratch_directory() as scratch:
+        written = scratch / f"model{path.suffix}"
         if path.suffix in (".keras", ".h5"):
             outputs = _write_keras(model, written, structure, arrays)
         else:
@@ -179,10 +179,9 @@ def _run_elsewhere(
     process: worker.Worker, job: str, arrays: dict[str, np.ndarray], written: Path, **options: Any
 ) -> dict[str, np.ndarray]:
     given, results = written.with_name("given.npz"), written.with_name("results.npz")
-    np.savez(given, **arrays)
+    write_arrays(given, arrays)
     process.request(job, path=str(written), samples=str(given), output=str(results), **options)
-    with np.load(results, allow_pickle=False) as archive:
-        return dict(archive)
+    return read_arrays(results)
 
 
 def _save(model: keras.Model, path: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as converter_api
 
+from kopt.deployment.arrays import read_arrays, write_arrays
 from kopt.deployment.export import run_model
 from kopt.deployment.flatbuffer import TFLiteFile, is_within
 from kopt.deployment.legalization import legalize
@@ -132,7 +133,7 @@ def run_saved_model(path: str, samples: str, output: str) -> None:
         {name: value.numpy() for name, value in signature(**_constants(sample)).items()}
         for sample in _samples(samples)
     ]
-    np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+    write_arrays(output, {name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
 
 
 def run_keras(
@@ -152,9 +153,7 @@ def run_keras(
     for module in modules:
         import_module(module)
     model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    with np.load(samples, allow_pickle=False) as archive:
-        outputs = run_model(model, structure, dict(archive))
-    np.savez(output, **outputs)
+    write_arrays(output, run_model(model, structure, read_arrays(samples)))
 
 
 def run_tflite(path: str, samples: str, output: str) -> None:
@@ -166,7 +165,7 @@ def run_tflite(path: str, samples: str, output: str) -> None:
         model.set_inputs(sample)
         model.invoke()
         runs.append(model.outputs())
-    np.savez(output, **{name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+    write_arrays(output, {name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
 
 
 def run_onnx(path: str, samples: str, output: str) -> None:
@@ -175,9 +174,8 @@ def run_onnx(path: str, samples: str, output: str) -> None:
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [entry.name for entry in session.get_outputs()]
-    with np.load(samples, allow_pickle=False) as archive:
-        results = session.run(names, dict(archive))
-    np.savez(output, **dict(zip(names, results, strict=True)))
+    results = session.run(names, read_arrays(samples))
+    write_arrays(output, dict(zip(names, results, strict=True)))
 
 
 def _write_erfc(context: Any, node: Any, name: str, _: Any) -> None:
@@ -237,8 +235,7 @@ def _quantize(
 
 
 def _samples(path: str) -> Iterator[dict[str, np.ndarray]]:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    arrays = read_arrays(path)
     for index in range(len(next(iter(arrays.values())))):
         yield {name: array[index : index + 1] for name, array in arrays.items()}
 

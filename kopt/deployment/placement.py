@@ -1,12 +1,33 @@
 """Where a converted model is put: checked before the work, and replaced at once after it."""
 
+import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from kopt.errors import ConversionError, ParameterError
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory to work in that is removed afterwards.
+
+    Raises:
+        ConversionError: there is no room for it.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise ConversionError(
+            f"no room to work in {tempfile.gettempdir()} ({error.strerror}); free some, or name "
+            "another directory in TMPDIR"
+        ) from error
 
 
 def check_place(path: Path, endings: Collection[str]) -> None:

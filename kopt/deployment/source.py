@@ -11,6 +11,7 @@ import numpy as np
 
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
+from kopt.deployment.arrays import read_arrays, write_arrays
 from kopt.deployment.export import Export, export_model
 from kopt.deployment.inputs import Arrays, InputSpec, concrete_shape, model_inputs, named_arrays
 from kopt.deployment.weights import check_bytes, check_finite, check_size
@@ -156,7 +157,7 @@ def _run_saved_model(
     directory: Path, scratch: Path, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     inputs, outputs = scratch / "reference_inputs.npz", scratch / "reference.npz"
-    np.savez(inputs, **samples)
+    write_arrays(inputs, samples)
     try:
         worker.shared.request(
             "run_saved_model", path=str(directory), samples=str(inputs), output=str(outputs)
@@ -165,5 +166,4 @@ def _run_saved_model(
         raise ConversionError(
             f"the SavedModel does not run on a sample ({error}); give calibration samples it takes"
         ) from error
-    with np.load(outputs, allow_pickle=False) as archive:
-        return dict(archive)
+    return read_arrays(outputs)

@@ -5,7 +5,6 @@ modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 """
 
 import gzip
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +14,12 @@ import numpy as np
 import pandas as pd
 
 from kopt.deployment import worker
+from kopt.deployment.arrays import read_arrays, write_arrays
 from kopt.deployment.calibration import check_calibration
 from kopt.deployment.export import Export
 from kopt.deployment.flatbuffer import TFLiteFile
 from kopt.deployment.inputs import Arrays, invented_samples
-from kopt.deployment.placement import check_place, put_in_place
+from kopt.deployment.placement import check_place, put_in_place, scratch_directory
 from kopt.deployment.refusal import explain
 from kopt.deployment.source import open_source
 from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_difference
@@ -100,8 +100,8 @@ def convert(
     path = Path(path)
     _check_parameters(path, mode, keep_float)
     worker.warm()
-    with tempfile.TemporaryDirectory() as scratch:
-        source = open_source(model, Path(scratch), calibration)
+    with scratch_directory() as scratch:
+        source = open_source(model, scratch, calibration)
         if source.quantized and mode not in INT8_MODES:
             raise ConversionError(
                 f"mode {mode!r} of a quantization-aware model; expected one of "
@@ -117,7 +117,7 @@ def convert(
             )
         export = source.export()
         _check_layers(export, keep_float)
-        lowered = Path(scratch, "model.tflite")
+        lowered = scratch / "model.tflite"
         _lower(export, lowered, mode, samples, keep_float)
         file = TFLiteFile(lowered)
         operator_layers = file.operator_layers(export.layers, export.output_layers)
@@ -164,7 +164,7 @@ def _lower(
     calibration = None
     if samples is not None and mode in INTEGER_MODES:
         calibration = lowered.with_name("calibration.npz")
-        np.savez(calibration, **samples)
+        write_arrays(calibration, samples)
     try:
         worker.shared.request(
             "lower",
@@ -188,7 +188,7 @@ def _difference(
     samples = {name: array[:CHECKED_SAMPLES] for name, array in samples.items()}
     reference = export.reference(samples)
     inputs, outputs = lowered.with_name("samples.npz"), lowered.with_name("outputs.npz")
-    np.savez(inputs, **samples)
+    write_arrays(inputs, samples)
     try:
         worker.shared.request(
             "run_tflite", path=str(lowered), samples=str(inputs), output=str(outputs)
@@ -198,8 +198,7 @@ def _difference(
             f"the {mode} file does not run in LiteRT ({str(error).partition(': ')[2]}); convert in "
             "another mode"
         ) from error
-    with np.load(outputs, allow_pickle=False) as archive:
-        return max_abs_difference(reference, dict(archive), mode)
+    return max_abs_difference(reference, read_arrays(outputs), mode)
 
 
 def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:

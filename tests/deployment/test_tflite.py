@@ -9,7 +9,7 @@ import pytest
 
 import kopt
 from kopt.case import find_case
-from kopt.deployment import worker
+from kopt.deployment import tflite, worker
 from kopt.deployment.litert import LiteRTModel
 from kopt.deployment.tflite import MODES, convert
 from kopt.errors import ConversionError, ModelError, ParameterError
@@ -102,10 +102,12 @@ def test_operators_carry_layer_names(converted):
 
 
 def multiple_inputs():
-    a, b = keras.Input((8,), name="a"), keras.Input((4,), name="b b")
-    outputs = {"sum": layers.Dense(2)(layers.Concatenate()([a, b])), "one": layers.Dense(1)(a)}
-    samples = {"a": random.normal(size=(16, 8)), "b b": random.normal(size=(16, 4))}
-    return keras.Model({"a": a, "b b": b}, outputs), samples
+    # Names that are also those of arguments of numpy.savez, by which arrays travel.
+    a, b = keras.Input((8,), name="file"), keras.Input((4,), name="b b")
+    both = layers.Dense(2)(layers.Concatenate()([a, b]))
+    samples = {"file": random.normal(size=(16, 8)), "b b": random.normal(size=(16, 4))}
+    outputs = {"sum": both, "allow_pickle": layers.Dense(1)(a)}
+    return keras.Model({"file": a, "b b": b}, outputs), samples
 
 
 def indices():
@@ -189,6 +191,17 @@ def test_kinds_of_model_convert(kind, tmp_path):
         pairs = [(floats[name], integers[name]) for name in floats]
     for reference, values in pairs:
         assert np.abs(reference - values).max() <= 0.06 * max(1e-3, np.abs(reference).max())
+
+
+def test_outputs_whose_names_become_alike_are_all_there(tmp_path):
+    x = keras.Input((4,))
+    outputs = {"a b": layers.Dense(1)(x), "a_b": layers.Dense(3)(x)}
+    conversion = convert(keras.Model(x, outputs), tmp_path / "a.tflite", "float32")
+    shapes = {
+        name: tuple(details["shape"])
+        for name, details in LiteRTModel(conversion.path).output_details.items()
+    }
+    assert shapes == {"output_0": (1, 1), "output_1": (1, 3)}
 
 
 def test_the_model_is_left_as_it_was(tmp_path):
@@ -355,6 +368,16 @@ def test_a_killed_child_is_replaced(model, samples, tmp_path):
     os.kill(worker.shared.process.pid, signal.SIGKILL)
     worker.shared.process.wait()
     assert kopt.convert(model, tmp_path / "a.tflite", "int8", samples).max_abs_diff < 0.1
+
+
+def test_a_full_temporary_directory_is_told(model, samples, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tflite, "write_arrays", full)
+    with pytest.raises(ConversionError, match=r"no room to work in .* in TMPDIR"):
+        convert(model, tmp_path / "a.tflite", "int8", samples)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_unwritable_place_leaves_nothing_behind(model, samples, tmp_path, monkeypatch):
