@@ -65,7 +65,7 @@ def seen_speedup(answer: Any, call_us: float, layer_us: float) -> Check:
         answer,
         call_us / left,
         task="the speed-up that would be seen, a number of 1 or more",
-        because=f"{call_us / left:.3g}× is all that can be seen; the call itself takes the rest",
+        because=f"{call_us / left:.4g}× is all that can be seen; the call itself takes the rest",
         hint="the new time of a call is the old one less what the layer took",
         mistakes=(
             (left / call_us, "upside down: a speed-up is the old time over the new one"),
