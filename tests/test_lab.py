@@ -279,7 +279,10 @@ def test_curves_and_pareto_panel_follow_keyboard_and_mouse(lab, page):
 def see_again(browser, lab, copy):
     """A saved notebook shows its figures where no kernel knows its widgets any more."""
     page = browser.new_page(viewport={"width": 1240, "height": 1900})
+    page.set_default_timeout(120_000)
     open_notebook(page, lab, copy.name)
-    page.locator(".jp-OutputArea-child .js-plotly-plot").nth(1).wait_for()
+    figures = page.locator(".jp-OutputArea-output:has(img, .js-plotly-plot)")
+    figures.nth(1).wait_for()
+    assert all(figure.bounding_box()["height"] > 300 for figure in figures.all())
     assert page.locator(".kopt-panel").count() == 0
     page.close()

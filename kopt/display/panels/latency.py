@@ -95,7 +95,7 @@ class LatencyPanel(Panel):
         figure.update_yaxes(autorange="reversed")
         figure.update_layout(title=self._title(), title_y=0.98)
         styled(figure, height=170 + 34 * max(len(self._layers), len(self.first[1])))
-        return figure.update_layout(margin_t=100, legend_y=1.08)
+        return figure.update_layout(margin_t=100, margin_r=60, legend_y=1.08)
 
     def table(self) -> pd.DataFrame:
         """Shares and microseconds a sample of both settings."""

@@ -11,6 +11,8 @@ import plotly.graph_objects as go
 from IPython import get_ipython
 from IPython.display import display
 
+from kopt.display.plots import COLORS
+
 # Readable on white and on JupyterLab's dark grey alike; where the theme is known, the style below
 # takes its own colour of text.
 TEXT, GRID = "#77808a", "rgba(119, 128, 138, 0.3)"
@@ -117,6 +119,7 @@ def styled(figure: go.Figure, height: int) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
         font={"color": TEXT},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": TEXT, "activecolor": COLORS[1]},
         margin={"l": 10, "r": 20, "t": 70, "b": 50},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right"},
     )

@@ -15,6 +15,7 @@ from kopt.display.panels.panel import LABELS, TEXT, WIDE, Panel, styled
 from kopt.display.plots import COLORS
 
 LARGEST_MARKER = 34
+LOG_STEP = 0.01
 
 
 class ParetoPanel(Panel):
@@ -92,7 +93,7 @@ class ParetoPanel(Panel):
         figure.add_scatter(
             x=points.median_us, y=100 * points.accuracy_lost, mode="markers+text",
             text=[n if n in (*self.front, self.chosen) else "" for n in points.index],
-            textposition="top center", cliponaxis=False,
+            textposition=np.where(points.index == self.chosen, "top center", "bottom center"), cliponaxis=False,
             hovertext=points.index, hoverinfo="text+x+y",
             marker={
                 "size": np.maximum(8, LARGEST_MARKER * np.sqrt(area)),
@@ -148,7 +149,9 @@ class ParetoPanel(Panel):
     ) -> ipywidgets.Widget:
         low, high = self.ranges[column]
         if kind is ipywidgets.FloatLogSlider:
-            bounds = {"min": log10(low), "max": log10(high), "step": 0.01}
+            steps = ceil((log10(self.limits[column]) - log10(low)) / LOG_STEP)
+            lowest = log10(self.limits[column]) - steps * LOG_STEP  # the first limit is on the grid
+            bounds = {"min": lowest, "max": log10(high), "step": LOG_STEP}
         else:
             bounds = {"min": floor(10 * scale * low) / 10, "max": ceil(10 * scale * high) / 10}
         slider = kind(
