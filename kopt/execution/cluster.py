@@ -1,5 +1,6 @@
 """The Dask cluster a sweep runs on: one of its own on this machine, or one already there."""
 
+import asyncio
 import hashlib
 import logging
 import platform
@@ -14,7 +15,8 @@ from typing import Any
 
 import psutil
 from dask.system import CPU_COUNT
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, Security
+from distributed.comm import connect
 from distributed.versions import VersionMismatchWarning
 
 from kopt.errors import ClusterError, WorkspaceError
@@ -150,14 +152,22 @@ def _end_kernels(cluster: LocalCluster) -> None:
 
 def _connect(scheduler: str) -> Client:
     try:
+        asyncio.run(asyncio.wait_for(_shake_hands(scheduler), ANSWER_SECONDS))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # told in our own words below
             return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, MemoryError) as error:  # the last for another kind of server
         raise ClusterError(
-            f"scheduler {scheduler} does not answer within {ANSWER_SECONDS} s "
+            f"scheduler {scheduler} does not answer as one within {ANSWER_SECONDS} s "
             f"({type(error).__name__}); expected the address of a running `dask scheduler`"
         ) from error
+
+
+async def _shake_hands(scheduler: str) -> None:
+    """Connect once: Dask's client itself would wait for ever for a port that stays silent."""
+    arguments = Security().get_connection_args("client")
+    comm = await connect(scheduler, timeout=ANSWER_SECONDS, **arguments)
+    await comm.close()
 
 
 def _check_workers(client: Client, scheduler: str) -> None:

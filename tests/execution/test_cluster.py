@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from threading import Thread
 
 import pytest
 from distributed import Client
@@ -22,9 +23,9 @@ def start():
     """Starts a part of Dask in a process of its own; all are ended at the end."""
     started = []
 
-    def start(part, *arguments, env=None):
+    def start(part, *arguments, **options):
         command = [sys.executable, "-m", f"distributed.cli.dask_{part}", *map(str, arguments)]
-        started.append(subprocess.Popen([*command, "--no-dashboard"], env=env))
+        started.append(subprocess.Popen([*command, "--no-dashboard"], **options))
         return started[-1]
 
     yield start
@@ -46,8 +47,8 @@ def scheduler(start):
     return address
 
 
-def join(start, scheduler, *options, env=None):
-    start("worker", scheduler, "--host", "127.0.0.1", *(options or ("--nthreads", 1)), env=env)
+def join(start, scheduler, threads=1, **options):
+    start("worker", scheduler, "--host", "127.0.0.1", "--nthreads", threads, **options)
     with Client(scheduler, set_as_default=False) as client:
         client.wait_for_workers(1, timeout=120)
 
@@ -109,7 +110,7 @@ def test_a_scheduler_without_workers_is_told_so(scheduler, monkeypatch):
 
 
 def test_a_worker_that_runs_several_tasks_at_once_is_refused(start, scheduler):
-    join(start, scheduler, "--nthreads", 2)
+    join(start, scheduler, threads=2)
     with pytest.raises(ClusterError, match="runs 2 tasks at once"), open_cluster(scheduler):
         pass
 
@@ -117,7 +118,8 @@ def test_a_worker_that_runs_several_tasks_at_once_is_refused(start, scheduler):
 def test_a_worker_with_another_kopt_is_refused(start, scheduler, tmp_path):
     shutil.copytree(ROOT / "kopt", tmp_path / "kopt")
     (tmp_path / "kopt/data.py").write_text("another = True")
-    join(start, scheduler, env=os.environ | {"PYTHONPATH": str(tmp_path)})
+    elsewhere = os.environ | {"PYTHONPATH": str(tmp_path)}
+    join(start, scheduler, env=elsewhere, cwd=tmp_path)
     with (
         pytest.raises(ClusterError, match=r"has kopt .* where this process has 0"),
         open_cluster(scheduler),
@@ -125,13 +127,23 @@ def test_a_worker_with_another_kopt_is_refused(start, scheduler, tmp_path):
         pass
 
 
-@pytest.fixture
-def silent():
-    """A port where something listens that never answers."""
+@pytest.fixture(params=[b"", b"HTTP/1.1 400 Bad Request\r\n\r\n"], ids=["silent", "web server"])
+def stranger(request):
+    """A port where something listens that is no scheduler."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
+
+        def answer():
+            accepted.append(listening.accept()[0])
+            accepted[0].sendall(request.param)
+
+        accepted = []
+        answering = Thread(target=answer)
+        answering.start()
         yield f"tcp://127.0.0.1:{listening.getsockname()[1]}"
+        answering.join()
+        accepted[0].close()
 
 
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:1", "no-such-host.invalid:8786", "ftp://a:1"])
@@ -139,8 +151,8 @@ def test_a_scheduler_that_is_not_there_ends_with_a_line(address, tmp_path, capsy
     check_refused(address, tmp_path, capsys)
 
 
-def test_a_scheduler_that_does_not_answer_ends_with_a_line(silent, tmp_path, capsys):
-    check_refused(silent, tmp_path, capsys)
+def test_a_port_that_is_no_schedulers_ends_with_a_line(stranger, tmp_path, capsys):
+    check_refused(stranger, tmp_path, capsys)
 
 
 def check_refused(address, tmp_path, capsys):
@@ -150,7 +162,7 @@ def check_refused(address, tmp_path, capsys):
         main(["sweep", f"{tmp_path}/grid.yaml", "--run-dir", str(folder), "--scheduler", address])
     complaint = capsys.readouterr().err
     assert ended.value.code == 2
-    assert complaint.startswith(f"kopt: scheduler {address} does not answer within 5 s")
+    assert complaint.startswith(f"kopt: scheduler {address} does not answer as one within 5 s")
     assert len(complaint.splitlines()) == 1
     assert not folder.exists()
 
