@@ -93,7 +93,8 @@ class ParetoPanel(Panel):
         figure.add_scatter(
             x=points.median_us, y=100 * points.accuracy_lost, mode="markers+text",
             text=[n if n in (*self.front, self.chosen) else "" for n in points.index],
-            textposition=np.where(points.index == self.chosen, "top center", "bottom center"), cliponaxis=False,
+            textposition=np.where(points.index == self.chosen, "top center", "bottom center"),
+            cliponaxis=False,
             hovertext=points.index, hoverinfo="text+x+y",
             marker={
                 "size": np.maximum(8, LARGEST_MARKER * np.sqrt(area)),
