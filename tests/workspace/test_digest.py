@@ -1,0 +1,61 @@
+import re
+import zipfile
+
+import pytest
+
+from kopt.workspace.digest import digest
+
+
+@pytest.fixture
+def saved(small_model, tmp_path):
+    small_model.save(tmp_path / "a.keras")
+    return tmp_path / "a.keras"
+
+
+def rewritten(path, change):
+    """A copy of an archive with other contents for some of its members."""
+    copy = path.with_name("b.keras")
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, change(name, source.read(name)))
+    return copy
+
+
+def test_the_digest_of_a_keras_file_is_blind_to_its_date(small_model, saved):
+    small_model.save(saved.with_name("b.keras"))
+    assert digest(saved) == digest(saved.with_name("b.keras"))
+    small_model.layers[-1].bias.assign([1.0, 2.0])
+    small_model.save(saved.with_name("b.keras"))
+    assert digest(saved) != digest(saved.with_name("b.keras"))
+
+
+def test_the_digest_of_a_keras_file_is_blind_to_addresses(saved):
+    def elsewhere(name, content):
+        return re.sub(
+            rb'("shared_object_id": )(\d+)', lambda id: id[1] + b"%d" % (int(id[2]) + 64), content
+        )
+
+    def apart(name, content):
+        return re.sub(rb'"shared_object_id": \d+', b'"shared_object_id": 7', content, count=1)
+
+    with zipfile.ZipFile(saved) as archive:
+        assert archive.read("config.json").count(b"shared_object_id") > 1
+    assert digest(rewritten(saved, elsewhere)) == digest(saved)
+    assert digest(rewritten(saved, apart)) != digest(saved)
+
+
+@pytest.mark.parametrize("size", [0, 10, 2000, -1])
+def test_a_torn_keras_file_is_unlike_the_whole_one(saved, size):
+    whole = digest(saved)
+    saved.write_bytes(saved.read_bytes()[:size])
+    assert digest(saved) != whole
+
+
+def test_a_saved_model_is_the_same_when_it_is_written_again(small_model, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "saved_model.pb").write_text("graph")
+        (tmp_path / name / "fingerprint.pb").write_text(f"random {name}")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+    (tmp_path / "b/assets.txt").write_text("more")
+    assert digest(tmp_path / "a") != digest(tmp_path / "b")
