@@ -2,11 +2,11 @@
 
     uv run python benchmarks/survival.py [CASE] [KILLS] [DIRECTORY]
 
-A run that is resumed may be killed again; when one has come to its end, all its records must equal
-those of the unbroken run, latencies aside, and the next one begins. Every second time only the
-process of ``kopt run`` is killed, else its kernel and its converter with it. A third of the kills
-wait for a file to be written and a third for the converter to be at work. The unbroken run is
-looked for in DIRECTORY first.
+One run takes all the kills, the same number in each stage, and is resumed after each; then it
+comes to its end, where all its records must equal those of the unbroken run, latencies aside. Every
+second time only the process of ``kopt run`` is killed, else its kernel and its converter with it. A
+third of the kills wait for a file to be written and a third for the converter to be at work. The
+unbroken run is looked for in DIRECTORY first.
 """
 
 import contextlib
@@ -26,8 +26,7 @@ from kopt.execution.chain import STAGES
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace
 
-POLL_SECONDS = 0.02
-LATEST = 1.2  # of a stage's mean duration: late enough to reach the next one, now and then
+POLL_SECONDS = 0.005
 AIMS = ("any", "writing", "converting")
 
 
@@ -87,7 +86,7 @@ class Run:
         """Where resuming will go on."""
         for stage in STAGES:
             unfinished = self.workspace.running_notebook(stage).exists()
-            if unfinished or not self.workspace.record(stage):
+            if unfinished or not self.workspace.record_path(stage).exists():
                 return stage
         return "the report"
 
@@ -106,11 +105,13 @@ class Run:
             sys.exit(self._log.read_text()[-3000:])
 
 
-def kill_at(run: Run, aim: str, seconds: float) -> str | None:
-    """Wait for the moment and say what is happening; None if the run ended before."""
+def wait_for(run: Run, stage: str, aim: str, seconds: float) -> str | None:
+    """Wait for a moment in a stage and say what is happening; None if the run ended before."""
     begun = time.monotonic()
     while not run.ended:
-        if time.monotonic() - begun >= seconds:
+        if run.next_stage() < stage:
+            begun = time.monotonic()
+        elif time.monotonic() - begun >= seconds:
             happening = [
                 name
                 for name, now in (("writing", run.is_writing), ("converting", run.is_converting))
@@ -118,7 +119,7 @@ def kill_at(run: Run, aim: str, seconds: float) -> str | None:
             ]
             if happening or aim == "any":
                 return " ".join([f"{time.monotonic() - begun:.0f} s", *happening])
-        time.sleep(POLL_SECONDS if aim != "writing" else POLL_SECONDS / 10)
+        time.sleep(POLL_SECONDS)
     return None
 
 
@@ -149,44 +150,36 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
     unbroken = Workspace(folder / "unbroken")
     if len(unbroken.records()) < len(STAGES):
         Run(case, unbroken).wait()
-    latest = LATEST * sum(record.seconds for record in unbroken.records()) / len(STAGES)
-    moment = random.Random(0)
-    rows, runs, failed = [], 0, False
-    while len(rows) < int(kills):
-        runs += 1
-        broken, first = Workspace(folder / f"broken-{runs}"), len(rows)
-        shutil.rmtree(broken.path, ignore_errors=True)
+    broken, moment, rows = Workspace(folder / "broken"), random.Random(0), []
+    shutil.rmtree(broken.path, ignore_errors=True)
+    run = Run(case, broken)
+    for number in range(int(kills)):
+        stage = STAGES[number * len(STAGES) // int(kills)]
+        aim, whole = AIMS[number % len(AIMS)], number % 2 == 0
+        happening = wait_for(run, stage, aim, moment.uniform(0, unbroken.record(stage).seconds))
+        if happening is None:
+            break
+        cell = run.cell()
+        family = run.kill(whole)
+        next_stage = run.next_stage()
         run = Run(case, broken)
-        while not run.ended and len(rows) < int(kills):
-            number = len(rows)
-            aim, whole = AIMS[number % len(AIMS)], number % 2 == 0
-            happening = kill_at(run, aim, moment.uniform(0, latest))
-            if happening is None:
-                break
-            cell = run.cell()
-            family = run.kill(whole)
-            next_stage = run.next_stage()
-            run = Run(case, broken)
-            rows.append(
-                {
-                    "run": runs,
-                    "after": happening,
-                    "cell": cell,
-                    "killed": "all" if whole else "kopt run",
-                    "goes on at": next_stage,
-                    "others gone, s": round(end_of(family), 1),
-                }
-            )
-            print(rows[-1], flush=True)
-        run.wait()
-        different = differing(broken, unbroken)
-        failed |= bool(different)
-        for row in rows[first:]:
-            row["equal"] = f"no: {', '.join(different)}" if different else "yes"
+        rows.append(
+            {
+                "after": happening,
+                "cell": cell,
+                "killed": "all" if whole else "kopt run",
+                "goes on at": next_stage,
+                "others gone, s": round(end_of(family), 1),
+            }
+        )
+        print(rows[-1], flush=True)
+    run.wait()
     lines = [list(rows[0]), ["---"] * len(rows[0])]
     lines += [[str(value) for value in row.values()] for row in rows]
     print("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    sys.exit(failed)
+    different = differing(broken, unbroken)
+    print(f"other than unbroken: {', '.join(different)}" if different else "all records equal")
+    sys.exit(bool(different))
 
 
 if __name__ == "__main__":
