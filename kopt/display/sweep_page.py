@@ -180,10 +180,16 @@ def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     return (
         "<p>Accuracy in per cent and the loss in points against the slow model; sizes in kB of "
         "1000 bytes; latency is the median of one inference in LiteRT on one thread; speed-up is "
-        "against the slow model in the same runtime, with its 95 % interval.</p>"
-        + table.to_html(float_format="{:,.4g}".format, border=0, index_names=False)
+        "against the slow model in the same runtime, with its 95 % interval.</p>" + _as_html(table)
     )
 
 
 def _failures(failed: pd.DataFrame, axes: list[str]) -> str:
-    return failed[[*axes, "error"]].to_html(border=0, index_names=False)
+    return _as_html(failed[[*axes, "error"]])
+
+
+def _as_html(table: pd.DataFrame) -> str:
+    """A table with its texts in full, which scrolls where the page is too narrow for it."""
+    with pd.option_context("display.max_colwidth", None):
+        text = table.to_html(float_format="{:,.4g}".format, border=0, index_names=False)
+    return f'<div style="overflow-x: auto">{text}</div>'
