@@ -1,5 +1,6 @@
 """A sweep as it is run: the command, its workers and their kernels, some of them killed."""
 
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from kopt.cli import main
 from kopt.display.report import write_report
 from kopt.workspace.directory import Workspace
 from tests.execution.stub_chain import FIRST, PATIENCE, SECOND, Sweep
@@ -127,6 +129,62 @@ def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(swee
     assert code == 0, complaint
     assert sorted(sweep.begun(SECOND)) == [POINTS[0], POINTS[1], POINTS[1]]
     assert sweep.table().status.tolist() == ["finished"] * 2
+
+
+def as_file(folder):
+    folder.write_text("mine")
+
+
+def as_other_directory(folder):
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("mine")
+
+
+def as_sweep(points):
+    def make(folder):
+        folder.mkdir()
+        sweep = {"stages": [FIRST], "points": points}
+        (folder / "sweep.json").write_text(json.dumps(sweep))
+
+    return make
+
+
+def as_torn_sweep(folder):
+    as_sweep({})(folder)
+    (folder / "sweep.json").write_text("{")
+
+
+SAME = {f"{seed + 1}_seed={seed}": {"seed": seed, "case": "signal"} for seed in (0, 1)}
+OTHER = {"1_seed=7": {"seed": 7, "case": "signal"}}
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "message"),
+    [
+        (as_file, [], "is a file; expected a directory for the sweep"),
+        (as_other_directory, [], "is not empty and no sweep's; choose another --run-dir"),
+        (as_other_directory, ["--resume"], "holds no sweep to go on with"),
+        (lambda folder: None, ["--resume"], "holds no sweep to go on with"),
+        (as_sweep(SAME), [], "holds this sweep already; go on with --resume"),
+        (as_sweep(OTHER), ["--resume"], "holds the sweep of another grid"),
+        (as_sweep(OTHER), [], "holds the sweep of another grid"),
+        (as_torn_sweep, ["--resume"], "sweep.json is damaged"),
+    ],
+)
+def test_a_directory_that_is_not_this_sweeps_is_refused_and_left(
+    make, options, message, tmp_path, capsys
+):
+    grid, folder = tmp_path / "grid.yaml", tmp_path / "sweep"
+    grid.write_text("seed: [0, 1]")
+    make(folder)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", str(grid), "--to", "01", "--run-dir", str(folder), *options])
+    complaint = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert message in complaint
+    assert len(complaint.splitlines()) == 1
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
 REAL = """
