@@ -70,6 +70,12 @@ class Workspace:
             if not self._stage_lock.held:
                 self._lock(writer)
                 self._remove_remains(writer)
+            if owner is None:
+                text = json.dumps({"case": case})
+                write_atomically(self.path / "case.json", lambda path: path.write_text(text))
+        except WorkspaceError:
+            self.release()
+            raise
         except (FileExistsError, NotADirectoryError):
             raise WorkspaceError(f"{self.path} is a file; expected a run directory") from None
         except OSError as error:
@@ -77,9 +83,6 @@ class Workspace:
             raise WorkspaceError(
                 f"{self.path} cannot be written ({error.strerror}); choose another run_dir"
             ) from error
-        if owner is None:
-            text = json.dumps({"case": case})
-            write_atomically(self.path / "case.json", lambda path: path.write_text(text))
 
     def _lock(self, writer: str) -> None:
         owned = os.environ.get(OWNER) == self.ownership
@@ -91,13 +94,11 @@ class Workspace:
             )
         holder = self._stage_lock.acquire(writer, ORPHAN_SECONDS)
         if holder:
-            self.release()
             raise WorkspaceError(
                 f"{self.path} is still being written by {holder}, whose run was killed; end that "
                 "process first"
             )
         if owned and os.environ.get(OWNER) != self.ownership:
-            self.release()
             raise WorkspaceError(
                 f"{self.path} has been taken over by {self._run_lock.holder()}; the run that "
                 f"started {writer} is gone"
