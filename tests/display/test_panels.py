@@ -62,7 +62,7 @@ def test_a_setting_that_was_not_measured_is_not_drawn(latency):
     assert latency.plot.layout.title.text == "batch 8, 1 thread: not measured yet"
     first, chosen = latency.plot.data[0], latency.plot.data[2]
     assert list(first.x) == [0.1, 0.8, 0.1]
-    assert np.isnan(chosen.x).all()
+    assert len(chosen.x) == 0
 
 
 def test_the_button_measures_the_chosen_setting_and_keeps_it(latency):
@@ -75,7 +75,7 @@ def test_the_button_measures_the_chosen_setting_and_keeps_it(latency):
     assert list(latency.plot.data[2].x) == [0.1, 0.4, 0.5]
     assert list(latency.plot.data[3].x) == [125, 100, 1.25]  # microseconds a sample
     sliders["batch size"].value = 4
-    assert np.isnan(latency.plot.data[2].x).all()
+    assert len(latency.plot.data[2].x) == 0
     sliders["batch size"].value = 8
     assert list(latency.plot.data[2].x) == [0.1, 0.4, 0.5]
     assert list(latency.table().columns) == ["this notebook, batch 1", "batch 8, 1 thread"]

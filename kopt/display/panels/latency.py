@@ -141,7 +141,7 @@ class LatencyPanel(Panel):
 
 def _share_of(measured: Measured | None, layers: list[str]) -> pd.Series:
     if measured is None:
-        return pd.Series(float("nan"), index=layers)
+        return pd.Series(dtype=float)
     return measured[0].set_index("layer").share.reindex(layers)
 
 
