@@ -115,7 +115,7 @@ def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
 @TWO
 def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(sweep):
     (sweep.notebooks / "broken").write_text("0.4")
-    code, out, complaint = sweep.run("--workers", "2")
+    code, out, complaint = sweep.run("--workers", "1")
     assert code == 1, complaint
     told = f"failed: {POINTS[1]}: 02_rewrite, cell [4], after "
     assert told in out
@@ -125,7 +125,7 @@ def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(swee
     assert "it is broken" in sweep.table().error[POINTS[1]]
 
     (sweep.notebooks / "broken").unlink()
-    code, _, complaint = sweep.run("--workers", "2", "--resume")
+    code, _, complaint = sweep.run("--workers", "1", "--resume")
     assert code == 0, complaint
     assert sorted(sweep.begun(SECOND)) == [POINTS[0], POINTS[1], POINTS[1]]
     assert sweep.table().status.tolist() == ["finished"] * 2
