@@ -78,7 +78,9 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
         if single:
             return right("none: with one seed there is no spread to judge by")
         names = f"even its worst seed beats the best one of {baseline}: {', '.join(sorted(better))}"
-        return right(names if better else "none: every spread overlaps; the difference may be luck")
+        return right(
+            names if better else f"none: no setting's worst seed beats the best of {baseline}"
+        )
     if single:
         return not_yet("each setting has one seed here; what is the spread of one value?")
     if named - better:
