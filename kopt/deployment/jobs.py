@@ -9,12 +9,14 @@ import warnings
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tensorflow.lite.python import convert as converter_api
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from kopt.deployment.arrays import read_arrays, write_arrays
 from kopt.deployment.export import run_model
@@ -115,8 +117,9 @@ def write_onnx(directory: str, output: str) -> list[list[str]]:
 
     loaded = tf.saved_model.load(directory)
     # Traced anew, since a loaded signature has lost the names of its outputs.
+    function = _Frozen(_serving(loaded, {}).get_concrete_function())
     written, _ = tf2onnx.convert.from_function(
-        _serving(loaded, {}),
+        SimpleNamespace(get_concrete_function=lambda: function),
         input_signature=(),
         opset=ONNX_OPSET,
         custom_op_handlers={"Erfc": (_write_erfc, [])},
@@ -176,6 +179,22 @@ def run_onnx(path: str, samples: str, output: str) -> None:
     names = [entry.name for entry in session.get_outputs()]
     results = session.run(names, read_arrays(samples))
     write_arrays(output, dict(zip(names, results, strict=True)))
+
+
+class _Frozen:
+    """A function whose constants are in it, under the names of inputs and outputs it had before.
+
+    What it captured as tensors (the mean of a Normalization) tf2onnx would take for inputs.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+        self.structured_input_signature = function.structured_input_signature
+        names = sorted(function.structured_outputs)
+        self.structured_outputs = dict(zip(names, self._frozen.outputs, strict=True))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._frozen, name)
 
 
 def _write_erfc(context: Any, node: Any, name: str, _: Any) -> None:
