@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import keras
@@ -109,13 +110,14 @@ class Stage:
             ``size_kb`` and ``gzip_kb`` (1000 bytes), ``median_us``, and ``ratio`` with its interval
             and verdict, as :func:`kopt.compare_latency` gives them.
         """
-        files = {
-            name: target
-            if is_tflite(target)
-            else convert(target, self.scratch(f"{name}.tflite"), mode="float32").path
-            for name, target in targets.items()
-        }
-        table, _ = self._measure(files, reference)
+        with TemporaryDirectory() as folder:  # a panel compares when the stage has long finished
+            files = {
+                name: target
+                if is_tflite(target)
+                else convert(target, Path(folder, f"{number}.tflite"), mode="float32").path
+                for number, (name, target) in enumerate(targets.items())
+            }
+            table, _ = self._measure(files, reference)
         table.insert(4, "size_kb", table.pop("size_bytes") / 1000)
         table.insert(5, "gzip_kb", table.pop("gzip_bytes") / 1000)
         return table.drop(columns=SPREAD)
