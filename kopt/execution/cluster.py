@@ -7,7 +7,7 @@ import platform
 import signal
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -141,13 +141,19 @@ def _local_cluster(workers: int) -> Iterator[Client]:
 
 def _end_kernels(cluster: LocalCluster) -> None:
     """End what the workers have started, so that they need not wait for it."""
-    for nanny in cluster.workers.values():
-        try:
-            kernels = psutil.Process(nanny.pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            continue  # a worker that has just died leaves none
-        for kernel in kernels:
-            kernel.kill()
+    workers = {nanny.pid for nanny in cluster.workers.values()}
+    for worker in psutil.Process().children():
+        if worker.pid in workers:
+            for started in _descendants(worker):
+                with suppress(psutil.NoSuchProcess):  # a converter ends with its kernel
+                    started.kill()
+
+
+def _descendants(worker: psutil.Process) -> list[psutil.Process]:
+    try:
+        return worker.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []  # a worker that has died leaves none
 
 
 def _connect(scheduler: str) -> Client:
