@@ -45,7 +45,7 @@ def check_classifier(model: keras.Model, data: Data) -> None:
             f"{model.name} does not take samples of shape {data.x_train.shape[1:]}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if len(shape) != 2 or shape[-1] < data.classes:
+    if len(shape) != 2 or shape[-1] is None or shape[-1] < data.classes:
         raise ModelError(
             f"{model.name} has outputs of shape {shape[1:]} but the labels run to "
             f"{data.classes - 1}; expected ({data.classes},) or more"

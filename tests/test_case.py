@@ -102,6 +102,15 @@ def test_data_that_does_not_fit_a_trained_model_is_refused(trained, change, mess
         find_case(f"{model}:{data}")
 
 
+def test_a_model_with_an_open_size_is_refused(trained):
+    model, data = trained
+    inputs = keras.Input((None, 2))
+    pooled = keras.layers.GlobalAveragePooling1D()(inputs)
+    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(model)
+    with pytest.raises(KoptError, match=r"of which a size is open; build it .*Input\(\(16, 2\)\)"):
+        find_case(f"{model}:{data}")
+
+
 def test_a_subclassed_model_is_refused(trained):
     model, data = trained
 

@@ -28,6 +28,12 @@ def trained_case(model_path: Path, data_path: Path) -> Case:
             "taken apart; expected a Functional or Sequential one"
         )
     check_classifier(model, data)
+    if None in model.input_shape[1:]:
+        shape = data.x_train.shape[1:]
+        raise ModelError(
+            f"{model_path}: inputs of shape {model.input_shape[1:]}, of which a size is open; "
+            f"build it with keras.Input({shape}), load its weights and save it"
+        )
     return Case(
         name=model_path.stem,
         title=f"{model_path.name}, as it was trained, on {data_path.name}",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
@@ -150,45 +149,6 @@ class TFLiteFile:
             )
             for operator in self.operators
         ]
-
-    def section(self, start: int, stop: int) -> bytes:
-        """The operators from ``start`` up to ``stop`` as a .tflite of their own.
-
-        Its inputs are what they read of earlier results, and its outputs all results that the rest
-        of the model would still need, so that no operator of it is dead and left out. Inputs and
-        outputs are in the order of the tensors' indices.
-        """
-        if not 0 <= start < stop <= len(self.operators):
-            raise ModelError(
-                f"operators {start} to {stop} of {self.path}; it has {len(self.operators)}"
-            )
-        model = schema.ModelT.InitFromPackedBuf(self.content, 0)
-        graph = model.subgraphs[0]
-        chosen = self.operators[start:stop]
-        made = {index for operator in chosen for index in operator.outputs}
-        read = {index for operator in chosen for index in operator.inputs}
-        needed = {index for operator in self.operators[stop:] for index in operator.inputs}
-        outputs = made & (needed | set(self.outputs.values())) | (made - read)
-        inputs = {
-            index
-            for index in read - made
-            if not self.tensors[index].constant and not self.tensors[index].variable
-        }
-        graph.inputs = np.asarray(sorted(inputs), dtype=np.int32)
-        graph.operators = graph.operators[start:stop]
-        graph.outputs = np.asarray(sorted(outputs), dtype=np.int32)
-        for index, tensor in enumerate(graph.tensors):
-            if index not in read:
-                tensor.buffer = 0
-        used = {tensor.buffer for part in model.subgraphs for tensor in part.tensors}
-        for index, buffer in enumerate(model.buffers):
-            if index not in used:
-                buffer.data = None
-        model.signatureDefs = None
-        model.metadata = None
-        builder = flatbuffers.Builder(1024)
-        builder.Finish(model.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
 
     def _check(self) -> None:
         """Read all that is read later, so that damage shows now and not in the middle of work."""

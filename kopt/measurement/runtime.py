@@ -97,7 +97,10 @@ def random_sample(path: str | Path) -> np.ndarray:
     else:
         from kopt.deployment.archive import load_keras
 
-        shapes = [tensor.shape for tensor in load_keras(path).inputs]
+        model = load_keras(path)
+        if not model.built:
+            raise MeasurementError(f"{path}: the model is not built; give it an Input and save it")
+        shapes = [tensor.shape for tensor in model.inputs]
     if len(shapes) != 1:
         raise MeasurementError(f"{path} has {len(shapes)} inputs; expected one")
     shape = [1, *(size or 1 for size in tuple(shapes[0])[1:])]

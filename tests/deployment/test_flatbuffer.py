@@ -3,7 +3,6 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from kopt.deployment.flatbuffer import TFLiteFile, is_within, layer_of
-from kopt.deployment.litert import LiteRTModel
 
 
 def test_the_file_is_what_litert_says(converted):
@@ -19,23 +18,6 @@ def test_the_file_is_what_litert_says(converted):
         assert [op.kind for op in file.operators] == operators[: len(file.operators)]
         assert list(file.inputs) == ["x"]
         assert list(file.outputs) == ["output"]
-
-
-@pytest.mark.parametrize("mode", ["float32", "int8"])
-def test_sections_put_together_are_the_whole(converted, samples, mode):
-    path = converted[mode].path
-    file = TFLiteFile(path)
-    values = {file.inputs["x"]: samples[:1]}
-    middle = len(file.operators) // 2
-    for section in (file.section(0, middle), file.section(middle, len(file.operators))):
-        interpreter = Interpreter(model_content=section)
-        interpreter.allocate_tensors()
-        for details in interpreter.get_input_details():
-            interpreter.set_tensor(details["index"], values[details["index"]])
-        interpreter.invoke()
-        for details in interpreter.get_output_details():
-            values[details["index"]] = interpreter.get_tensor(details["index"])
-    assert np.allclose(values[file.outputs["output"]], LiteRTModel(path)(samples[:1]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
