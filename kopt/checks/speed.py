@@ -95,7 +95,7 @@ def model_speedup(answer: Any, whole_us: float, before_us: float, after_us: floa
     """
     new = whole_us - before_us + after_us
     if min(before_us, new) <= 0:
-        return no_question("the layer was measured to take no time, or more than the model")
+        return no_question("no layer was rewritten, or its time is lost in the noise")
     share, gain = before_us / whole_us, before_us / max(after_us, 1e-9)  # noise may make it 0
     return check_number(
         answer,
