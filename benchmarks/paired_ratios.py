@@ -9,7 +9,7 @@ import multiprocessing
 import tempfile
 from pathlib import Path
 
-from kopt.case import find_case
+from kopt.cases.catalogue import find_case
 from kopt.deployment.tflite import convert
 from kopt.measurement.latency import compare_latency
 from kopt.rewriting import replace_layers

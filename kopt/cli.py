@@ -51,7 +51,7 @@ def run(
     """
     import yaml
 
-    from kopt.case import case_name
+    from kopt.cases.catalogue import case_name
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
     from kopt.project import RUNS

@@ -2,7 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.case import BUILT_IN, Case, absolute_case, case_files, case_name, find_case
+from kopt.case import Case
+from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name, find_case
 from kopt.data import ARRAYS
 from kopt.errors import KoptError
 from kopt.measurement.equivalence import check_equivalence

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from kopt.case import find_case
+from kopt.cases.catalogue import find_case
 from kopt.measurement.equivalence import check_equivalence
 from kopt.project import DATA, ROOT
 

@@ -11,7 +11,7 @@ import papermill
 import pytest
 from papermill.exceptions import PapermillExecutionError
 
-from kopt.case import BUILT_IN
+from kopt.cases.catalogue import BUILT_IN
 from kopt.cli import main
 from kopt.deployment.archive import load_keras
 from kopt.execution.chain import notebook_parameters

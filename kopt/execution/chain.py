@@ -9,7 +9,7 @@ from typing import Any
 import papermill
 from papermill.exceptions import PapermillExecutionError
 
-from kopt.case import absolute_case, case_name
+from kopt.cases.catalogue import absolute_case, case_name
 from kopt.errors import ChainError, Interrupted, ParameterError, WorkspaceError
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from kopt.case import absolute_case, case_name
+from kopt.cases.catalogue import absolute_case, case_name
 from kopt.errors import ParameterError
 from kopt.parameters import check_parameters
 

@@ -7,24 +7,19 @@ import pandas as pd
 
 from kopt.budget import Budget
 from kopt.execution.grid import Grid
-from kopt.measurement.latency import verdict
 from kopt.parameters import PARAMETERS
 from kopt.workspace.directory import write_atomically
-from kopt.workspace.record import Record, summary
+from kopt.workspace.record import Record, summary, within_budget
 
 COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 MEASURES = ["accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "latency_low"]
 MEASURES += ["latency_high", *SPEEDUP]
-STATES = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
 
 
 def timed(record: Record, latency: dict[str, float], conditions: str, budget: Budget) -> Record:
     """A record with its latency measured anew, and the budget for it judged anew."""
-    judged = dict(record.budget)
-    if budget.latency_us is not None:
-        low, high = latency["median_low"], latency["median_high"]
-        judged["latency"] = STATES[verdict(low, high, budget.latency_us)]
+    judged = within_budget(budget, latency, record.size_bytes, record.accuracy_loss)
     return replace(record, latency=latency, conditions=conditions, budget=judged)
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from distributed import Client
 
 from kopt.budget import Budget
-from kopt.case import find_case
+from kopt.cases.catalogue import find_case
 from kopt.display.sweep_page import write_sweep_page
 from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages

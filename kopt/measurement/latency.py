@@ -121,11 +121,7 @@ def compare_latency(
     table = _table(seconds, reference)
     busy = cpu_share < BUSY_CPU_SHARE
     table["verdict"] = [
-        "reference"
-        if name == reference
-        else "cannot tell"
-        if busy
-        else verdict(low - RESOLUTION, high + RESOLUTION, 1)
+        "reference" if name == reference else "cannot tell" if busy else verdict(low, high)
         for name, low, high in zip(table.index, table.ratio_low, table.ratio_high, strict=True)
     ]
     return Comparison(
@@ -208,11 +204,11 @@ def median_interval(values: np.ndarray) -> tuple[float, float, float]:
     return float(np.median(values)), *np.quantile(medians, [0.025, 0.975]).tolist()
 
 
-def verdict(low: float, high: float, limit: float) -> str:
-    """Where an interval lies of a limit: "faster" below, "slower" above, else "cannot tell"."""
-    if high < limit:
+def verdict(low: float, high: float) -> str:
+    """What the interval of a ratio says: "faster" or "slower" where it is clear of 1."""
+    if high < 1 - RESOLUTION:
         return "faster"
-    return "slower" if low > limit else "cannot tell"
+    return "slower" if low > 1 + RESOLUTION else "cannot tell"
 
 
 def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:

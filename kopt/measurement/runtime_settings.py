@@ -14,7 +14,6 @@ from kopt.deployment.litert import LiteRTModel
 from kopt.measurement.latency import (
     BUSY_CPU_SHARE,
     COPIES,
-    RESOLUTION,
     median_interval,
     paired_rounds,
     verdict,
@@ -80,7 +79,7 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
         elif waited or cpu_share < BUSY_CPU_SHARE:
             said = "cannot tell: core busy"
         else:
-            said = verdict(low - RESOLUTION, high + RESOLUTION, 1)
+            said = verdict(low, high)
         figures = {
             "median_us": float(np.median(times)) * 1e6,
             "ratio": ratio,

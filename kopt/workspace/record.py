@@ -1,10 +1,13 @@
 """What a stage measured, as it is kept: a JSON file that any tool can read."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
+
+from kopt.budget import Budget
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
@@ -104,6 +107,34 @@ def _without_times(value: Any) -> Any:
     if isinstance(value, list):  # of rows, which may have been sorted by a time
         return sorted(map(_without_times, value), key=lambda row: json.dumps(row, sort_keys=True))
     return value
+
+
+def within_budget(
+    budget: Budget, latency: Mapping[str, float], size_bytes: int, accuracy_loss: float
+) -> dict[str, str]:
+    """How each limit of a budget is kept; a quantity without a limit is left out.
+
+    Args:
+        budget: the limits.
+        latency: ``median_low`` and ``median_high``, microseconds.
+        size_bytes: of the deployed file.
+        accuracy_loss: against the slow model's, a fraction.
+
+    Returns:
+        "met", "missed" or, of a latency whose interval holds the limit, "cannot tell".
+    """
+    states = {}
+    if budget.latency_us is not None:
+        if latency["median_high"] < budget.latency_us:
+            states["latency"] = "met"
+        else:
+            over = latency["median_low"] > budget.latency_us
+            states["latency"] = "missed" if over else "cannot tell"
+    if budget.size_kb is not None:
+        states["size"] = "met" if size_bytes <= 1000 * budget.size_kb else "missed"
+    if budget.accuracy_loss is not None:
+        states["accuracy"] = "met" if accuracy_loss <= budget.accuracy_loss else "missed"
+    return states
 
 
 def summary(records: list[Record]) -> pd.DataFrame:

@@ -15,19 +15,20 @@ import pandas as pd
 import psutil
 
 from kopt.budget import Budget
-from kopt.case import Case, case_files, find_case
+from kopt.case import Case
+from kopt.cases.catalogue import case_files, find_case
 from kopt.data import Data
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
 from kopt.deployment.tflite import convert
 from kopt.measurement.accuracy import compare_accuracy
-from kopt.measurement.latency import compare_latency, verdict
+from kopt.measurement.latency import compare_latency
 from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace, write_atomically
-from kopt.workspace.record import STAGES, Record, predecessor, summary
+from kopt.workspace.record import STAGES, Record, predecessor, summary, within_budget
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 SPREAD = ["median_low", "median_high", "p95_us"]
@@ -204,24 +205,10 @@ class Stage:
             "gzip_bytes": this["gzip_bytes"],
             "latency": {name: this[name] for name in LATENCY},
             "conditions": conditions,
-            "budget": self._within_budget(this),
+            "budget": within_budget(
+                self.case.budget, this, this["size_bytes"], this["accuracy_lost"]
+            ),
         }
-
-    def _within_budget(self, measured: Mapping[str, Any]) -> dict[str, str]:
-        """How each limit of the budget is kept; a quantity without a limit is left out."""
-        budget = self.case.budget
-        states = {}
-        if budget.latency_us is not None:
-            low, high = measured["median_low"], measured["median_high"]
-            within = {"faster": "met", "slower": "missed", "cannot tell": "cannot tell"}
-            states["latency"] = within[verdict(low, high, budget.latency_us)]
-        if budget.size_kb is not None:
-            fits = measured["size_bytes"] <= 1000 * budget.size_kb
-            states["size"] = "met" if fits else "missed"
-        if budget.accuracy_loss is not None:
-            kept = measured["accuracy_lost"] <= budget.accuracy_loss
-            states["accuracy"] = "met" if kept else "missed"
-        return states
 
 
 class Outcome:

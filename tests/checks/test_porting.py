@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from kopt import checks
-from kopt.case import BUILT_IN, find_case
+from kopt.cases.catalogue import BUILT_IN, find_case
 from kopt.checks.check import NO_QUESTION, NOT_ANSWERED, NOT_YET
 
 

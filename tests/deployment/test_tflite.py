@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import kopt
-from kopt.case import find_case
+from kopt.cases.catalogue import find_case
 from kopt.deployment import tflite, worker
 from kopt.deployment.litert import LiteRTModel
 from kopt.deployment.tflite import MODES, convert

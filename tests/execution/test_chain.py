@@ -5,7 +5,7 @@ import multiprocessing
 import nbformat
 import pytest
 
-from kopt.case import case_files
+from kopt.cases.catalogue import case_files
 from kopt.cli import main
 from kopt.errors import ChainError, Interrupted, ParameterError, StageError, WorkspaceError
 from kopt.execution import chain
@@ -243,7 +243,9 @@ def test_a_case_in_a_file_is_found_from_the_kernels_directory(workspace, tmp_pat
         "from dataclasses import replace\nfrom kopt.cases.signal import CASE\n"
         "case = replace(CASE, name='mine')"
     )
-    write_notebook(tmp_path, "01_profile", "from kopt.case import find_case; find_case(case)")
+    write_notebook(
+        tmp_path, "01_profile", "from kopt.cases.catalogue import find_case; find_case(case)"
+    )
     monkeypatch.chdir(tmp_path)
     run_chain(workspace, {"case": "mine.py:case"}, select_stages(None, "01"))
 

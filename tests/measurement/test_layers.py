@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.case import find_case
+from kopt.cases.catalogue import find_case
 from kopt.errors import MeasurementError
 from kopt.measurement.layers import profile_layers
 

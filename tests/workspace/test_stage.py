@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kopt.case import Budget
+from kopt.budget import Budget
 from kopt.cases.signal import CASE
 from kopt.deployment.tflite import convert
 from kopt.errors import WorkspaceError
