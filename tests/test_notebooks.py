@@ -203,5 +203,5 @@ def test_papermill_alone_tells_a_notebooks_parameters(stage, capsys):
 def test_the_commands_of_the_readme_are_the_ones_tested():
     readme = (ROOT / "README.md").read_text()
     assert "uv run kopt run" in readme
-    assert "uv run pytest" in readme
-    assert "uv run pytest" in (ROOT / ".ci/run").read_text()
+    assert "uv run pytest -n 2" in readme
+    assert "uv run pytest -n 2" in (ROOT / ".ci/run").read_text()
