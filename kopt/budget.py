@@ -45,10 +45,11 @@ class Budget:
                 )
 
     def __str__(self) -> str:
+        points = None if self.accuracy_loss is None else 100 * self.accuracy_loss
         limits = {
             "{:g} µs": self.latency_us,
             "{:g} kB": self.size_kb,
-            "{:g} points of accuracy": self.accuracy_loss and 100 * self.accuracy_loss,
+            f"{{:g}} point{'s' * (points != 1)} of accuracy": points,
         }
         said = [form.format(limit) for form, limit in limits.items() if limit is not None]
         return ", ".join(said) or "no limit"

@@ -36,4 +36,5 @@ def test_a_limit_is_a_number_above_zero(limit):
 def test_a_budget_says_its_limits():
     assert str(Budget(2000, None, 0.005)) == "2000 µs, 0.5 points of accuracy"
     assert str(Budget(accuracy_loss=0)) == "0 points of accuracy"
+    assert str(Budget(accuracy_loss=0.01)) == "1 point of accuracy"
     assert str(Budget()) == "no limit"
