@@ -1,8 +1,10 @@
 """Where the workbook's own files lie: kopt is used from its checkout."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
-RUNS = ROOT / "runs"
+# an installation that many share keeps the runs of each elsewhere
+RUNS = Path(os.environ.get("KOPT_RUNS", ROOT / "runs"))

@@ -1,5 +1,7 @@
+import os
 import runpy
 import subprocess
+import sys
 import tomllib
 
 import yaml
@@ -33,3 +35,12 @@ def test_the_six_named_packages_are_dependencies():
         "jupyterlab", "tensorflow", "tensorflow-model-optimization", "ipywidgets", "plotly",
         "papermill",
     }  # fmt: skip
+
+
+def test_an_installation_that_many_share_keeps_runs_elsewhere(tmp_path):
+    program = "from kopt.project import RUNS; print(RUNS)"
+    environment = os.environ | {"KOPT_RUNS": str(tmp_path)}
+    said = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == str(tmp_path)

@@ -254,7 +254,7 @@ def open_stage(
     found = find_case(case)
     if parameters.get("budget"):
         found = replace(found, budget=Budget.parse(parameters["budget"]))
-    workspace = Workspace(run_dir or RUNS / found.name)
+    workspace = Workspace(Path(run_dir or RUNS / found.name).resolve())
     stage = Stage(name, found, found.load(), workspace, parameters, case_files(case))
     workspace.check_before(name, quick)
     workspace.claim(found.name, name)
