@@ -37,6 +37,8 @@ def best_speedup(answer: Any, share: float) -> Check:
             (share, "that is the share; a speed-up is the old time over the new one"),
             (1 / rest - 1, "one too small: twice as fast is 2, not 1"),
             (100 * (1 / rest - 1), "that is by how many per cent it is faster; how many times?"),
+            (100 * share, "that is the share in per cent; a speed-up is old time over new time"),
+            (100 * rest, "that is the rest in per cent; a speed-up is old time over new time"),
             (1 + share, "taking a share away is not adding it: halving the time doubles the speed"),
         ),
         tolerance=0.01 + PRINTED / rest,
@@ -75,6 +77,7 @@ def seen_speedup(answer: Any, call_us: float, layer_us: float) -> Check:
             ),
             (left, "that is the time that is left, in µs; how many times faster is that?"),
             (share, "that is the layer's part of the call; a speed-up is old time over new time"),
+            (1, "nearly, but the layer's time does go away; give three decimals"),
         ),
         tolerance=0.006,  # a gain of 1 % is the point: 1 must not pass for 1.01
     )

@@ -105,7 +105,12 @@ class LatencyPanel(Panel):
         }
         return pd.DataFrame(
             {
-                name: pd.concat([_share_of(measured, self._layers), _us_a_sample(measured, batch)])
+                name: pd.concat(
+                    {
+                        "share": _share_of(measured, self._layers),
+                        "µs a sample": _us_a_sample(measured, batch),
+                    }
+                )
                 for name, (measured, batch) in columns.items()
                 if measured
             }
