@@ -3,7 +3,7 @@
     uv run python benchmarks/survival.py [CASE] [KILLS] [DIRECTORY]
 
 One run takes the kills, the same number in each stage, and is resumed after each. Where it comes to
-its end, all its records must equal those of the unbroken run, latencies aside; another run takes the
+its end, all its records must equal the unbroken run's, latencies aside; another run takes the
 kills that are left. Every second time only the process of ``kopt run`` is killed, else its kernel
 and its converter with it. A third of the kills wait for a file to be written and a third for the
 converter to be at work. The unbroken run is looked for in DIRECTORY first.
