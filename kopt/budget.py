@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from math import inf
 
 from kopt.errors import ParameterError
 
@@ -39,7 +40,7 @@ class Budget:
     def __post_init__(self) -> None:
         for name, least in (("latency_us", 0), ("size_kb", 0), ("accuracy_loss", -1)):
             limit = getattr(self, name)
-            if limit is not None and not (isinstance(limit, int | float) and limit > least):
+            if limit is not None and not (isinstance(limit, int | float) and least < limit < inf):
                 raise ParameterError(
                     f"budget: {name} is {limit!r}; expected a number above {least}, or None"
                 )

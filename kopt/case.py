@@ -30,6 +30,14 @@ class Epochs:
     distil: int
     qat: int
 
+    def __post_init__(self) -> None:
+        for name, epochs in vars(self).items():
+            least = 0 if name == "profile" else 1
+            if not isinstance(epochs, int) or epochs < least:
+                raise ParameterError(
+                    f"epochs of {name}: saw {epochs!r}; expected an integer of at least {least}"
+                )
+
 
 @dataclass(frozen=True)
 class Case:
@@ -64,8 +72,20 @@ class Case:
     target: str = "LiteRT"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ParameterError(f"name of a case: saw {self.name!r}; expected a word")
+        if not isinstance(self.name, str) or self.name in ("", ".", "..") or "/" in self.name:
+            raise ParameterError(f"name of a case: saw {self.name!r}; expected a directory's name")
+        for name, expected in (("epochs", Epochs), ("budget", Budget)):
+            if not isinstance(getattr(self, name), expected):
+                raise ParameterError(
+                    f"{name} of {self.name}: saw {getattr(self, name)!r}; expected a "
+                    f"kopt.{expected.__name__}"
+                )
+        for name in ("load", "build"):
+            if not callable(getattr(self, name)):
+                raise ParameterError(
+                    f"{name} of {self.name}: saw a {type(getattr(self, name)).__name__}; expected "
+                    "a function of no arguments"
+                )
         if self.target not in TARGETS:
             raise ParameterError(
                 f"target of {self.name}: saw {self.target!r}; expected {' or '.join(TARGETS)}"

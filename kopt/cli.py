@@ -49,11 +49,10 @@ def run(
 
     CASE is signal (the default), vision, stream, or FILE.py:NAME for a kopt.Case of your own.
     """
-    import yaml
-
     from kopt.cases.catalogue import case_name
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
+    from kopt.parameters import read_value
     from kopt.project import RUNS
     from kopt.workspace.directory import Workspace
     from kopt.workspace.record import summary, verdict
@@ -64,16 +63,13 @@ def run(
         raise ParameterError(f"{model}: expected a .keras file; write it by model.save('m.keras')")
     case = f"{model}:{data}" if model else case or "signal"
     workspace = Workspace(run_dir or RUNS / case_name(case))
-    parameters: dict[str, Any] = {"case": case, "quick": quick}
-    if budget:
-        parameters["budget"] = budget
-    for name, value in pairs:
+    parameters: dict[str, Any] = {"case": case} | ({"quick": True} if quick else {})
+    for name, value in [*([("budget", budget)] if budget is not None else []), *pairs]:
         if name in ("case", "run_dir"):
             raise ParameterError(f"{name} is no parameter of a run; give CASE or --run-dir")
-        try:
-            parameters[name] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError):
-            raise ParameterError(f"{name}: saw {value!r}; expected a number or a word") from None
+        if name in parameters:
+            raise ParameterError(f"{name} is given twice; expected one value")
+        parameters[name] = read_value(value)
     run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()
@@ -124,6 +120,8 @@ def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
     from kopt.display.report import write_report
     from kopt.workspace.directory import Workspace
 
+    if output and output.suffix != ".html":
+        raise ParameterError(f"{output}: expected a name that ends in .html")
     workspaces = [Workspace(path) for path in run_dirs]
     click.echo(write_report(workspaces, output or run_dirs[0] / "report.html"))
 

@@ -6,6 +6,7 @@ notebooks, command line and sweeps all check here.
 
 import ast
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +63,22 @@ def check_parameters(values: dict[str, Any]) -> None:
             continue
         if not _is_a(value, rule.type) or not rule.allows(value):
             raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def read_value(text: str) -> Any:
+    """A parameter's value as a person types it: a number, true, false, none, or a word.
+
+    Example:
+        >>> read_value("1e-1"), read_value("none"), read_value("vision")
+        (0.1, None, 'vision')
+    """
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def check_injected(known: Iterable[str]) -> None:

@@ -39,13 +39,17 @@ def check_classifier(model: keras.Model, data: Data) -> None:
         if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
             raise ModelError(f"{variable.path} holds NaN or Inf; train {model.name} anew")
     try:
-        shape = model.compute_output_shape((1, *data.x_train.shape[1:]))
-    except (ValueError, TypeError) as error:
+        model.compute_output_shape((1, *data.x_train.shape[1:]))  # minds what a call lets pass
+        outputs = model(data.x_train[:1], training=False)
+    except Exception as error:  # whatever a model does with what it was not made for
         raise ModelError(
             f"{model.name} does not take samples of shape {data.x_train.shape[1:]}: "
             f"{str(error).splitlines()[0]}"
         ) from error
-    if len(shape) != 2 or shape[-1] is None or shape[-1] < data.classes:
+    if isinstance(outputs, list | tuple | dict):
+        raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, of classes")
+    shape = outputs.shape
+    if len(shape) != 2 or shape[-1] < data.classes:
         raise ModelError(
             f"{model.name} has outputs of shape {shape[1:]} but the labels run to "
             f"{data.classes - 1}; expected ({data.classes},) or more"

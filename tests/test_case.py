@@ -1,11 +1,13 @@
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
-from kopt.case import Case
+from kopt.case import Case, Epochs
 from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name, find_case
 from kopt.data import ARRAYS
-from kopt.errors import KoptError
+from kopt.errors import KoptError, ParameterError
 from kopt.measurement.equivalence import check_equivalence
 from kopt.rewriting import replace_layers
 
@@ -36,7 +38,8 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
         ("{folder}/none.py:case", "no such file"),
         ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
         ("{folder}/mine.py:number", "'number' in .* is int; expected a kopt.Case"),
-        ("{folder}/mine.py:missing", "'missing' in .* is NoneType"),
+        ("{folder}/mine.py:missing", "has no 'missing'; its cases are CASE, case"),
+        ("{folder}/signal.keras:data.npz", "signal is the name of a case of kopt's"),
     ],
 )
 def test_what_is_no_case_is_refused(tmp_path, name, message):
@@ -168,3 +171,32 @@ def test_a_rewritten_model_computes_the_same_and_keeps_its_layer_names(case):
         np.testing.assert_allclose(fast(x), model(x), rtol=1e-4, atol=1e-4)
         assert [layer.name for layer in fast.layers] == [layer.name for layer in model.layers]
         assert not any(isinstance(layer, case.slow_layer) for layer in fast.layers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 5}, "epochs of signal: saw 5; expected a kopt.Epochs"),
+        ({"budget": "2 ms"}, "budget of signal: saw '2 ms'; expected a kopt.Budget"),
+        ({"load": 3}, "load of signal: saw a int; expected a function"),
+        ({"name": "../up"}, "expected a directory's name"),
+        ({"target": "ONNX"}, "target of signal: saw 'ONNX'"),
+    ],
+)
+def test_a_case_checks_what_it_is_made_of(change, message):
+    with pytest.raises(ParameterError, match=message):
+        replace(find_case("signal"), **change)
+
+
+def test_epochs_are_numbers():
+    with pytest.raises(ParameterError, match="epochs of prune: saw 0; expected an integer"):
+        Epochs(profile=0, prune=0, distil=1, qat=1)
+
+
+def test_a_model_of_two_outputs_is_refused(trained):
+    model, data = trained
+    inputs = keras.Input((16, 2))
+    flat = keras.layers.Flatten()(inputs)
+    keras.Model(inputs, [keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)]).save(model)
+    with pytest.raises(KoptError, match="has 2 outputs; expected one"):
+        find_case(f"{model}:{data}")

@@ -1,7 +1,7 @@
 import pytest
 
 from kopt.errors import ParameterError
-from kopt.parameters import check_parameters
+from kopt.parameters import check_parameters, read_value
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,13 @@ def test_good_values_pass():
     check_parameters(
         {"sparsity": 0, "fraction": 0.5, "temperature": 4, "alpha": 1, "epochs": None, "seed": 3}
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-1", 0.1), ("010", 10), ("1e3", 1000.0), ("True", True), ("none", None), ("a: b", "a: b")],
+)
+def test_values_are_read_as_a_person_types_them(text, value):
+    read = read_value(text)
+    assert read == value
+    assert type(read) is type(value)

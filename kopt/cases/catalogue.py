@@ -58,11 +58,19 @@ def find_case(name: str) -> Case:
             "MODEL.keras:DATA.npz"
         )
     if len(files) == 2:
+        if files[0].stem in BUILT_IN:
+            raise ParameterError(
+                f"{files[0]}: {files[0].stem} is the name of a case of kopt's; rename the file"
+            )
         return import_module("kopt.cases.trained").trained_case(*files)
     path, attribute = files[0], name.rpartition(":")[2]
-    case = getattr(run_script(path), attribute, None)
-    if not isinstance(case, Case):
+    defined = vars(run_script(path))
+    if attribute not in defined:
+        cases = [known for known, value in defined.items() if isinstance(value, Case)]
         raise ParameterError(
-            f"case: {attribute!r} in {path} is {type(case).__name__}; expected a kopt.Case"
+            f"case: {path} has no {attribute!r}; its cases are {', '.join(cases) or 'none'}"
         )
-    return case
+    if not isinstance(defined[attribute], Case):
+        kind = type(defined[attribute]).__name__
+        raise ParameterError(f"case: {attribute!r} in {path} is {kind}; expected a kopt.Case")
+    return defined[attribute]

@@ -53,6 +53,8 @@ def check_place(path: Path, endings: Collection[str]) -> None:
         raise ParameterError(
             f"{path.parent} cannot be written to ({error.strerror}); choose another directory"
         ) from error
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ParameterError(f"{path} is a device; expected the name of a file or directory")
     if path.suffix and path.is_dir():
         raise ParameterError(f"{path} is a directory; expected the name of a file to write")
     if not path.suffix and path.is_file():

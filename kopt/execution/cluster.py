@@ -162,7 +162,8 @@ def _connect(scheduler: str) -> Client:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", VersionMismatchWarning)  # told in our own words below
             return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-    except (OSError, ValueError, MemoryError) as error:  # the last for another kind of server
+    # MemoryError for another kind of server, the rest for addresses that need more than a name
+    except (OSError, ValueError, MemoryError, TypeError, RuntimeError, ImportError) as error:
         raise ClusterError(
             f"scheduler {scheduler} does not answer as one within {ANSWER_SECONDS} s "
             f"({type(error).__name__}); expected the address of a running `dask scheduler`"

@@ -11,7 +11,7 @@ import yaml
 
 from kopt.cases.catalogue import absolute_case, case_name
 from kopt.errors import ParameterError
-from kopt.parameters import check_parameters
+from kopt.parameters import check_parameters, read_value
 
 MOST_POINTS = 1000
 LONGEST_NAME = 100
@@ -87,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise ParameterError(f"{path}: no YAML ({reason}); {EXPECTED}") from error
     if values is None:
@@ -104,7 +104,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _as_list(name: str, value: Any) -> list[Any]:
     if value == []:
         raise ParameterError(f"{name}: an empty list makes no point; give values or leave it out")
-    return value if isinstance(value, list) else [value]
+    choices = value if isinstance(value, list) else [value]
+    # YAML takes 1e-1 for a word, and none too
+    return [read_value(choice) if isinstance(choice, str) else choice for choice in choices]
 
 
 def _check(name: str, choices: list[Any], known: set[str]) -> None:

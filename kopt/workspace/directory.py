@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ OWNER = "KOPT_RUN_OWNER"
 # A kernel whose run was killed ends by itself within a second or two, once it notices.
 ORPHAN_SECONDS = 15
 TEMPORARY = ".[0-9]*-"
+CONTENTS = {"case.json", "models", "notebooks", "records", "scratch", "report.html"}
 
 
 class Workspace:
@@ -60,6 +62,17 @@ class Workspace:
                 it cannot be written.
         """
         owner = self._owner()
+        if owner is None and self.path.is_dir():
+            strange = sorted(
+                path.name
+                for path in self.path.iterdir()
+                if not path.name.startswith(".") and path.name not in CONTENTS
+            )
+            if strange:
+                raise WorkspaceError(
+                    f"{self.path} is no run directory (it holds {', '.join(strange[:3])}); choose "
+                    "another run_dir"
+                )
         if owner not in (None, case):
             raise WorkspaceError(
                 f"{self.path} belongs to the case {owner!r}, not {case!r}; use another run_dir"
@@ -215,6 +228,8 @@ def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
 
     The temporary name keeps the suffix, which tells Keras what to write.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise WorkspaceError(f"{path} is a device; expected the name of a file")
     temporary = path.with_name(f".{os.getpid()}-{path.name}")
     try:
         write(temporary)
@@ -236,4 +251,5 @@ def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(NotADirectoryError):  # a file where a directory should be: nothing was left
+            path.unlink(missing_ok=True)

@@ -70,3 +70,9 @@ def test_an_interruption_leaves_what_was_there(saved, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         put_in_place(saved / "new", saved / "old")
     assert contents(saved) == before
+
+
+def test_a_device_is_no_place(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ParameterError, match="is a device"):
+        check_place(tmp_path / "pipe", [""])

@@ -216,3 +216,25 @@ def test_the_summary_turns_ratios_into_speedups_and_names_what_is_open():
     ]
     assert table.budget["02_rewrite"] == "size missed, accuracy cannot tell"
     assert verdict(records).startswith("After 02_rewrite: 10× [8, 12.5]")
+
+
+def test_a_directory_that_holds_other_things_is_no_run_directory(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "README.md").write_text("mine")
+    with pytest.raises(WorkspaceError, match=r"no run directory \(it holds README.md\)"):
+        Workspace(tmp_path).claim("signal", "kopt run")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "notebooks"]
+
+
+def test_what_is_no_ordinary_file_is_never_replaced(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(WorkspaceError, match="is a device"):
+        write_atomically(pipe, lambda path: path.write_text("lost"))
+    assert pipe.is_fifo()
+
+
+def test_a_file_in_place_of_a_directory_is_told(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(WorkspaceError, match="cannot be written"):
+        write_atomically(tmp_path / "file" / "a.html", lambda path: path.write_text("lost"))
