@@ -23,7 +23,7 @@ def checkout(tmp_path, monkeypatch):
 
 
 def test_the_pages_model_and_data_are_a_case(checkout):
-    short = MODEL_SCRIPT.replace("epochs=8", "epochs=1")
+    short = MODEL_SCRIPT.replace("epochs=4", "epochs=1")
     assert short != MODEL_SCRIPT
     subprocess.run([sys.executable, "-c", short], check=True, capture_output=True)
     case = find_case("clothes.keras:clothes.npz")
