@@ -2,9 +2,9 @@
 
     uv run python benchmarks/sweep_speedup.py signal 03
 
-Runs the quick notebooks up to a stage in runs/sweep-speedup and prints seconds and ratios. The
-first row runs the points by ``run_chain``, as ``kopt run`` would, with all cores for each. The
-points of the second differ from 01 on (seed), those of the third in 03 only (fraction).
+Sweeps the quick notebooks up to a stage in runs/sweep-speedup and prints seconds and ratios. The
+points of the first two rows differ from 01 on (seed), those of the third in 03 only (fraction).
+One worker has all cores for each point.
 """
 
 import os
@@ -12,30 +12,23 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import psutil
 import yaml
 
-from kopt.execution.chain import run_chain, select_stages
 from kopt.execution.sweep import run_sweep
 from kopt.project import RUNS
-from kopt.workspace.directory import Workspace
 
 FOLDER = RUNS / "sweep-speedup"
-FRACTIONS = [0.2, 0.3, 0.4, 0.5]
+SEEDS = {"seed": [0, 1, 2, 3]}
+FRACTIONS = {"fraction": [0.2, 0.3, 0.4, 0.5]}
 
 
-def one_after_another(case: str, last: str) -> None:
-    for fraction in FRACTIONS:
-        parameters = {"case": case, "quick": True, "fraction": fraction}
-        workspace = Workspace(FOLDER / f"alone-{fraction}")
-        run_chain(workspace, parameters, select_stages(None, last))
-
-
-def swept(case: str, last: str, name: str, axis: dict[str, list]) -> None:
+def sweep(case: str, last: str, name: str, axis: dict[str, list], workers: int) -> None:
     grid = FOLDER / f"{name}.yaml"
     grid.write_text(yaml.safe_dump({"case": case, "quick": True, **axis}))
-    table = run_sweep(grid, FOLDER / name, last=last, workers=2)
+    table = run_sweep(grid, FOLDER / name, last=last, workers=workers)
     assert (table.status == "finished").all(), table.error.tolist()
 
 
@@ -63,16 +56,16 @@ def main(case: str, last: str) -> None:
     """Print a row for each way, with its time against the first."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
-    ways = {
-        "one after another": lambda: one_after_another(case, last),
-        "two workers": lambda: swept(case, last, "seeds", {"seed": [0, 1, 2, 3]}),
-        "two workers, shared prefix": lambda: swept(case, last, "shared", {"fraction": FRACTIONS}),
-    }
+    ways = [
+        ("one worker", SEEDS, 1),
+        ("two workers", SEEDS, 2),
+        ("two workers, shared prefix", FRACTIONS, 2),
+    ]
     first = None
     print("| | seconds | ratio | cores busy with this | cores busy with others |")
     print("|---|---|---|---|---|")
-    for name, work in ways.items():
-        seconds, ours, others = timed(work)
+    for name, axis, workers in ways:
+        seconds, ours, others = timed(partial(sweep, case, last, name, axis, workers))
         first = first or seconds
         print(f"| {name} | {seconds:.0f} | {seconds / first:.2f} | {ours:.1f} | {others:.1f} |")
 

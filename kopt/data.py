@@ -120,8 +120,8 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:
         raise DataError(f"y_{part} has dtype {y.dtype}; expected integer class indices")
     if y.min() < 0:
         raise DataError(f"y_{part} holds the label {y.min()}; class indices start at 0")
-    if np.abs(x).max() > np.finfo(np.float32).max and np.isfinite(x).all():
-        raise DataError(f"x_{part} holds values beyond what float32 can; scale them")
     if not np.isfinite(x).all():
         bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).sum())
         raise DataError(f"x_{part} holds NaN or Inf in {bad} of {len(x)} samples; remove or fill")
+    if np.abs(x).max() > np.finfo(np.float32).max:
+        raise DataError(f"x_{part} holds values beyond what float32 can; scale them")

@@ -25,6 +25,15 @@ def gives_probabilities(model: Any, x: np.ndarray) -> bool:
     return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-3))
 
 
+def first_not_finite(variables: Sequence[keras.Variable]) -> str | None:
+    """The path of the first variable that holds NaN or Inf; None if all are finite."""
+    for variable in variables:
+        values = np.asarray(variable)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            return variable.path
+    return None
+
+
 def check_classifier(model: keras.Model, data: Data) -> None:
     """Refuse, before any training, a model that cannot learn these labels from these samples.
 
@@ -34,10 +43,9 @@ def check_classifier(model: keras.Model, data: Data) -> None:
     """
     if not model.built:
         raise ModelError(f"{model.name} is not built; give it an Input or call it first")
-    for variable in model.variables:
-        values = np.asarray(variable)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            raise ModelError(f"{variable.path} holds NaN or Inf; train {model.name} anew")
+    damaged = first_not_finite(model.variables)
+    if damaged:
+        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
     try:
         model.compute_output_shape((1, *data.x_train.shape[1:]))  # minds what a call lets pass
         outputs = model(data.x_train[:1], training=False)

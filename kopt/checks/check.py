@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
+import numpy as np
+
 RIGHT, NOT_YET, NOT_ANSWERED, NO_QUESTION = "right", "not yet", "not answered yet", "no question"
 
 SLIPS = (
@@ -66,6 +68,15 @@ def as_number(answer: Any) -> float | None:
     if isinstance(answer, bool) or not isinstance(answer, Real) or not math.isfinite(answer):
         return None
     return float(answer)
+
+
+def as_numbers(answer: Any, shape: tuple[int, ...]) -> np.ndarray | None:
+    """Finite numbers of a shape as an array of floats; None for anything else."""
+    try:
+        numbers = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        return None
+    return numbers if numbers.shape == shape and np.isfinite(numbers).all() else None
 
 
 def is_close(answer: float, value: float, tolerance: float) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from kopt.checks.check import (
     Check,
     as_number,
+    as_numbers,
     check_number,
     no_question,
     not_answered,
@@ -97,11 +98,8 @@ def _zero_point(zero_point: Any, scale: float, low: float) -> Check:
 
 
 def _whole(whole: Any, scale: float, zero_point: int, values: np.ndarray) -> Check:
-    try:
-        given = np.asarray(whole, dtype=float)
-    except (TypeError, ValueError):
-        given = np.full(1, np.nan)
-    if given.shape != values.shape or not np.isfinite(given).all():
+    given = as_numbers(whole, values.shape)
+    if given is None:
         return not_yet(f"whole: expected {len(values)} numbers, one for each value")
     steps = values / scale
     exact = np.clip(steps + zero_point, LOWEST, HIGHEST)

@@ -6,7 +6,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.checks.check import Check, check_number, no_question, not_answered, not_yet, right
+from kopt.checks.check import (
+    Check,
+    as_numbers,
+    check_number,
+    no_question,
+    not_answered,
+    not_yet,
+    right,
+)
 
 WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -110,11 +118,8 @@ def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
     """
     if answer is ...:
         return not_answered("replace the dots by an array of probabilities, one for each class")
-    try:
-        given = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        given = np.full(1, np.nan)
-    if given.shape != logits.shape or not np.isfinite(given).all():
+    given = as_numbers(answer, logits.shape)
+    if given is None:
         return not_yet(f"expected {len(logits)} finite numbers, one for each class")
     plain, expected = _softmax(logits), _softmax(logits / temperature)
     if np.allclose(given, expected, rtol=1e-3, atol=1e-5):

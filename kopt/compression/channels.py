@@ -7,7 +7,6 @@ Three steps, three nouns: a `ChannelGraph` knows which channels can only go toge
 from collections.abc import Mapping, Sequence
 
 import keras
-import numpy as np
 
 from kopt.compression.channel_graph import ChannelGraph, ChannelGroup
 from kopt.compression.channel_removal import Removal
@@ -15,6 +14,7 @@ from kopt.compression.channel_scores import score_channels
 from kopt.data import Data
 from kopt.errors import ModelError, ParameterError
 from kopt.parameters import check_parameters
+from kopt.training import first_not_finite
 
 
 def remove_channels(
@@ -127,10 +127,9 @@ def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
 
 
 def _check_weights(model: keras.Model) -> None:
-    for variable in model.variables:
-        values = np.asarray(variable)
-        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
-            raise ModelError(f"{variable.path} holds NaN or Inf; train {model.name} anew")
+    damaged = first_not_finite(model.variables)
+    if damaged:
+        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
 
 
 def _worst(channels: Sequence[int], fraction: float, scores: Mapping[int, float]) -> set[int]:

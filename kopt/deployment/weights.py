@@ -3,9 +3,9 @@
 import math
 
 import keras
-import numpy as np
 
 from kopt.errors import ConversionError
+from kopt.training import first_not_finite
 
 MAX_BYTES = 2**31 - 1  # what a flatbuffer and a protobuf can address
 
@@ -38,9 +38,6 @@ def check_finite(model: keras.Model) -> None:
     Raises:
         ConversionError: naming the first such weight.
     """
-    for variable in model.weights:
-        values = np.asarray(variable)
-        if values.dtype.kind == "f" and not np.isfinite(values).all():
-            raise ConversionError(
-                f"weight {variable.path} holds NaN or Inf; train {model.name} anew"
-            )
+    damaged = first_not_finite(model.weights)
+    if damaged:
+        raise ConversionError(f"weight {damaged} holds NaN or Inf; train {model.name} anew")

@@ -68,6 +68,7 @@ def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
         )
     titles = {case: case_name(case) for case in values["case"]}
     values["case"] = [absolute_case(case) for case in values["case"]]
+    _refuse_repeated("case", values["case"])  # one file may be written in two ways
     titles = dict(zip(values["case"], titles.values(), strict=True))
     axes = tuple(name for name, choices in values.items() if len(choices) > 1)
     points = []
@@ -115,12 +116,17 @@ def _check(name: str, choices: list[Any], known: set[str]) -> None:
             f"{name}: no parameter of these notebooks; expected "
             f"{', '.join(sorted(known - {'run_dir'}))}"
         )
-    for position, value in enumerate(choices):
+    _refuse_repeated(name, choices)
+    for value in choices:
         if not isinstance(value, bool | int | float | str | None):
             raise ParameterError(
                 f"{name}: saw a {type(value).__name__}; expected a value or a list of values"
             )
         check_parameters({name: value})
+
+
+def _refuse_repeated(name: str, choices: list[Any]) -> None:
+    for position, value in enumerate(choices):
         if value in choices[:position]:
             raise ParameterError(f"{name}: {value!r} is there twice; each value makes a point")
 

@@ -75,7 +75,7 @@ class Progress:
             self._clear()
 
     def _keep_best(self, point: str, record: Record) -> None:
-        missed = sum(state != "met" for state in record.budget.values())
+        missed = sum(state != "met" for state in record.within_budget.values())
         rank = (missed, record.latency["ratio"])
         if self._best is None or rank < self._best[0]:
             self._best = (rank, f"{point}: {in_short(record)}")

@@ -1,26 +1,18 @@
 """The table of a sweep: a row for each point, in a file for people and in one for programs."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from kopt.budget import Budget
 from kopt.execution.grid import Grid
 from kopt.parameters import PARAMETERS
 from kopt.workspace.directory import write_atomically
-from kopt.workspace.record import Record, summary, within_budget
+from kopt.workspace.record import Record, summary
 
 COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 MEASURES = ["accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "latency_low"]
 MEASURES += ["latency_high", *SPEEDUP]
-
-
-def timed(record: Record, latency: dict[str, float], conditions: str, budget: Budget) -> Record:
-    """A record with its latency measured anew, and the budget for it judged anew."""
-    judged = within_budget(budget, latency, record.size_bytes, record.accuracy_loss)
-    return replace(record, latency=latency, conditions=conditions, budget=judged)
 
 
 def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:

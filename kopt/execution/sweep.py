@@ -3,23 +3,22 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache, partial
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from distributed import Client
 
-from kopt.budget import Budget
-from kopt.cases.catalogue import find_case
 from kopt.display.sweep_page import write_sweep_page
 from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
-from kopt.execution.grid import Grid, Point, read_grid
+from kopt.execution.grid import Grid, read_grid
 from kopt.execution.progress import Progress
-from kopt.execution.results import results_table, timed, write_table
+from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
 from kopt.workspace.directory import write_atomically
@@ -140,20 +139,9 @@ def _time(
         )
         outcome = outcome_of(future)
         if not isinstance(outcome, Exception):
-            outcome = timed(outcomes[point.name], *outcome, budget_of(point))
+            latency, conditions = outcome
+            outcome = replace(outcomes[point.name], latency=latency, conditions=conditions)
         outcomes[point.name] = outcome
-
-
-@cache
-def case_budget(case: str) -> Budget:
-    """The budget that a case comes with."""
-    return find_case(case).budget
-
-
-def budget_of(point: Point) -> Budget:
-    """What a point's result may cost: its own parameter, or its case's."""
-    own = point.parameters.get("budget")
-    return Budget.parse(own) if own else case_budget(point.parameters["case"])
 
 
 def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:

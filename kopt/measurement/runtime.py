@@ -87,24 +87,33 @@ def is_tflite(target: Any) -> bool:
 
 
 def random_sample(path: str | Path) -> np.ndarray:
-    """A standard normal input of an artifact's own shape, batch 1, to time it with."""
+    """An input of an artifact's own shape to time it with, batch 1: standard normal, or 0 and 1."""
     path = Path(path)
     if path.suffix == ".tflite":
-        shapes = [details["shape"] for details in LiteRTModel(path).input_details.values()]
+        inputs = [
+            (details["shape"], np.float32 if details["quantization"][0] else details["dtype"])
+            for details in LiteRTModel(path).input_details.values()
+        ]
     elif path.is_dir():
         signature = _load_saved_model(path).signatures["serving_default"]
-        shapes = [spec.shape for spec in signature.structured_input_signature[1].values()]
+        specs = signature.structured_input_signature[1].values()
+        inputs = [(spec.shape, spec.dtype.as_numpy_dtype) for spec in specs]
     else:
         from kopt.deployment.archive import load_keras
 
         model = load_keras(path)
         if not model.built:
             raise MeasurementError(f"{path}: the model is not built; give it an Input and save it")
-        shapes = [tensor.shape for tensor in model.inputs]
-    if len(shapes) != 1:
-        raise MeasurementError(f"{path} has {len(shapes)} inputs; expected one")
-    shape = [1, *(size or 1 for size in tuple(shapes[0])[1:])]
-    return np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        inputs = [(tensor.shape, tensor.dtype) for tensor in model.inputs]
+    if len(inputs) != 1:
+        raise MeasurementError(f"{path} has {len(inputs)} inputs; expected one")
+    sizes, dtype = inputs[0]
+    shape = [1, *(size or 1 for size in tuple(sizes)[1:])]
+    generator = np.random.default_rng(0)
+    if np.dtype(dtype).kind == "f":
+        return generator.standard_normal(shape).astype(dtype)
+    # Integers are mostly indices; 0 and 1 exist in every vocabulary.
+    return generator.integers(0, 2, shape).astype(dtype)
 
 
 def _is_plain_callable(target: Any) -> bool:

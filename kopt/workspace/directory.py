@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kopt.errors import StageError, WorkspaceError
+from kopt.errors import ParameterError, StageError, WorkspaceError
 from kopt.workspace.digest import digest
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
@@ -164,7 +164,7 @@ class Workspace:
             return None
         try:
             return Record.from_json(path.read_text())
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, ParameterError) as error:
             raise WorkspaceError(
                 f"{path} is damaged or of another kopt ({error}); delete it and run {stage} again"
             ) from error

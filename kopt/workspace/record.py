@@ -1,7 +1,6 @@
 """What a stage measured, as it is kept: a JSON file that any tool can read."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -10,6 +9,8 @@ import pandas as pd
 from kopt.budget import Budget
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
+
+POSITIVE = ("median_us", "median_low", "median_high", "ratio", "ratio_low", "ratio_high")
 
 # What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
 TIMED = {
@@ -38,10 +39,10 @@ class Record:
         accuracy_loss: against the slow model's, a fraction; negative is a gain.
         size_bytes: of the deployed file.
         gzip_bytes: of the same, compressed.
-        latency: ``median_us``, ``p95_us`` (microseconds, LiteRT, batch 1), and ``ratio``,
-            ``ratio_low``, ``ratio_high`` against the slow model in the same runtime.
-        budget: for those of "latency", "size" and "accuracy" that have a limit: "met", "missed"
-            or "cannot tell".
+        latency: ``median_us`` with its interval ``median_low`` and ``median_high``, ``p95_us``
+            (microseconds, LiteRT, batch 1), and ``ratio``, ``ratio_low``, ``ratio_high`` against
+            the slow model in the same runtime.
+        budget: the limits that all this is held against.
         conditions: under which the latency was measured.
         tables: what else the stage measured, as lists of rows.
         inputs: stage to the digests of the files it had left when this one read them.
@@ -60,7 +61,7 @@ class Record:
     size_bytes: int
     gzip_bytes: int
     latency: dict[str, float]
-    budget: dict[str, str]
+    budget: Budget
     conditions: str
     inputs: dict[str, dict[str, str]]
     outputs: dict[str, str]
@@ -72,7 +73,7 @@ class Record:
     def __post_init__(self) -> None:
         """Refuse what no stage has written, so that a damaged file is not read as a result."""
         numbers = [self.accuracy, self.accuracy_loss, self.size_bytes, self.gzip_bytes]
-        times = [self.latency[name] for name in ("median_us", "ratio", "ratio_low", "ratio_high")]
+        times = [self.latency[name] for name in POSITIVE]
         if not all(isinstance(number, int | float) for number in numbers + times):
             raise ValueError("accuracy, size and latency are not all numbers")
         if min(times) <= 0:
@@ -81,6 +82,25 @@ class Record:
             raise ValueError("quick is neither true nor false")
         if self.stage not in STAGES or any(before >= self.stage for before in self.inputs):
             raise ValueError(f"{self.stage} is no stage, or was made from a later one")
+
+    @property
+    def within_budget(self) -> dict[str, str]:
+        """How each limit is kept: "latency", "size" and "accuracy", as far as they have one.
+
+        "met", "missed" or, of a latency whose interval holds the limit, "cannot tell".
+        """
+        states, limits = {}, self.budget
+        if limits.latency_us is not None:
+            if self.latency["median_high"] < limits.latency_us:
+                states["latency"] = "met"
+            else:
+                over = self.latency["median_low"] > limits.latency_us
+                states["latency"] = "missed" if over else "cannot tell"
+        if limits.size_kb is not None:
+            states["size"] = "met" if self.size_bytes <= 1000 * limits.size_kb else "missed"
+        if limits.accuracy_loss is not None:
+            states["accuracy"] = "met" if self.accuracy_loss <= limits.accuracy_loss else "missed"
+        return states
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the stage's tables as a frame."""
@@ -97,7 +117,8 @@ class Record:
     @classmethod
     def from_json(cls, text: str) -> "Record":
         """Read a record back."""
-        return cls(**json.loads(text))
+        values = json.loads(text)
+        return cls(**{**values, "budget": Budget(**values["budget"])})
 
 
 def _without_times(value: Any) -> Any:
@@ -107,34 +128,6 @@ def _without_times(value: Any) -> Any:
     if isinstance(value, list):  # of rows, which may have been sorted by a time
         return sorted(map(_without_times, value), key=lambda row: json.dumps(row, sort_keys=True))
     return value
-
-
-def within_budget(
-    budget: Budget, latency: Mapping[str, float], size_bytes: int, accuracy_loss: float
-) -> dict[str, str]:
-    """How each limit of a budget is kept; a quantity without a limit is left out.
-
-    Args:
-        budget: the limits.
-        latency: ``median_low`` and ``median_high``, microseconds.
-        size_bytes: of the deployed file.
-        accuracy_loss: against the slow model's, a fraction.
-
-    Returns:
-        "met", "missed" or, of a latency whose interval holds the limit, "cannot tell".
-    """
-    states = {}
-    if budget.latency_us is not None:
-        if latency["median_high"] < budget.latency_us:
-            states["latency"] = "met"
-        else:
-            over = latency["median_low"] > budget.latency_us
-            states["latency"] = "missed" if over else "cannot tell"
-    if budget.size_kb is not None:
-        states["size"] = "met" if size_bytes <= 1000 * budget.size_kb else "missed"
-    if budget.accuracy_loss is not None:
-        states["accuracy"] = "met" if accuracy_loss <= budget.accuracy_loss else "missed"
-    return states
 
 
 def summary(records: list[Record]) -> pd.DataFrame:
@@ -152,16 +145,16 @@ def summary(records: list[Record]) -> pd.DataFrame:
             "speedup": [1 / record.latency["ratio"] for record in records],
             "speedup_low": [1 / record.latency["ratio_high"] for record in records],
             "speedup_high": [1 / record.latency["ratio_low"] for record in records],
-            "budget": [_in_words(record.budget) for record in records],
+            "budget": [_in_words(record.within_budget) for record in records],
         },
         index=pd.Index([record.stage for record in records], name="stage"),
     )
 
 
-def _in_words(budget: dict[str, str]) -> str:
-    if not budget:
+def _in_words(states: dict[str, str]) -> str:
+    if not states:
         return "none set"
-    open_points = [f"{name} {state}" for name, state in budget.items() if state != "met"]
+    open_points = [f"{name} {state}" for name, state in states.items() if state != "met"]
     return ", ".join(open_points) or "met"
 
 
@@ -173,5 +166,5 @@ def verdict(records: list[Record]) -> str:
         f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
         f"slow model in the same runtime, {last.latency['median_us']:.3g} µs, "
         f"{last.size_bytes / 1000:.3g} kB, {100 * last.accuracy:.1f} % accurate "
-        f"({-100 * last.accuracy_loss:+.1f} points); budget: {_in_words(last.budget)}."
+        f"({-100 * last.accuracy_loss:+.1f} points); budget: {_in_words(last.within_budget)}."
     )

@@ -28,7 +28,7 @@ from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace, write_atomically
-from kopt.workspace.record import STAGES, Record, predecessor, summary, within_budget
+from kopt.workspace.record import STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 SPREAD = ["median_low", "median_high", "p95_us"]
@@ -205,9 +205,7 @@ class Stage:
             "gzip_bytes": this["gzip_bytes"],
             "latency": {name: this[name] for name in LATENCY},
             "conditions": conditions,
-            "budget": within_budget(
-                self.case.budget, this, this["size_bytes"], this["accuracy_lost"]
-            ),
+            "budget": self.case.budget,
         }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
+from kopt.budget import Budget
 from kopt.project import ROOT
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
@@ -131,10 +132,7 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
         parameters={"quick": quick, **parameters},
         accuracy=0.9 - 0.1 * (fraction or 0),
         size_bytes=int(2000 - 1000 * (fraction or 0)),
-        latency={
-            "median_us": 5.0, "median_low": 4.9, "median_high": 5.1, "p95_us": 6.0, "ratio": 0.1,
-            "ratio_low": 0.08, "ratio_high": 0.125,
-        },
-    )  # fmt: skip
+        budget=Budget.parse(parameters.get("budget", "1 us")),
+    )
     workspace.record_path(stage).write_text(made.to_json())
     workspace.release()

@@ -167,6 +167,14 @@ def check_refused(address, tmp_path, capsys):
     assert not folder.exists()
 
 
+def test_workers_of_its_own_and_a_scheduler_exclude_each_other(tmp_path, capsys):
+    command = ["sweep", str(tmp_path / "grid.yaml"), "--scheduler", "tcp://far:1"]
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--workers", "2"])
+    assert ended.value.code == 2
+    assert "--workers 2 is for a cluster of its own" in capsys.readouterr().err
+
+
 class Blind:
     """A client of workers that see nothing of this machine's files."""
 

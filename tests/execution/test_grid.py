@@ -70,6 +70,13 @@ def test_a_case_in_a_file_goes_by_its_name_and_is_found_from_anywhere(tmp_path, 
     assert grid.points[1].parameters["case"] == f"{tmp_path / 'my_case.py'}:case"
 
 
+def test_one_file_written_in_two_ways_is_one_case(tmp_path, monkeypatch):
+    (tmp_path / "my_case.py").write_text(CASE)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ParameterError, match=r"case: '.*/my_case.py:case' is there twice"):
+        read(tmp_path, "case: ['my_case.py:case', './my_case.py:case']")
+
+
 def test_many_points_are_run_only_when_they_are_meant(tmp_path):
     text = f"seed: {list(range(100))}\nfraction: {[number / 101 for number in range(100)]}"
     with pytest.raises(ParameterError, match="10000 points, above 1000"):

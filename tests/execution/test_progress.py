@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from kopt.budget import Budget
 from kopt.errors import ChainError
 from kopt.execution.grid import Point
 from kopt.execution.progress import Progress
@@ -13,9 +14,9 @@ from tests.workspace.test_directory import record
 
 POINTS = tuple(Point(f"{number}_alpha=0.{number}", {"alpha": number / 10}) for number in (1, 2, 3))
 SHARED, FIRST, SECOND, THIRD = share(POINTS, {"03_prune": set(), "04_distil": {"alpha"}})
-RECORD = replace(record("04_distil"), budget={"size": "met"})
+RECORD = replace(record("04_distil"), budget=Budget(size_kb=2))
 SLOWER = replace(RECORD, latency={**RECORD.latency, "ratio": 0.5})
-OVER_BUDGET = replace(RECORD, budget={"size": "missed"}, latency={**RECORD.latency, "ratio": 0.09})
+OVER_BUDGET = replace(RECORD, budget=Budget(size_kb=1), latency={**RECORD.latency, "ratio": 0.09})
 
 
 class Terminal(io.StringIO):

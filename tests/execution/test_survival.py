@@ -13,17 +13,18 @@ from kopt.project import ROOT
 from kopt.scripts import run_script
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
+from tests.execution.tiny_data import LOAD
 
-TINY = """
+TINY = (
+    LOAD
+    + """
 import time
 
 import keras
-import numpy as np
 from keras import layers
 
 from kopt.case import Case, Epochs
 from kopt.cases.signal import CASE, CustomConv
-from kopt.data import Data
 
 
 @keras.saving.register_keras_serializable("survival")
@@ -33,14 +34,6 @@ class Patient(layers.Dense):
     def save_own_variables(self, store):
         time.sleep(1)
         super().save_own_variables(store)
-
-
-def load():
-    random = np.random.default_rng(0)
-    y = random.integers(0, 2, 240)
-    x = random.normal(size=(240, 16, 2)).astype(np.float32)
-    x[np.arange(240), :, y] += 1.0
-    return Data(x[:160], y[:160], x[160:], y[160:])
 
 
 def build():
@@ -60,6 +53,7 @@ case = Case(
     rewrites=CASE.rewrites,
 )
 """
+)
 
 survival = run_script(ROOT / "benchmarks/survival.py")
 

@@ -15,6 +15,7 @@ from kopt.cli import main
 from kopt.display.report import write_report
 from kopt.workspace.directory import Workspace
 from tests.execution.stub_chain import FIRST, PATIENCE, SECOND, Sweep
+from tests.execution.tiny_data import LOAD
 
 FRACTIONS = [0.2, 0.4, 0.6, 0.8]
 POINTS = [f"{number}_fraction={fraction}" for number, fraction in enumerate(FRACTIONS, 1)]
@@ -187,20 +188,13 @@ def test_a_directory_that_is_not_this_sweeps_is_refused_and_left(
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 
 
-REAL = """
+REAL = (
+    LOAD
+    + """
 import keras
-import numpy as np
 
-from kopt import Budget, Case, Data
+from kopt import Budget, Case
 from kopt.case import Epochs
-
-
-def load():
-    random = np.random.default_rng(0)
-    y = random.integers(0, 2, 240)
-    x = random.normal(size=(240, 16, 2)).astype(np.float32)
-    x[np.arange(240), :, y] += 1.0
-    return Data(x[:160], y[:160], x[160:], y[160:])
 
 
 def build():
@@ -215,6 +209,7 @@ case = Case(
     epochs=Epochs(1, 1, 1, 1), budget=Budget(size_kb=1, latency_us=1e6),
 )
 """
+)
 
 
 @pytest.mark.notebook

@@ -25,6 +25,21 @@ def test_every_artifact_of_a_model_predicts_the_same(small_model, blobs, tmp_pat
             assert random_sample(target).shape == (1, 16, 2)
 
 
+def test_a_model_that_takes_indices_gets_indices(tmp_path):
+    inputs = keras.Input((5,), dtype="int32")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(2, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(pooled))
+    targets = [tmp_path / name for name in ("model.keras", "saved", "model.tflite")]
+    model.save(targets[0])
+    model.export(targets[1], verbose=False)
+    convert(model, targets[2], mode="float32")
+    for target in targets:
+        sample = random_sample(target)
+        assert sample.shape == (1, 5)
+        assert sample.dtype == np.int32
+        np.testing.assert_allclose(predict(target, sample), np.asarray(model(sample)), atol=1e-5)
+
+
 def test_every_rung_of_the_ladder_gives_the_same_answer(small_model, blobs, tmp_path):
     x = blobs.x_test[:1]
     expected = np.asarray(small_model(x))

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from kopt.budget import Budget
 from kopt.errors import WorkspaceError
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace, write_atomically
@@ -22,12 +23,14 @@ def record(stage, inputs=None, outputs=None, **changed):
         "gzip_bytes": 1000,
         "latency": {
             "median_us": 5.0,
+            "median_low": 4.9,
+            "median_high": 5.1,
             "p95_us": 6.0,
             "ratio": 0.1,
             "ratio_low": 0.08,
             "ratio_high": 0.125,
         },
-        "budget": {"latency": "met", "size": "missed", "accuracy": "cannot tell"},
+        "budget": Budget(latency_us=5.0, size_kb=1.0, accuracy_loss=0.02),
         "conditions": "40 paired rounds",
         "inputs": inputs or {},
         "outputs": outputs or {},
@@ -214,7 +217,7 @@ def test_the_summary_turns_ratios_into_speedups_and_names_what_is_open():
         8,
         12.5,
     ]
-    assert table.budget["02_rewrite"] == "size missed, accuracy cannot tell"
+    assert table.budget["02_rewrite"] == "latency cannot tell, size missed"
     assert verdict(records).startswith("After 02_rewrite: 10× [8, 12.5]")
 
 

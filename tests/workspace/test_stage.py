@@ -101,7 +101,7 @@ def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
 def test_only_the_limits_there_are_can_be_missed(stage, trained, budget, states):
     stage.case = replace(CASE, budget=budget)
     stage.finish(trained)
-    assert stage.workspace.record(stage.name).budget == states
+    assert stage.workspace.record(stage.name).within_budget == states
 
 
 def test_a_model_that_cannot_be_kept_leaves_no_record(stage, trained):
