@@ -9,6 +9,7 @@ import sys
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ from kopt.deployment.calibration import check_samples
 from kopt.deployment.export import export_model, run_model
 from kopt.deployment.flatbuffer import layer_of
 from kopt.deployment.inputs import Arrays, invented_samples, model_inputs, named_arrays
-from kopt.deployment.placement import check_place, put_in_place, scratch_directory
+from kopt.deployment.placement import check_place, scratch_directory
 from kopt.deployment.verification import FLOAT32_TOLERANCE
 from kopt.deployment.weights import check_finite, check_size
 from kopt.errors import ConversionError
+from kopt.files import copy, write_atomically
 
 FORMATS = {".keras": "Keras 3", ".h5": "HDF5", ".onnx": "ONNX", "": "SavedModel"}
 ONNX_EXTRA = ("tf2onnx", "onnxruntime")
@@ -103,7 +105,7 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = No
         else:
             outputs = _write_graph(model, written, inputs, structure, arrays)
         difference = _check_equal(path, run_model(model, structure, arrays), outputs)
-        put_in_place(written, path)
+        write_atomically(path, partial(copy, written), ConversionError)
     return SavedFile(path, FORMATS[path.suffix], _size(path), difference)
 
 

@@ -1,8 +1,6 @@
-"""Where a converted model is put: checked before the work, and replaced at once after it."""
+"""Where a converted model is made and where it is put, checked before the work."""
 
 import errno
-import os
-import shutil
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -64,35 +62,6 @@ def check_place(path: Path, endings: Collection[str]) -> None:
             f"{path} is a directory with other things in it; expected a new name, an empty "
             "directory, or a SavedModel to replace"
         )
-
-
-def put_in_place(written: Path, path: Path) -> None:
-    """Copy a finished file or directory to its place: a reader finds the old one or the new one.
-
-    Raises:
-        ConversionError: it cannot be written; what stood there is unchanged.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    aside = path.with_name(f".{path.name}.{os.getpid()}.old")
-    try:
-        if written.is_dir():
-            shutil.copytree(written, temporary)
-            if path.exists():  # a directory cannot be renamed onto one that holds something
-                os.rename(path, aside)
-        else:
-            shutil.copyfile(written, temporary)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise ConversionError(
-            f"{path} cannot be written ({error.strerror or error}); what stood there is unchanged"
-        ) from error
-    finally:
-        if aside.exists() and not path.exists():
-            os.rename(aside, path)
-        for left in (temporary, aside):
-            if left.is_dir():
-                shutil.rmtree(left)
-            left.unlink(missing_ok=True)
 
 
 def _is_replaceable(directory: Path) -> bool:

@@ -7,6 +7,7 @@ modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from kopt.deployment.calibration import check_calibration
 from kopt.deployment.export import Export
 from kopt.deployment.flatbuffer import TFLiteFile
 from kopt.deployment.inputs import Arrays, invented_samples
-from kopt.deployment.placement import check_place, put_in_place, scratch_directory
+from kopt.deployment.placement import check_place, scratch_directory
 from kopt.deployment.refusal import explain
 from kopt.deployment.source import open_source
 from kopt.deployment.verification import INTEGER_MODES, check_types, max_abs_difference
 from kopt.errors import ConversionError, ParameterError
+from kopt.files import copy, write_atomically
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
 INT8_MODES = ("int8", "int8-io", "uint8-io")
@@ -123,7 +125,7 @@ def convert(
         operator_layers = file.operator_layers(export.layers, export.output_layers)
         check_types(file, mode, operator_layers, keep_float)
         difference = _difference(export, lowered, mode, samples)
-        put_in_place(lowered, path)
+        write_atomically(path, partial(copy, lowered), ConversionError)
     return Conversion(
         path=path,
         mode=mode,

@@ -10,7 +10,8 @@ from plotly.offline import get_plotlyjs
 
 from kopt.display.plots import layer_shares, pareto
 from kopt.errors import WorkspaceError
-from kopt.workspace.directory import Workspace, write_atomically
+from kopt.files import write_atomically
+from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
 
 QUICK = (

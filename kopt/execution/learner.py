@@ -7,8 +7,8 @@ from pathlib import Path
 import nbformat
 
 from kopt.errors import WorkspaceError
+from kopt.files import write_atomically
 from kopt.project import NOTEBOOKS
-from kopt.workspace.directory import write_atomically
 from kopt.workspace.record import STAGES
 
 EXERCISE, SOLUTION = "exercise", "solution"

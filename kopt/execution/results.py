@@ -5,8 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.execution.grid import Grid
+from kopt.files import write_atomically
 from kopt.parameters import PARAMETERS
-from kopt.workspace.directory import write_atomically
 from kopt.workspace.record import Record, summary
 
 COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}

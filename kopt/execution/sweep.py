@@ -21,7 +21,7 @@ from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
-from kopt.workspace.directory import write_atomically
+from kopt.files import write_atomically
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
 

@@ -1,6 +1,5 @@
 """What a Dask worker does for a sweep: run the notebooks of a segment, time a finished point."""
 
-import shutil
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,8 @@ from distributed import get_worker
 from kopt.errors import WorkspaceError
 from kopt.execution.chain import notebook_parameters, run_chain
 from kopt.execution.tree import Segment
-from kopt.workspace.directory import Workspace, write_atomically
+from kopt.files import write_atomically
+from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES, Record
 
 
@@ -70,7 +70,7 @@ def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> 
         for path in (*models, source.notebooks / f"{stage}.ipynb", record):
             place = target.path / path.relative_to(source.path)
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, partial(_copy, path))
+            write_atomically(place, partial(copy, path))
 
 
 def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
@@ -90,10 +90,3 @@ def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
     files = {"slow": models / f"{STAGES[0]}.tflite", "this": models / f"{stage}.tflite"}
     comparison = compare_latency(files, random_sample(files["slow"]), reference="slow")
     return comparison.table.loc["this"].drop("verdict").to_dict(), comparison.conditions
-
-
-def _copy(source: Path, target: Path) -> None:
-    if source.is_dir():
-        shutil.copytree(source, target)
-    else:
-        shutil.copyfile(source, target)

@@ -2,13 +2,10 @@
 
 import json
 import os
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from kopt.errors import ParameterError, StageError, WorkspaceError
+from kopt.files import remove, write_atomically
 from kopt.workspace.digest import digest
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
@@ -130,7 +127,7 @@ class Workspace:
         if self._run_lock.held:  # else the run that this kernel belongs to is writing it
             remains.append(self.running_notebook(writer))
         for path in remains:
-            _remove(path)
+            remove(path)
 
     def _owner(self) -> str | None:
         """The case whose directory this is, None where it is nobody's yet."""
@@ -221,35 +218,3 @@ class Workspace:
                 f"{before} ran with quick={record.parameters['quick']} and {stage} has "
                 f"quick={quick}; use the same in all stages of a run"
             )
-
-
-def write_atomically(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary path and give it its name once it is whole.
-
-    The temporary name keeps the suffix, which tells Keras what to write.
-    """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise WorkspaceError(f"{path} is a device; expected the name of a file")
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        write(temporary)
-        if path.is_dir():
-            if not temporary.is_dir():
-                raise WorkspaceError(f"{path} is a directory; expected the name of a file")
-            shutil.rmtree(path)
-        os.replace(temporary, path)
-    except BaseException as error:
-        _remove(temporary)
-        if isinstance(error, OSError):
-            raise WorkspaceError(
-                f"{path} cannot be written ({error.strerror or error}); it is as it was before"
-            ) from error
-        raise
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        with suppress(NotADirectoryError):  # a file where a directory should be: nothing was left
-            path.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,13 +22,14 @@ from kopt.data import Data
 from kopt.deployment import worker
 from kopt.deployment.archive import load_keras
 from kopt.deployment.tflite import convert
+from kopt.files import copy, write_atomically
 from kopt.measurement.accuracy import compare_accuracy
 from kopt.measurement.latency import compare_latency
 from kopt.measurement.runtime import is_tflite
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
-from kopt.workspace.directory import Workspace, write_atomically
+from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
@@ -145,7 +147,7 @@ class Stage:
         if deployed is None:
             deployed = convert(model, self.scratch("float32.tflite"), mode="float32").path
         measured = self._judge(deployed)
-        write_atomically(file, lambda path: path.write_bytes(deployed.read_bytes()))
+        write_atomically(file, partial(copy, deployed))
         kept = [file, *self._keep(model)]
         record = Record(
             stage=self.name,

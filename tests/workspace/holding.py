@@ -3,7 +3,7 @@
 import time
 
 from kopt.errors import WorkspaceError
-from kopt.workspace.directory import write_atomically
+from kopt.files import write_atomically
 from kopt.workspace.lock import NamedLock
 
 

@@ -7,7 +7,7 @@ import pytest
 from kopt.budget import Budget
 from kopt.errors import WorkspaceError
 from kopt.workspace.digest import digest
-from kopt.workspace.directory import Workspace, write_atomically
+from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
 
 
@@ -112,56 +112,11 @@ def test_a_record_that_no_stage_wrote_is_refused(workspace, change):
         workspace.record("01_profile")
 
 
-def test_a_file_never_replaces_a_directory(tmp_path):
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept/file").write_text("mine")
-    with pytest.raises(WorkspaceError, match="is a directory"):
-        write_atomically(tmp_path / "kept", lambda path: path.write_text("new"))
-    assert (tmp_path / "kept/file").read_text() == "mine"
-
-
 def test_a_damaged_owner_is_named_and_nothing_is_locked(workspace):
     workspace.release()
     (workspace.path / "case.json").write_text("{")
     with pytest.raises(WorkspaceError, match=r"case\.json is damaged"):
         Workspace(workspace.path).claim("signal", "01_profile")
-
-
-def test_an_interrupted_write_leaves_what_was_there(tmp_path):
-    path = tmp_path / "model.txt"
-    path.write_text("old")
-
-    def fail(temporary):
-        temporary.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_atomically(path, fail)
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_directories_are_replaced_whole(tmp_path):
-    def write(content):
-        def fill(temporary):
-            temporary.mkdir()
-            (temporary / content).write_text(content)
-
-        return fill
-
-    write_atomically(tmp_path / "saved", write("one"))
-    write_atomically(tmp_path / "saved", write("two"))
-    assert [path.name for path in (tmp_path / "saved").iterdir()] == ["two"]
-
-
-def test_a_full_disk_is_told_in_a_line(tmp_path):
-    def fail(temporary):
-        temporary.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    with pytest.raises(WorkspaceError, match="No space left on device"):
-        write_atomically(tmp_path / "model.txt", fail)
-    assert not list(tmp_path.iterdir())
 
 
 def claim_elsewhere(path, writer, ready, done):
@@ -227,17 +182,3 @@ def test_a_directory_that_holds_other_things_is_no_run_directory(tmp_path):
     with pytest.raises(WorkspaceError, match=r"no run directory \(it holds README.md\)"):
         Workspace(tmp_path).claim("signal", "kopt run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "notebooks"]
-
-
-def test_what_is_no_ordinary_file_is_never_replaced(tmp_path):
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-    with pytest.raises(WorkspaceError, match="is a device"):
-        write_atomically(pipe, lambda path: path.write_text("lost"))
-    assert pipe.is_fifo()
-
-
-def test_a_file_in_place_of_a_directory_is_told(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises(WorkspaceError, match="cannot be written"):
-        write_atomically(tmp_path / "file" / "a.html", lambda path: path.write_text("lost"))

@@ -10,8 +10,9 @@ import keras
 import pytest
 
 from kopt.errors import WorkspaceError
+from kopt.files import write_atomically
 from kopt.workspace import directory
-from kopt.workspace.directory import OWNER, Workspace, write_atomically
+from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.lock import NamedLock
 from tests.workspace.holding import hold, write_limited
 
