@@ -1,12 +1,14 @@
 """Latency as a paired ratio: every target is timed beside a reference, in the same rounds.
 
 A time on its own says as much about what else the machine was doing as about the model. Targets
-are therefore sampled in short turns of under a millisecond, in a new random order each round;
+are therefore sampled in short turns of about a millisecond, in a new random order each round;
 within a round all of them see the same machine, so the ratio of two times keeps its meaning when
-neither time does. Where a file's tensors come to lie in memory can change its latency by a fifth,
-for as long as it is loaded; so every file is loaded several times, in turns with the others, and
-the rounds go through the copies. The interval is a bootstrap over rounds (Efron and Tibshirani,
-"An Introduction to the Bootstrap", 1993, ch. 13).
+neither time does. A turn begins with calls that are not timed: a slow target, which makes two
+calls a turn, would else pay more for cold caches than a fast one, which makes a hundred. Where a
+file's tensors come to lie in memory can change its latency for as long as it is loaded; so every
+file is loaded several times, in turns with the others, and the rounds go through the copies. The
+interval is a bootstrap over rounds (Efron and Tibshirani, "An Introduction to the Bootstrap",
+1993, ch. 13).
 """
 
 import gc
@@ -24,6 +26,8 @@ from kopt.errors import MeasurementError
 from kopt.measurement.runtime import as_call, is_tflite
 
 TURN_SECONDS = 0.5e-3
+UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
+LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
 SECONDS = 1.5
 MIN_ROUNDS, MAX_ROUNDS = 20, 400
 RESAMPLES = 2000
@@ -142,7 +146,7 @@ def paired_rounds(
     Args:
         calls: name to copies of a function of no arguments, gone through round by round.
     """
-    repeats = {name: min(map(_repeats, copies)) for name, copies in calls.items()}
+    shortest = {name: min(map(_shortest, copies)) for name, copies in calls.items()}
     names = list(calls)
     order = np.random.default_rng(0)
     rounds: list[list[float]] = []
@@ -154,8 +158,11 @@ def paired_rounds(
         while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and time.perf_counter() < end):
             turn = [0.0] * len(names)
             for index in order.permutation(len(names)):
-                copies, count = calls[names[index]], repeats[names[index]]
+                copies, seconds = calls[names[index]], shortest[names[index]]
                 call = copies[len(rounds) % len(copies)]
+                for _ in range(UNTIMED_CALLS if seconds < LONG_CALL_SECONDS else 0):
+                    call()
+                count = max(1, round(TURN_SECONDS / seconds))
                 start = time.perf_counter()
                 for _ in range(count):
                     call()
@@ -168,8 +175,8 @@ def paired_rounds(
     return dict(zip(names, np.array(rounds).T, strict=True)), min(1.0, share)
 
 
-def _repeats(call: Callable[[], Any]) -> int:
-    """Calls that fill a turn, after a warm-up that has traced, compiled and filled the caches."""
+def _shortest(call: Callable[[], Any]) -> float:
+    """Seconds of a call, after a warm-up that has traced, compiled and filled the caches."""
     for _ in range(3):
         call()
     times = []
@@ -177,7 +184,7 @@ def _repeats(call: Callable[[], Any]) -> int:
         start = time.perf_counter()
         call()
         times.append(time.perf_counter() - start)
-    return max(1, round(TURN_SECONDS / min(times)))
+    return min(times)
 
 
 def _table(seconds: dict[str, np.ndarray], reference: str) -> pd.DataFrame:

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -34,6 +36,25 @@ def test_more_work_is_slower_and_less_is_faster():
     assert 1 < row.ratio_low <= row.ratio <= row.ratio_high
     assert row.median_low <= row.median_us <= row.median_high <= row.p95_us * 1.5
     assert comparison.rounds >= latency.MIN_ROUNDS
+
+
+def test_cold_caches_weigh_on_slow_and_fast_alike(monkeypatch):
+    now, last = [0.0], [None]
+
+    def target(name, seconds):
+        """A call that takes longer after another target's."""
+
+        def call():
+            now[0] += seconds + (0 if last[0] == name else 50e-6)
+            last[0] = name
+
+        return call
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0])
+    monkeypatch.setattr(latency, "time", clock)
+    calls = {"slow": [target("slow", 300e-6)], "fast": [target("fast", 3e-6)]}
+    seconds, _ = latency.paired_rounds(calls)
+    assert seconds["slow"] / seconds["fast"] == pytest.approx(100)
 
 
 def test_the_reference_can_be_any_of_them():
