@@ -88,7 +88,7 @@ CASE = Case(
     name="signal",
     title="Shoulder exercises from a smartwatch, with a convolution that loops over its filters",
     load=load,
-    build=lambda: _network("slow", (32, 64, 64), custom=2),
+    build=lambda: _network("signal", (32, 64, 64), custom=2),
     slow_layer=CustomConv,
     rewrites=(
         Rewrite(

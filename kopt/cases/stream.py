@@ -91,7 +91,7 @@ CASE = Case(
     name="stream",
     title="Speakers from two vowels, one utterance at a time, with an LSTM written step by step",
     load=load,
-    build=lambda: _network("slow", SteppedLSTM(48, name="recurrent")),
+    build=lambda: _network("stream", SteppedLSTM(48, name="recurrent")),
     slow_layer=SteppedLSTM,
     rewrites=(
         Rewrite("LSTM", lambda old: layers.LSTM(old.units), _port),

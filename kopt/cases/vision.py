@@ -82,7 +82,7 @@ CASE = Case(
     name="vision",
     title="Pieces of clothing, with spatial attention that loops over its channels",
     load=load,
-    build=lambda: _network("slow", (24, 48, 96), attention=True),
+    build=lambda: _network("vision", (24, 48, 96), attention=True),
     slow_layer=SpatialAttention,
     rewrites=(
         Rewrite(

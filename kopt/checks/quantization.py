@@ -127,7 +127,7 @@ def error_with_outlier(answer: Any, values: np.ndarray, outlier: float) -> Check
 
     Example:
         >>> error_with_outlier(0.1, np.array([-1.0, 4.0]), outlier=50.0)
-        right: half a step of 0.2; before it was 0.0098, so 10.2 times less
+        right: 0.1 is half a step; without the outlier it was 0.0098, 10.2 times less
     """
     low, high = min(np.min(values), 0), max(np.max(values), 0)
     if not outlier > high:
@@ -137,8 +137,8 @@ def error_with_outlier(answer: Any, values: np.ndarray, outlier: float) -> Check
         answer,
         step / 2,
         task="the largest rounding error, a number",
-        because=f"half a step of {step:.3g}; before it was {usual / 2:.2g}, so {step / usual:.3g} "
-        "times less",
+        because=f"{step / 2:.2g} is half a step; without the outlier it was {usual / 2:.2g}, "
+        f"{step / usual:.3g} times less",
         hint="the range now ends at the outlier; how large is a step, and how far can a number "
         "between two be from the nearer one?",
         mistakes=(

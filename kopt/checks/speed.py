@@ -159,15 +159,15 @@ def runtime_part(answer: Any, against_other: float, against_same: float) -> Chec
 
     Example:
         >>> runtime_part(8, against_other=400, against_same=50)
-        right: 8× of the 400× come from the runtime: the untouched slow model would gain them too
+        right: 400× is 8× for the runtime, which the slow model gains too, times 50×
     """
     part = against_other / against_same
     return check_number(
         answer,
         part,
         task="how many times faster the slow model gets by changing the runtime, a number",
-        because=f"{part:.3g}× of the {against_other:.3g}× come from the runtime: the untouched "
-        "slow model would gain them too",
+        because=f"{against_other:.3g}× is {part:.3g}× for the runtime, which the slow model gains "
+        f"too, times {against_same:.3g}×",
         hint="first the slow model changes its runtime, then it is replaced by the final one",
         mistakes=(
             (against_other - against_same, "speed-ups that follow each other multiply"),

@@ -28,8 +28,8 @@ from kopt.measurement.runtime import as_call, is_tflite
 TURN_SECONDS = 0.5e-3
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
 LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
-SECONDS = 1.5
-MIN_ROUNDS, MAX_ROUNDS = 20, 400
+SECONDS = 1.0
+MIN_ROUNDS, MAX_ROUNDS = 20, 300
 RESAMPLES = 2000
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
