@@ -28,7 +28,7 @@ from kopt.measurement.runtime import as_call, is_tflite
 TURN_SECONDS = 0.5e-3
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
 LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
-SECONDS = 1.0
+SECONDS = 1.5
 MIN_ROUNDS, MAX_ROUNDS = 20, 300
 RESAMPLES = 2000
 COPIES = 6
@@ -139,12 +139,13 @@ def compare_latency(
 
 
 def paired_rounds(
-    calls: dict[str, list[Callable[[], Any]]],
+    calls: dict[str, list[Callable[[], Any]]], warm: bool = True
 ) -> tuple[dict[str, np.ndarray], float]:
     """Seconds a call for every name and round, and the share of the core this process had.
 
     Args:
         calls: name to copies of a function of no arguments, gone through round by round.
+        warm: whether turns begin with calls that are not timed.
     """
     shortest = {name: min(map(_shortest, copies)) for name, copies in calls.items()}
     names = list(calls)
@@ -160,7 +161,7 @@ def paired_rounds(
             for index in order.permutation(len(names)):
                 copies, seconds = calls[names[index]], shortest[names[index]]
                 call = copies[len(rounds) % len(copies)]
-                for _ in range(UNTIMED_CALLS if seconds < LONG_CALL_SECONDS else 0):
+                for _ in range(UNTIMED_CALLS if warm and seconds < LONG_CALL_SECONDS else 0):
                     call()
                 count = max(1, round(TURN_SECONDS / seconds))
                 start = time.perf_counter()
