@@ -9,7 +9,7 @@ from distributed import get_worker
 from kopt.errors import WorkspaceError
 from kopt.execution.chain import notebook_parameters, run_chain
 from kopt.execution.tree import Segment
-from kopt.files import write_atomically
+from kopt.files import copy, write_atomically
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES, Record
 
@@ -63,8 +63,8 @@ def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> 
                 f"{source.path} has lost the record of {stage}, which {target.path} continues "
                 "from; run the sweep again with --resume"
             )
-        copy = target.record_path(stage)
-        if copy.is_file() and copy.read_bytes() == record.read_bytes():
+        taken = target.record_path(stage)
+        if taken.is_file() and taken.read_bytes() == record.read_bytes():
             continue
         models = [source.models / name for name in source.record(stage).outputs]
         for path in (*models, source.notebooks / f"{stage}.ipynb", record):
