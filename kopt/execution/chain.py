@@ -1,12 +1,14 @@
 """The notebooks in order, each in a kernel of its own, by papermill."""
 
 import ast
+import logging
 import os
 import time
 from collections.abc import Callable
 from typing import Any
 
 import papermill
+from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kopt.cases.catalogue import absolute_case, case_name
@@ -17,6 +19,17 @@ from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.record import STAGES
 
 ERROR_LINES = 3
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of asyncio's tells something other than that a kernel has died.
+
+    After Ctrl-C, that is the end of a task nobody waits for any more; else it is a ChainError.
+    """
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+
+
+logging.getLogger("asyncio").addFilter(_is_news)
 
 
 def notebook_parameters(stage: str) -> dict[str, Any]:

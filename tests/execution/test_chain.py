@@ -1,9 +1,12 @@
 """The chain itself, on notebooks that take a moment; the real ones run in test_notebooks.py."""
 
+import asyncio
+import gc
 import multiprocessing
 
 import nbformat
 import pytest
+from nbclient.exceptions import DeadKernelError
 
 from kopt.cases.catalogue import case_files
 from kopt.cli import main
@@ -275,3 +278,17 @@ def test_a_notebooks_parameters_are_read_from_its_cell():
         "fraction": 0.5,
         "epochs": None,
     }
+
+
+def test_what_asyncio_tells_of_a_task_is_kept_unless_a_kernel_died(caplog):
+    async def fail(error):
+        raise error
+
+    async def forget():
+        errors = (DeadKernelError("Kernel died"), ValueError("a fault"))
+        await asyncio.wait([asyncio.ensure_future(fail(error)) for error in errors])
+
+    asyncio.run(forget())
+    gc.collect()
+    told = [record.exc_info[0] for record in caplog.records if record.name == "asyncio"]
+    assert told == [ValueError]
