@@ -54,14 +54,14 @@ def row(architecture: str, directory: Path) -> list[str]:
         f"{model.count_params() / 1e6:.2f} → {smaller.count_params() / 1e6:.2f}",
         f"{files['whole'].size_bytes / 1e6:.2f} → {files['smaller'].size_bytes / 1e6:.2f}",
         f"{np.abs(wanted - got).max():.1e} of {np.abs(wanted).max():.2g}",
-        f"{latency['ratio']:.2f} ({latency['ratio_low']:.2f} to {latency['ratio_high']:.2f})",
+        f"{latency['ratio']:.2f} [{latency['ratio_low']:.2f}, {latency['ratio_high']:.2f}]",
     ]
 
 
 def main() -> None:
     heads = [
         "model", "channels removed", "weights (M)", ".tflite (MB)",
-        "difference to the masked model", "LiteRT float32 latency ratio",
+        "difference, of outputs up to", "LiteRT float32 latency ratio",
     ]  # fmt: skip
     print("| " + " | ".join(heads) + " |")
     print("|" + " --- |" * len(heads))
