@@ -104,11 +104,6 @@ def sweep(
     from kopt.execution.sweep import run_sweep
     from kopt.project import RUNS
 
-    if scheduler and workers:
-        raise ParameterError(
-            f"--workers {workers} is for a cluster of its own; the workers of {scheduler} are "
-            "started where it runs"
-        )
     folder = run_dir or RUNS / f"sweep-{grid.stem}"
     table = run_sweep(
         grid, folder, last=last, scheduler=scheduler, workers=workers, resume=resume, many=yes

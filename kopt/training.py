@@ -34,6 +34,17 @@ def first_not_finite(variables: Sequence[keras.Variable]) -> str | None:
     return None
 
 
+def check_weights(model: keras.Model) -> None:
+    """Refuse a model that has NaN or Inf among its variables.
+
+    Raises:
+        ModelError: naming the first such variable.
+    """
+    damaged = first_not_finite(model.variables)
+    if damaged:
+        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
+
+
 def check_classifier(model: keras.Model, data: Data) -> None:
     """Refuse, before any training, a model that cannot learn these labels from these samples.
 
@@ -43,9 +54,7 @@ def check_classifier(model: keras.Model, data: Data) -> None:
     """
     if not model.built:
         raise ModelError(f"{model.name} is not built; give it an Input or call it first")
-    damaged = first_not_finite(model.variables)
-    if damaged:
-        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
+    check_weights(model)
     try:
         model.compute_output_shape((1, *data.x_train.shape[1:]))  # minds what a call lets pass
         outputs = model(data.x_train[:1], training=False)

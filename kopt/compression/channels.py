@@ -14,7 +14,7 @@ from kopt.compression.channel_scores import score_channels
 from kopt.data import Data
 from kopt.errors import ModelError, ParameterError
 from kopt.parameters import check_parameters
-from kopt.training import first_not_finite
+from kopt.training import check_weights
 
 
 def remove_channels(
@@ -103,7 +103,7 @@ def plan_removal(
     for value in fractions:
         check_parameters({"fraction": value})
     graph = ChannelGraph(model, leave)
-    _check_weights(model)
+    check_weights(model)
     scores = score_channels(graph, model, criterion, data)
     groups = graph.groups
     if isinstance(fraction, Mapping):
@@ -124,12 +124,6 @@ def plan_removal(
 def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise ParameterError(f"{what} is {value!r}; expected one of {', '.join(known)}")
-
-
-def _check_weights(model: keras.Model) -> None:
-    damaged = first_not_finite(model.variables)
-    if damaged:
-        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
 
 
 def _worst(channels: Sequence[int], fraction: float, scores: Mapping[int, float]) -> set[int]:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kopt.deployment.arrays import invent
 from kopt.deployment.flatbuffer import identifier
 from kopt.errors import ConversionError, DataError
 
@@ -107,11 +108,7 @@ def invented_samples(inputs: Mapping[str, InputSpec], count: int) -> dict[str, n
     """Samples to try a model on where the user has given none: standard normal, always the same."""
     generator = np.random.default_rng(0)
     return {
-        # Integers are mostly indices; 0 and 1 exist in every vocabulary.
-        name: generator.integers(0, 2, (count, *spec.shape)).astype(spec.dtype)
-        if np.dtype(spec.dtype).kind != "f"
-        else generator.normal(size=(count, *spec.shape)).astype(spec.dtype)
-        for name, spec in inputs.items()
+        name: invent((count, *spec.shape), spec.dtype, generator) for name, spec in inputs.items()
     }
 
 

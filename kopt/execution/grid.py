@@ -60,16 +60,16 @@ def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
     values = {name: _as_list(name, value) for name, value in _read(path).items()}
     for name, choices in values.items():
         _check(name, choices, known)
-    values.setdefault("case", ["signal"])
+    # one file may be written in two ways
+    values["case"] = [absolute_case(case) for case in values.get("case", ["signal"])]
+    for name, choices in values.items():
+        _refuse_repeated(name, choices)
     count = math.prod(map(len, values.values()))
     if count > MOST_POINTS and not many:
         raise ParameterError(
             f"{path}: {count} points, above {MOST_POINTS}; shorten a list, or confirm with --yes"
         )
     titles = {case: case_name(case) for case in values["case"]}
-    values["case"] = [absolute_case(case) for case in values["case"]]
-    _refuse_repeated("case", values["case"])  # one file may be written in two ways
-    titles = dict(zip(values["case"], titles.values(), strict=True))
     axes = tuple(name for name, choices in values.items() if len(choices) > 1)
     points = []
     for number, chosen in enumerate(product(*values.values()), 1):
@@ -116,7 +116,6 @@ def _check(name: str, choices: list[Any], known: set[str]) -> None:
             f"{name}: no parameter of these notebooks; expected "
             f"{', '.join(sorted(known - {'run_dir'}))}"
         )
-    _refuse_repeated(name, choices)
     for value in choices:
         if not isinstance(value, bool | int | float | str | None):
             raise ParameterError(

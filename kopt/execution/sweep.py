@@ -12,7 +12,7 @@ import pandas as pd
 from distributed import Client
 
 from kopt.display.sweep_page import write_sweep_page
-from kopt.errors import Interrupted, WorkspaceError
+from kopt.errors import Interrupted, ParameterError, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
@@ -55,7 +55,7 @@ def run_sweep(
         The table, see :func:`kopt.execution.results.results_table`.
 
     Raises:
-        ParameterError: the grid is not good.
+        ParameterError: the grid is not good, or workers are asked of a scheduler that runs.
         ModelError: a case's file is not there or fails.
         WorkspaceError: the directory is a file, another sweep's, or cannot be written.
         ClusterError: the cluster cannot be used.
@@ -64,6 +64,11 @@ def run_sweep(
     Example:
         >>> run_sweep(Path("grid.yaml"), Path("runs/sweep"), workers=2)
     """
+    if scheduler and workers:
+        raise ParameterError(
+            f"--workers {workers} is for a cluster of its own; the workers of {scheduler} are "
+            "started where it runs"
+        )
     stages = select_stages(None, last)
     knobs = {stage: set(notebook_parameters(stage)) for stage in stages}
     grid = read_grid(grid_path, set().union(*knobs.values()), many)

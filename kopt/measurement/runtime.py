@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from kopt.deployment.arrays import invent
 from kopt.deployment.litert import LiteRTModel
 from kopt.errors import DataError, KoptError, MeasurementError, ModelError
 from kopt.measurement.wording import one_line
@@ -109,11 +110,7 @@ def random_sample(path: str | Path) -> np.ndarray:
         raise MeasurementError(f"{path} has {len(inputs)} inputs; expected one")
     sizes, dtype = inputs[0]
     shape = [1, *(size or 1 for size in tuple(sizes)[1:])]
-    generator = np.random.default_rng(0)
-    if np.dtype(dtype).kind == "f":
-        return generator.standard_normal(shape).astype(dtype)
-    # Integers are mostly indices; 0 and 1 exist in every vocabulary.
-    return generator.integers(0, 2, shape).astype(dtype)
+    return invent(shape, dtype, np.random.default_rng(0))
 
 
 def _is_plain_callable(target: Any) -> bool:

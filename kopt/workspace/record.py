@@ -10,7 +10,8 @@ from kopt.budget import Budget
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
-POSITIVE = ("median_us", "median_low", "median_high", "ratio", "ratio_low", "ratio_high")
+SPREAD = ("median_low", "median_high", "p95_us")
+LATENCY = ("median_us", *SPREAD, "ratio", "ratio_low", "ratio_high")
 
 # What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
 TIMED = {
@@ -73,7 +74,7 @@ class Record:
     def __post_init__(self) -> None:
         """Refuse what no stage has written, so that a damaged file is not read as a result."""
         numbers = [self.accuracy, self.accuracy_loss, self.size_bytes, self.gzip_bytes]
-        times = [self.latency[name] for name in POSITIVE]
+        times = [self.latency[name] for name in LATENCY]
         if not all(isinstance(number, int | float) for number in numbers + times):
             raise ValueError("accuracy, size and latency are not all numbers")
         if min(times) <= 0:

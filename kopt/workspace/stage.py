@@ -30,11 +30,9 @@ from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import STAGES, Record, predecessor, summary
+from kopt.workspace.record import LATENCY, SPREAD, STAGES, Record, predecessor, summary
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
-SPREAD = ["median_low", "median_high", "p95_us"]
-LATENCY = ["median_us", *SPREAD, "ratio", "ratio_low", "ratio_high"]
 
 
 class Stage:
@@ -123,7 +121,7 @@ class Stage:
             table, _ = self._measure(files, reference)
         table.insert(4, "size_kb", table.pop("size_bytes") / 1000)
         table.insert(5, "gzip_kb", table.pop("gzip_bytes") / 1000)
-        return table.drop(columns=SPREAD)
+        return table.drop(columns=list(SPREAD))
 
     def finish(
         self,

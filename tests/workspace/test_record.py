@@ -1,7 +1,7 @@
 import pytest
 
 from kopt.budget import Budget
-from kopt.workspace.record import POSITIVE
+from kopt.workspace.record import LATENCY
 from tests.workspace.test_directory import record
 
 ROWS = [{"target": "a", "accuracy": 0.5, "median_us": 2.0}, {"target": "b", "accuracy": 0.6}]
@@ -11,7 +11,7 @@ ROWS = [{"target": "a", "accuracy": 0.5, "median_us": 2.0}, {"target": "b", "acc
     ("change", "same"),
     [
         ({"seconds": 7.0, "conditions": "busy"}, True),
-        ({"latency": dict.fromkeys(POSITIVE, 9.0)}, True),
+        ({"latency": dict.fromkeys(LATENCY, 9.0)}, True),
         ({"tables": {"t": [ROWS[1], ROWS[0] | {"median_us": 3.0, "verdict": "faster"}]}}, True),
         ({"accuracy": 0.81}, False),
         ({"outputs": {"01_profile.tflite": "1"}}, False),
