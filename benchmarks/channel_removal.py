@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 import kopt
-from kopt.compression.channels import plan_removal
+from leankeras.channels import plan_removal
 
 SIZE = 96
 ARCHITECTURES = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50")

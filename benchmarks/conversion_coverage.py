@@ -17,8 +17,8 @@ import keras
 import numpy as np
 
 import kopt
-from kopt.deployment.formats import save_model
-from kopt.errors import KoptError
+from leankeras.conversion import save_model
+from leankeras.errors import KoptError
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "ONNX")
 SAMPLES = 16

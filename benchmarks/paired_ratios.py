@@ -10,9 +10,9 @@ import tempfile
 from pathlib import Path
 
 from kopt.cases.catalogue import find_case
-from kopt.deployment.tflite import convert
-from kopt.measurement.latency import compare_latency
-from kopt.rewriting import replace_layers
+from leankeras.conversion import convert
+from leankeras.rewriting import replace_layers
+from leankeras.runtime import compare_latency
 
 
 def spin() -> None:

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 import kopt
-from kopt.diagnosis.diagnosis import diagnose
+from leankeras.diagnosis import diagnose
 from tests.layers import PATTERNS, Pattern
 
 HEAD = """# What rewriting a slow layer brings

@@ -11,7 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from kopt.compression.twin import Twin
+from leankeras.twin import Twin
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compression"))
 

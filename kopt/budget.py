@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from math import inf
 
-from kopt.errors import ParameterError
+from leankeras.errors import ParameterError
 
 LIMIT = re.compile(r"(\d+\.?\d*|\.\d+)\s*(us|µs|ms|kB|MB|points?)")
 UNITS = {

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from kopt.budget import Budget
-from kopt.errors import ParameterError
+from leankeras.errors import ParameterError
 
 if TYPE_CHECKING:  # a case's name is checked without waiting for TensorFlow
     import keras
 
-    from kopt.data import Data
-    from kopt.rewriting import Rewrite
+    from leankeras.data import Data
+    from leankeras.rewriting import Rewrite
 
 TARGETS = ("LiteRT", "tf.function", "XLA")
 

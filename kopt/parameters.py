@@ -5,40 +5,29 @@ notebooks, command line and sweeps all check here.
 """
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from IPython import get_ipython
 
 from kopt.budget import EXPECTED, Budget
-from kopt.errors import ParameterError
+from leankeras import parameters
+from leankeras.errors import ParameterError
+from leankeras.parameters import Parameter
 
 INJECTED = "# Parameters\n"  # how papermill's cell begins
 
 
-@dataclass(frozen=True)
-class Parameter:
-    """What a notebook parameter may be; ``expected`` says it in words."""
-
-    type: type
-    expected: str
-    allows: Callable[[Any], bool] = lambda value: True
-    optional: bool = False
-
-
 PARAMETERS = {
+    **parameters.PARAMETERS,
     "case": Parameter(str, "a case's name, FILE.py:NAME, or MODEL.keras:DATA.npz", bool),
     "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),
-    "epochs": Parameter(int, "an integer of at least 1", lambda value: value >= 1, optional=True),
+    "epochs": replace(parameters.PARAMETERS["epochs"], optional=True),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
-    "sparsity": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "fraction": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
-    "temperature": Parameter(float, "a number above 0", lambda value: 0 < value < float("inf")),
-    "alpha": Parameter(float, "a number from 0 to 1", lambda value: 0 <= value <= 1),
 }
 
 
@@ -53,16 +42,9 @@ def check_parameters(values: dict[str, Any]) -> None:
     Example:
         >>> check_parameters({"sparsity": 1.0})
         Traceback (most recent call last):
-        kopt.errors.ParameterError: sparsity: saw 1.0; expected a number from 0 to below 1
+        leankeras.errors.ParameterError: sparsity: saw 1.0; expected a number from 0 to below 1
     """
-    for name, value in values.items():
-        if name not in PARAMETERS:
-            raise ParameterError(f"{name}: no such parameter; expected {', '.join(PARAMETERS)}")
-        rule = PARAMETERS[name]
-        if value is None and rule.optional:
-            continue
-        if not _is_a(value, rule.type) or not rule.allows(value):
-            raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+    parameters.check_parameters(values, PARAMETERS)
 
 
 def read_value(text: str) -> Any:
@@ -103,10 +85,3 @@ def check_injected(known: Iterable[str]) -> None:
             f"{', '.join(strangers)}: no parameter of this notebook; expected "
             f"{', '.join(sorted(known))}"
         )
-
-
-def _is_a(value: Any, wanted: type) -> bool:
-    """isinstance, but a bool is no number and an integer is a float."""
-    if isinstance(value, bool):
-        return wanted is bool
-    return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)

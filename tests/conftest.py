@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from kopt.data import Data
+from leankeras.data import Data
 
 
 @pytest.fixture(scope="session")

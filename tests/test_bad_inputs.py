@@ -12,11 +12,11 @@ import pytest
 
 import kopt
 from kopt.cli import main
-from kopt.data import Data
-from kopt.deployment import formats
-from kopt.deployment.archive import load_keras
-from kopt.deployment.formats import save_model
-from kopt.errors import (
+from kopt.project import NOTEBOOKS
+from leankeras.conversion import formats
+from leankeras.conversion.formats import save_model
+from leankeras.data import Data
+from leankeras.errors import (
     ConversionError,
     DataError,
     EquivalenceError,
@@ -25,7 +25,7 @@ from kopt.errors import (
     ModelError,
     ParameterError,
 )
-from kopt.project import NOTEBOOKS
+from leankeras.runtime.archive import load_keras
 
 layers = keras.layers
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

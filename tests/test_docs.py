@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from kopt.cases.catalogue import find_case
-from kopt.measurement.equivalence import check_equivalence
 from kopt.project import DATA, ROOT
+from leankeras.equivalence.comparison import check_equivalence
 
 PAGE = (ROOT / "docs" / "your_model.md").read_text()
 MODEL_SCRIPT, CASE_SCRIPT = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

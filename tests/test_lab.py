@@ -18,8 +18,8 @@ import nbformat
 import pytest
 
 from kopt.project import NOTEBOOKS
-from tests.display.contrast import contrast
-from tests.display.panel_cells import PANELS
+from tests.kopt.display.contrast import contrast
+from tests.kopt.display.panel_cells import PANELS
 
 CHROMIUM = shutil.which("chromium")
 FLAGS = [

@@ -13,13 +13,13 @@ from papermill.exceptions import PapermillExecutionError
 
 from kopt.cases.catalogue import BUILT_IN
 from kopt.cli import main
-from kopt.deployment.archive import load_keras
 from kopt.execution.chain import notebook_parameters
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS, ROOT
-from kopt.training import fit
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
+from leankeras.runtime.archive import load_keras
+from leankeras.training import fit
 
 LONGEST_CELL = 14
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 import kopt
-from kopt import errors
 from kopt.project import ROOT
+from leankeras import errors
 
 
 def python(code: str) -> str:

@@ -4,8 +4,8 @@ from importlib import import_module
 from pathlib import Path
 
 from kopt.case import Case
-from kopt.errors import ParameterError
-from kopt.scripts import run_script
+from leankeras.errors import ParameterError
+from leankeras.scripts import run_script
 
 BUILT_IN = ("signal", "vision", "stream")
 

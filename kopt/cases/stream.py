@@ -7,9 +7,9 @@ from keras import layers
 
 from kopt.budget import Budget
 from kopt.case import Case, Epochs
-from kopt.data import Data
 from kopt.project import DATA
-from kopt.rewriting import Rewrite
+from leankeras.data import Data
+from leankeras.rewriting import Rewrite
 
 STEPS, COEFFICIENTS, CLASSES = 29, 12, 9
 GATES = ("input", "forget", "cell", "output")

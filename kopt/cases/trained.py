@@ -4,11 +4,11 @@ from pathlib import Path
 
 from kopt.budget import Budget
 from kopt.case import Case, Epochs
-from kopt.compression.graph import is_graph
-from kopt.data import Data
-from kopt.deployment.archive import load_keras
-from kopt.errors import ModelError
-from kopt.training import check_classifier
+from leankeras.data import Data
+from leankeras.errors import ModelError
+from leankeras.graph import is_graph
+from leankeras.runtime import load_keras
+from leankeras.training import check_classifier
 
 EPOCHS = Epochs(profile=0, prune=6, distil=10, qat=4)
 

@@ -15,7 +15,7 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
-from kopt.measurement.latency import RESOLUTION
+from leankeras.runtime import RESOLUTION
 
 
 def samples_for_half_the_interval(answer: Any, samples: int) -> Check:

@@ -7,11 +7,9 @@ import keras
 import numpy as np
 
 from kopt.checks.check import Check, no_question, not_answered, not_yet, right
-from kopt.errors import EquivalenceError
-from kopt.measurement.equivalence import check_equivalence
-from kopt.measurement.weights import kept, perturb
-from kopt.measurement.wording import one_line
-from kopt.rewriting import Rewrite
+from leankeras.equivalence import check_equivalence, kept, perturb
+from leankeras.errors import EquivalenceError, one_line
+from leankeras.rewriting import Rewrite
 
 
 def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rewrite]) -> Check:

@@ -15,6 +15,7 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
+from leankeras.graph import flat_layers
 
 WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
@@ -56,7 +57,7 @@ def widest_kernel(model: keras.Model) -> Kernel:
         conv_3: window of 5, 64 inputs, 64 outputs, 64 biases
     """
     kernels = [Kernel("none", 0, 0, 0, False)]
-    for layer in model._flatten_layers(include_self=False):
+    for layer in flat_layers(model):
         if isinstance(layer, WITH_KERNEL):
             *window, inputs, outputs = layer.kernel.shape
             size = int(np.prod(window, dtype=int))

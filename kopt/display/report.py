@@ -10,9 +10,9 @@ from plotly.offline import get_plotlyjs
 
 from kopt.display.plots import layer_shares, pareto
 from kopt.errors import WorkspaceError
-from kopt.files import write_atomically
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
+from leankeras.files import write_atomically
 
 QUICK = (
     "A quick run, with a quarter of the samples and two epochs: it shows that the chain works, and "
@@ -64,7 +64,9 @@ def write_page(title: str, sections: list[str], path: Path) -> Path:
     page = PAGE.substitute(
         title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(sections)
     )
-    write_atomically(path, lambda temporary: temporary.write_text(page, encoding="utf-8"))
+    write_atomically(
+        path, lambda temporary: temporary.write_text(page, encoding="utf-8"), WorkspaceError
+    )
     return path
 
 

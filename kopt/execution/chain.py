@@ -12,11 +12,12 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kopt.cases.catalogue import absolute_case, case_name
-from kopt.errors import ChainError, Interrupted, ParameterError, WorkspaceError
+from kopt.errors import ChainError, Interrupted, WorkspaceError
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS
 from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.record import STAGES
+from leankeras.errors import ParameterError
 
 ERROR_LINES = 3
 

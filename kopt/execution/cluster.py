@@ -19,6 +19,7 @@ from distributed import Client, LocalCluster, Security
 from distributed.comm import connect
 from distributed.versions import VersionMismatchWarning
 
+import leankeras
 from kopt.errors import ClusterError, WorkspaceError
 from kopt.project import NOTEBOOKS, ROOT
 
@@ -26,7 +27,11 @@ ANSWER_SECONDS = 5
 WORKERS_SECONDS = 10
 WORKER_BYTES = 2e9  # a kernel with TensorFlow, its converter process and the worker itself
 PACKAGES = ("tensorflow", "keras", "papermill")
-SOURCES = ((ROOT / "kopt", "*.py"), (NOTEBOOKS, "*.ipynb"))
+SOURCES = (
+    (ROOT / "kopt", "*.py"),
+    (Path(leankeras.__file__).parent, "*.py"),
+    (NOTEBOOKS, "*.ipynb"),
+)
 START = "start some with: dask worker {address} --nthreads 1"
 
 
@@ -79,7 +84,7 @@ def installed() -> dict[str, str]:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "none"
-    return found | {"kopt": f"{version('kopt')} (files {sources.hexdigest()[:8]})"}
+    return found | {"kopt": f"{version('kopt-workbook')} (files {sources.hexdigest()[:8]})"}
 
 
 def check_storage(client: Client, folder: Path) -> None:

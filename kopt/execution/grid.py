@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from kopt.cases.catalogue import absolute_case, case_name
-from kopt.errors import ParameterError
 from kopt.parameters import check_parameters, read_value
+from leankeras.errors import ParameterError
 
 MOST_POINTS = 1000
 LONGEST_NAME = 100

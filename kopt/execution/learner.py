@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 
 from kopt.errors import WorkspaceError
-from kopt.files import write_atomically
 from kopt.project import NOTEBOOKS
 from kopt.workspace.record import STAGES
+from leankeras.files import write_atomically
 
 EXERCISE, SOLUTION = "exercise", "solution"
 
@@ -46,7 +46,7 @@ def write_learners_copy(folder: str | Path) -> Path:
             nbformat.write(notebook, temporary / name)
         shutil.copy(NOTEBOOKS / "README.md", temporary)
 
-    write_atomically(folder, write)
+    write_atomically(folder, write, WorkspaceError)
     return folder
 
 

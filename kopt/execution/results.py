@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from kopt.errors import WorkspaceError
 from kopt.execution.grid import Grid
-from kopt.files import write_atomically
 from kopt.parameters import PARAMETERS
 from kopt.workspace.record import Record, summary
+from leankeras.files import write_atomically
 
 COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
@@ -47,8 +48,8 @@ def in_words(table: pd.DataFrame) -> str:
 
 def write_table(table: pd.DataFrame, folder: Path) -> None:
     """Leave the table as ``sweep.csv`` and ``sweep.parquet``."""
-    write_atomically(folder / "sweep.csv", table.to_csv)
-    write_atomically(folder / "sweep.parquet", table.to_parquet)
+    write_atomically(folder / "sweep.csv", table.to_csv, WorkspaceError)
+    write_atomically(folder / "sweep.parquet", table.to_parquet, WorkspaceError)
 
 
 def _measures(outcome: Record | Exception) -> dict:

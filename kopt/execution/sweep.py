@@ -12,7 +12,7 @@ import pandas as pd
 from distributed import Client
 
 from kopt.display.sweep_page import write_sweep_page
-from kopt.errors import Interrupted, ParameterError, WorkspaceError
+from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
@@ -21,9 +21,10 @@ from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
-from kopt.files import write_atomically
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
+from leankeras.errors import ParameterError
+from leankeras.files import write_atomically
 
 
 def run_sweep(
@@ -182,7 +183,7 @@ def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
         holder = lock.acquire("kopt sweep")
         if holder:
             raise WorkspaceError(f"{folder} is being swept by {holder}; wait for it")
-        write_atomically(folder / "sweep.json", lambda path: path.write_text(text))
+        write_atomically(folder / "sweep.json", lambda path: path.write_text(text), WorkspaceError)
     except OSError as error:
         raise WorkspaceError(
             f"{folder} cannot be written ({error.strerror}); choose another --run-dir"

@@ -9,9 +9,9 @@ from distributed import get_worker
 from kopt.errors import WorkspaceError
 from kopt.execution.chain import notebook_parameters, run_chain
 from kopt.execution.tree import Segment
-from kopt.files import copy, write_atomically
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES, Record
+from leankeras.files import copy, write_atomically
 
 
 def topic(sweep: Path) -> str:
@@ -70,7 +70,7 @@ def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> 
         for path in (*models, source.notebooks / f"{stage}.ipynb", record):
             place = target.path / path.relative_to(source.path)
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(place, partial(copy, path))
+            write_atomically(place, partial(copy, path), WorkspaceError)
 
 
 def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
@@ -83,8 +83,7 @@ def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
     Returns:
         Latency as a :class:`Record` keeps it, and the conditions it was measured under.
     """
-    from kopt.measurement.latency import compare_latency
-    from kopt.measurement.runtime import random_sample
+    from leankeras.runtime import compare_latency, random_sample
 
     models = Workspace(point).models
     files = {"slow": models / f"{STAGES[0]}.tflite", "this": models / f"{stage}.tflite"}

@@ -4,11 +4,12 @@ import json
 import os
 from pathlib import Path
 
-from kopt.errors import ParameterError, StageError, WorkspaceError
-from kopt.files import remove, write_atomically
+from kopt.errors import StageError, WorkspaceError
 from kopt.workspace.digest import digest
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
+from leankeras.errors import ParameterError
+from leankeras.files import remove, write_atomically
 
 OWNER = "KOPT_RUN_OWNER"
 # A kernel whose run was killed ends by itself within a second or two, once it notices.
@@ -82,7 +83,9 @@ class Workspace:
                 self._remove_remains(writer)
             if owner is None:
                 text = json.dumps({"case": case})
-                write_atomically(self.path / "case.json", lambda path: path.write_text(text))
+                write_atomically(
+                    self.path / "case.json", lambda path: path.write_text(text), WorkspaceError
+                )
         except WorkspaceError:
             self.release()
             raise

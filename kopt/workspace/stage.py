@@ -18,19 +18,16 @@ import psutil
 from kopt.budget import Budget
 from kopt.case import Case
 from kopt.cases.catalogue import case_files, find_case
-from kopt.data import Data
-from kopt.deployment import worker
-from kopt.deployment.archive import load_keras
-from kopt.deployment.tflite import convert
-from kopt.files import copy, write_atomically
-from kopt.measurement.accuracy import compare_accuracy
-from kopt.measurement.latency import compare_latency
-from kopt.measurement.runtime import is_tflite
+from kopt.errors import WorkspaceError
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import LATENCY, SPREAD, STAGES, Record, predecessor, summary
+from leankeras.conversion import convert, warm_converter
+from leankeras.data import Data
+from leankeras.files import copy, write_atomically
+from leankeras.runtime import compare_accuracy, compare_latency, is_tflite, load_keras
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -145,7 +142,7 @@ class Stage:
         if deployed is None:
             deployed = convert(model, self.scratch("float32.tflite"), mode="float32").path
         measured = self._judge(deployed)
-        write_atomically(file, partial(copy, deployed))
+        write_atomically(file, partial(copy, deployed), WorkspaceError)
         kept = [file, *self._keep(model)]
         record = Record(
             stage=self.name,
@@ -164,7 +161,9 @@ class Stage:
             **measured,
         )
         write_atomically(
-            self.workspace.record_path(self.name), lambda path: path.write_text(record.to_json())
+            self.workspace.record_path(self.name),
+            lambda path: path.write_text(record.to_json()),
+            WorkspaceError,
         )
         self.workspace.release()
         return Outcome(self.workspace.records())
@@ -181,7 +180,7 @@ class Stage:
             path, write = self.workspace.models / f"{self.name}.keras", model.save
         else:
             path, write = self.workspace.models / self.name, model.export
-        write_atomically(path, write)
+        write_atomically(path, write, WorkspaceError)
         return [path]
 
     def _measure(self, files: Mapping[Any, Any], reference: Any) -> tuple[pd.DataFrame, str]:
@@ -248,7 +247,7 @@ def open_stage(
     parameters = {"case": case, "seed": seed, "quick": quick, **knobs}
     check_injected({"run_dir", *parameters})
     check_parameters({"run_dir": run_dir, **parameters})
-    worker.warm()
+    warm_converter()
     found = find_case(case)
     if parameters.get("budget"):
         found = replace(found, budget=Budget.parse(parameters["budget"]))
@@ -261,7 +260,10 @@ def open_stage(
 
 
 def _environment() -> dict[str, Any]:
-    packages = ("kopt", "tensorflow", "keras", "tensorflow-model-optimization", "ai-edge-litert")
+    packages = (
+        *("kopt-workbook", "leankeras", "tensorflow", "keras", "tensorflow-model-optimization"),
+        "ai-edge-litert",
+    )
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",

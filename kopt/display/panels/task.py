@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import ipywidgets
 
-from kopt.errors import KoptError
+from leankeras.errors import KoptError
 
 Report = Callable[[str], None]
 TICK_SECONDS = 0.5

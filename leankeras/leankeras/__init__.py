@@ -1,0 +1,33 @@
+"""Keras 3 models made lean: diagnosed, rewritten, compressed, converted and measured.
+
+Names are imported on first use, so that ``import leankeras`` costs nothing and ``.tflite`` files
+are timed where TensorFlow is not installed.
+"""
+
+from leankeras import startup
+from leankeras.lazy import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "ConversionError": ".errors",
+        "Data": ".data",
+        "KoptError": ".errors",
+        "Rewrite": ".rewriting",
+        "check_equivalence": ".equivalence",
+        "cluster": ".clustering",
+        "compare_latency": ".runtime",
+        "convert": ".conversion",
+        "diagnose": ".diagnosis",
+        "distill": ".distillation",
+        "evaluate": ".runtime",
+        "profile_layers": ".runtime",
+        "profile_operators": ".runtime",
+        "prune": ".pruning",
+        "remove_channels": ".channels",
+        "to_tf_keras": ".twin",
+        "train_quantized": ".quantization",
+    },
+)
+
+startup.install()

@@ -1,0 +1,3 @@
+from leankeras.cli import main
+
+main()

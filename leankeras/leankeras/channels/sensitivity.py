@@ -1,0 +1,32 @@
+"""Which channels a model can spare: accuracy with one group of them reduced at a time."""
+
+import keras
+import pandas as pd
+
+from leankeras.channels.removal import plan_removal, remove_channels
+from leankeras.data import Data
+from leankeras.runtime import evaluate
+
+
+def channel_sensitivity(model: keras.Model, data: Data, fraction: float = 0.5) -> pd.DataFrame:
+    """Accuracy when a fraction of one group of channels is removed and nothing is trained.
+
+    Args:
+        model: a trained Keras 3 classifier; it is left as it is.
+        data: its test part is scored.
+        fraction: the share of each group to remove, in [0, 1).
+
+    Returns:
+        A row for each group that can be reduced, the most sensitive first: ``layers``,
+        ``channels`` it has, ``accuracy`` without the fraction, and the ``accuracy_lost``.
+    """
+    before = evaluate(model, data.x_test, data.y_test)["accuracy"]
+    groups = plan_removal(model, fraction).table
+    rows = []
+    for group in groups[groups["frozen because"] == ""].itertuples():
+        reduced = {group.layers.split(", ")[0]: fraction}
+        smaller = remove_channels(model, fraction=reduced, verbose=0)
+        accuracy = evaluate(smaller, data.x_test, data.y_test)["accuracy"]
+        rows.append((group.layers, group.channels, accuracy, before - accuracy))
+    table = pd.DataFrame(rows, columns=["layers", "channels", "accuracy", "accuracy_lost"])
+    return table.sort_values("accuracy_lost", ascending=False, ignore_index=True)

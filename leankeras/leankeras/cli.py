@@ -1,0 +1,127 @@
+"""The command line: python -m leankeras diagnose, convert, bench."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from leankeras.errors import KoptError, ParameterError
+from leankeras.modes import MODES
+
+PATH = click.Path(path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+def commands() -> None:
+    """Make Keras models lean, and measure them."""
+
+
+@commands.command()
+@click.argument("artifacts", nargs=-1, required=True, type=PATH)
+@click.option("--threads", default=1, type=click.IntRange(1), help="Threads for LiteRT.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
+    """Time ARTIFACTS side by side, as ratios to the first.
+
+    An artifact is a .tflite, a .keras or a SavedModel; .tflite files alone need no TensorFlow.
+    """
+    from leankeras.runtime import compare_latency, random_sample
+
+    sample = random_sample(artifacts[0])
+    names = [str(path) for path in artifacts]
+    repeated = [
+        name if name not in names[:position] else f"{name} ({position + 1})"
+        for position, name in enumerate(names)
+    ]
+    targets = dict(zip(repeated, artifacts, strict=True))
+    comparison = compare_latency(targets, sample, threads=threads)
+    if as_json:
+        table = json.loads(comparison.table.to_json(orient="index"))
+        click.echo(json.dumps({"conditions": comparison.conditions, "targets": table}, indent=1))
+    else:
+        click.echo(comparison)
+
+
+@commands.command()
+@click.argument("target")
+@click.option(
+    "--input-shape", metavar="N,N,...", help="Shape of one sample, to try the layer out as well."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def diagnose(target: str, input_shape: str | None, as_json: bool) -> None:
+    """Say what makes TARGET slow or hard to deploy; exit with 1 where something is an error.
+
+    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file.
+    """
+    from leankeras.diagnosis import diagnose as diagnose_target
+
+    diagnosis = diagnose_target(target, _shape(input_shape) if input_shape else None)
+    click.echo(json.dumps(diagnosis.to_dict(), indent=1) if as_json else diagnosis)
+    sys.exit(any(finding.severity == "error" for finding in diagnosis.findings))
+
+
+@commands.command()
+@click.argument("model", type=PATH)
+@click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
+@click.option("--mode", type=click.Choice(MODES), help="Of a .tflite.  [default: int8]")
+@click.option("--data", type=PATH, help="An .npz; the integer modes are calibrated with x_train.")
+def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> None:
+    """Convert MODEL, a .keras file, to a verified file of the kind that OUTPUT's ending names.
+
+    That is .tflite (also from a SavedModel directory), .onnx (with leankeras[onnx]), .keras,
+    .h5, or no ending for a SavedModel directory, as TensorFlow Serving takes it.
+    """
+    from leankeras.conversion import convert as convert_model
+    from leankeras.data import Data
+
+    if output.suffix == ".tflite":
+        samples = Data.load(data) if data else None
+        made = convert_model(
+            model,
+            output,
+            mode or "int8",
+            calibration=samples.x_train if samples else None,
+            evaluation=samples.x_test if samples else None,
+        )
+    else:
+        from leankeras.conversion import FORMATS, save_model
+        from leankeras.files import check_place
+        from leankeras.runtime import load_keras
+
+        check_place(output, [".tflite", *FORMATS])
+        if mode:
+            raise ParameterError(f"--mode {mode} is for a .tflite; leave it out for {output}")
+        if model.is_file() and output.is_file() and output.samefile(model):
+            raise ParameterError(f"{output} is the model itself; give another name")
+        samples = Data.load(data).x_test if data else None
+        made = save_model(load_keras(model), output, samples)
+    click.echo(made)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(size) for size in text.split(","))
+    except ValueError:
+        raise ParameterError(f"input shape: saw {text!r}; expected numbers as 256,16") from None
+
+
+def run(group: click.Group, name: str, arguments: list[str] | None = None) -> Any:
+    """Run a command; what a user can mend is told in a line and ends with its exit code.
+
+    Args:
+        group: the commands.
+        name: of the program, for its messages.
+        arguments: of the command line; by default this process's.
+    """
+    try:
+        return group.main(arguments, prog_name=name)
+    except KoptError as error:
+        click.echo(f"{name}: {error}", err=True)
+        sys.exit(error.exit_code)
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run a command of leankeras."""
+    return run(commands, "leankeras", arguments)

@@ -1,0 +1,16 @@
+"""From a model to a verified ``.tflite``, or a file of another format."""
+
+from leankeras.lazy import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "Arrays": ".signature",
+        "Conversion": ".tflite",
+        "FORMATS": ".formats",
+        "MIN_SAMPLES": ".calibration",
+        "warm_converter": ".converter",
+        "convert": ".tflite",
+        "save_model": ".formats",
+    },
+)

@@ -1,0 +1,54 @@
+"""The child process that conversions run in, kept warm and replaced when it dies.
+
+The converter is C++ that can crash, and importing TensorFlow costs seconds. One child therefore
+serves all requests of this process, and its death is an error message here and nothing more.
+"""
+
+import atexit
+from typing import Any
+
+from leankeras.child import Child, ChildDied, ChildTimeout
+from leankeras.errors import ConversionError
+
+TIMEOUT_SECONDS = 900
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "KERAS_BACKEND": "tensorflow",
+    "CUDA_VISIBLE_DEVICES": "-1",
+}
+
+
+class Converter(Child):
+    """A child that runs the functions of :mod:`leankeras.conversion.jobs`.
+
+    Args:
+        timeout: seconds a job may take before the child is killed.
+    """
+
+    def __init__(self, timeout: float = TIMEOUT_SECONDS) -> None:
+        super().__init__("leankeras.conversion.jobs", ENVIRONMENT, timeout)
+
+    def request(self, job: str, **arguments: Any) -> Any:
+        """As :meth:`Child.request`; a child that died or took too long is a ConversionError."""
+        try:
+            return super().request(job, **arguments)
+        except ChildTimeout as error:
+            raise ConversionError(
+                f"the converter {error}; try a smaller model or fewer calibration samples"
+            ) from None
+        except ChildDied as death:
+            said = f"; its last words: {death.last_words}" if death.last_words else ""
+            raise ConversionError(
+                f"the converter {death} on this model; try mode 'float32', or the model without "
+                "its custom layers or loops. This process is unharmed and the next conversion "
+                f"starts a new one{said}"
+            ) from None
+
+
+shared = Converter()
+atexit.register(shared.close)
+
+
+def warm_converter() -> None:
+    """Start the shared child in the background, so that the first conversion need not wait."""
+    shared.warm()

@@ -1,0 +1,232 @@
+"""A Keras 3 model written down as one TensorFlow function at batch 1, ready to be converted.
+
+Custom layers are Python that only this process has; a SavedModel holds what they compute, so the
+process that converts needs none of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from leankeras.conversion.signature import InputSpec
+from leankeras.errors import ConversionError
+from leankeras.graph import flat_layers
+from leankeras.runtime import identifier
+
+SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class Export:
+    """A SavedModel with one signature at batch 1, and what the file itself does not say.
+
+    Attributes:
+        directory: the SavedModel.
+        inputs: the signature's inputs by name, in the model's order.
+        layers: paths of the model's layers as they stand in the names of operations; empty for
+            a SavedModel of someone else's.
+        output_layers: output name to the operation that computes it, likewise.
+        reference: the model itself, from samples by input name to outputs by output name.
+        quantized: whether it holds fake quantization.
+    """
+
+    directory: Path
+    inputs: dict[str, InputSpec]
+    reference: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+    layers: frozenset[str] = frozenset()
+    output_layers: dict[str, str] = field(default_factory=dict)
+    quantized: bool = False
+
+
+def export_model(
+    model: keras.Model,
+    directory: str | Path,
+    inputs: dict[str, InputSpec],
+    structure: Any,
+    batch_size: int | None = 1,
+) -> Export:
+    """Trace a model for inference and write it as a SavedModel.
+
+    At batch 1 recurrent layers are unrolled, since loops do not convert. Everything computes in
+    float32. The model itself is left as it was.
+
+    Args:
+        model: a built Keras 3 model.
+        directory: where the SavedModel goes.
+        inputs: the inputs as :func:`leankeras.conversion.signature.model_inputs` gives them.
+        structure: how the model takes them, likewise.
+        batch_size: 1 to convert, None to serve batches of any size.
+
+    Raises:
+        ConversionError: a model that cannot be traced.
+    """
+    import tensorflow as tf
+
+    specs = {
+        name: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name)
+        for name, spec in inputs.items()
+    }
+
+    @tf.function(input_signature=[specs], autograph=False)
+    def serve(arrays: dict[str, Any]) -> dict[str, Any]:
+        arguments = keras.tree.map_structure(lambda name: arrays[name], structure)
+        return flat_outputs(model(arguments, training=False))
+
+    holder = tf.Module()
+    layers: set[str] = set()
+    with _in_float32(model), _for_tracing(model, layers, unroll=batch_size == 1):
+        try:
+            function = serve.get_concrete_function()
+        except Exception as error:
+            shapes = ", ".join(str((batch_size, *spec.shape)) for spec in inputs.values())
+            raise ConversionError(
+                f"{model.name} cannot be traced as a graph at input shape {shapes}: "
+                f"{_one_line(error)}"
+            ) from error
+    holder.serve = serve
+    holder.captured = list(function.graph.variables)
+    try:
+        tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+    except AssertionError as error:  # TensorFlow's own word for a table that nothing tracks
+        raise ConversionError(
+            f"{model.name} uses something that no layer holds ({_one_line(error)}); keep lookup "
+            "tables and variables as attributes of a layer"
+        ) from error
+    output_layers = {
+        name: _source_name(tensor) for name, tensor in function.structured_outputs.items()
+    }
+    # Operations that stand between layers count as layers of their own.
+    layers |= {
+        operation.name
+        for operation in function.graph.get_operations()
+        if operation.name.rpartition("/")[0] == model.name
+    }
+    return Export(
+        directory=Path(directory),
+        inputs=inputs,
+        reference=partial(_run_checked, model, structure, function),
+        layers=frozenset(layers),
+        output_layers=output_layers,
+    )
+
+
+def flat_outputs(outputs: Any) -> dict[str, Any]:
+    """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
+    if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
+        named = {identifier(name): value for name, value in outputs.items()}
+        if len(named) == len(outputs):  # else "a b" and "a_b" would be one
+            return named
+    flat = keras.tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"output": flat[0]}
+    return {f"output_{index}": value for index, value in enumerate(flat)}
+
+
+def run_model(
+    model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The outputs of a model as it is, by name, sample by sample as in deployment.
+
+    Args:
+        model: a built Keras 3 model.
+        structure: how it takes its inputs, as :func:`.signature.model_inputs` says.
+        samples: input name to samples ``(n, ...)``.
+    """
+    runs = []
+    with _in_float32(model):
+        for sample in _tensors(samples):
+            arguments = keras.tree.map_structure(sample.__getitem__, structure)
+            runs.append(_numpy(flat_outputs(model(arguments, training=False))))
+    return _joined(runs)
+
+
+def _run_checked(
+    model: keras.Model, structure: Any, function: Callable, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The outputs of a model, after refusing one that computes something else when traced."""
+    outputs = run_model(model, structure, samples)
+    traced = _joined([_numpy(function(**sample)) for sample in _tensors(samples)])
+    for name, expected in outputs.items():
+        if not np.allclose(traced[name], expected, rtol=1e-3, atol=1e-3, equal_nan=True):
+            raise ConversionError(
+                f"{model.name} gives another {name} when called again as a graph (Python state "
+                "changed in call, or randomness at inference), so no file can equal it; run "
+                "leankeras.diagnose on it"
+            )
+    return outputs
+
+
+def _tensors(samples: dict[str, np.ndarray]) -> Iterator[dict[str, Any]]:
+    for index in range(len(next(iter(samples.values())))):
+        yield {
+            name: keras.ops.convert_to_tensor(array[index : index + 1])
+            for name, array in samples.items()
+        }
+
+
+def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: keras.ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+def _joined(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+@contextmanager
+def _in_float32(model: keras.Model) -> Iterator[None]:
+    """Have every layer compute in float32, as deployment will; LiteRT has no half precision."""
+    with ExitStack() as undo:
+        for layer in flat_layers(model):
+            if layer.compute_dtype in ("float16", "bfloat16", "float64"):
+                undo.callback(setattr, layer, "dtype_policy", layer.dtype_policy)
+                layer.dtype_policy = "float32"
+        yield
+
+
+@contextmanager
+def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator[None]:
+    """Have recurrent layers unroll, and every layer name its operations after itself."""
+    with ExitStack() as undo:
+        for layer in flat_layers(model):
+            if unroll and isinstance(layer, keras.layers.RNN) and not layer.unroll:
+                undo.callback(setattr, layer, "unroll", False)
+                layer.unroll = True
+            # Keras opens a layer's scope twice, and TensorFlow numbers the second: "dense" becomes
+            # "dense_1", which may be another layer's name.
+            undo.callback(layer.__dict__.pop, "_open_name_scope", None)
+            layer.__dict__["_open_name_scope"] = _exact_scope(layer.name, layers)
+        yield
+
+
+def _exact_scope(name: str, layers: set[str]):
+    import tensorflow as tf
+
+    @contextmanager
+    def open_scope() -> Iterator[None]:
+        outer = tf.get_current_name_scope()
+        path = f"{outer}/{name}" if outer else name
+        layers.add(path)
+        # A trailing slash re-enters the scope of this very name.
+        with tf.name_scope(f"{path}/"):
+            yield
+
+    return open_scope
+
+
+def _source_name(tensor: Any) -> str:
+    """The name of the operation that computed an output, behind the identities around it."""
+    operation = tensor.op
+    while operation.type in ("Identity", "IdentityN") and operation.inputs:
+        operation = operation.inputs[0].op
+    return operation.name
+
+
+def _one_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:3])[:400] or type(error).__name__

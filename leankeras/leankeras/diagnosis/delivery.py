@@ -1,0 +1,137 @@
+"""What shipping a layer shows: its config, its .keras file, its SavedModel and its .tflite."""
+
+import inspect
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from leankeras.conversion import convert
+from leankeras.diagnosis.code import is_library
+from leankeras.diagnosis.trial import Trial, largest_gap
+from leankeras.equivalence import RELATIVE
+from leankeras.errors import ConversionError, one_line
+from leankeras.graph import flat_layers
+
+RELATIVE_LITERT = 1e-3  # its kernels round exp and tanh their own way
+
+
+def try_delivery(trial: Trial) -> None:
+    """Save and reload it, export it, convert it, and compare the outputs each time.
+
+    Args:
+        trial: of a layer that takes one sample and can be traced.
+    """
+    if trial.failed("random-at-inference", "graph-differs"):
+        return  # nothing to compare with
+    try:
+        model = _as_model(trial)
+    except (Exception, SystemExit) as error:
+        trial.record("graph-fails", f"it cannot stand in a functional model: {one_line(error)}")
+        return
+    expected = trial.call(trial.inputs())
+    with tempfile.TemporaryDirectory() as scratch:
+        _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
+        if not trial.failed("dynamic-batch"):  # which an export asks for
+            _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
+        if not trial.failed("savedmodel-fails"):  # where the converter starts
+            _try_tflite(trial, model, Path(scratch, "model.tflite"), expected)
+
+
+def try_config(trial: Trial) -> None:
+    """Compare the constructor arguments of each of the user's layers before and after a config."""
+    seen = set()
+    for layer in custom_layers(trial.layer):
+        cls = type(layer)
+        if cls in seen:
+            continue
+        seen.add(cls)
+        try:
+            restored = cls.from_config(layer.get_config())
+        except (Exception, SystemExit) as error:
+            trial.record(
+                "reload-fails", f"{cls.__name__}.from_config(get_config()): {one_line(error)}"
+            )
+            continue
+        for name in inspect.signature(cls.__init__).parameters:
+            before, after = getattr(layer, name, None), getattr(restored, name, None)
+            if _is_plain(before) and _is_plain(after) and before != after:
+                message = f"{cls.__name__}'s {name} is {before!r}, and {after!r} after a reload"
+                trial.record("lost-argument", message)
+
+
+def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers in it, itself included, whose class is the user's."""
+    return [part for part in flat_layers(layer) if not is_library(type(part))]
+
+
+def _as_model(trial: Trial) -> keras.Model:
+    if isinstance(trial.layer, keras.Model):
+        return trial.layer
+    batch = None if "dynamic-batch" in trial.passed else 1
+    inputs = keras.tree.map_structure(
+        lambda spec: keras.Input(batch_shape=(batch, *spec.shape[1:]), dtype=spec.dtype.name),
+        trial.specs(1),
+    )
+    return keras.Model(inputs, trial.layer(inputs))
+
+
+def _try_keras_file(
+    trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]
+) -> None:
+    # Registered classes are found by name; the others a user would hand over like this.
+    classes = {type(layer).__name__: type(layer) for layer in custom_layers(model)}
+    try:
+        model.save(path)
+        loaded = keras.models.load_model(path, custom_objects=classes, compile=False)
+        seen = _flat(loaded(trial.inputs(), training=False))
+    except (Exception, SystemExit) as error:
+        trial.record("reload-fails", one_line(error))
+        return
+    trial.record("reload-differs", _difference(expected, seen))
+
+
+def _try_saved_model(
+    trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]
+) -> None:
+    try:
+        model.export(path, verbose=False)
+        loaded = tf.saved_model.load(path)
+        seen = _flat(loaded.serve(trial.inputs()))
+    except (Exception, SystemExit) as error:
+        trial.record("savedmodel-fails", one_line(error))
+        return
+    trial.record("savedmodel-fails", _difference(expected, seen))
+
+
+def _try_tflite(trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]) -> None:
+    try:
+        conversion = convert(model, path, "float32", trial.samples())
+    except (Exception, SystemExit) as error:
+        said = str(error) if isinstance(error, ConversionError) else one_line(error)
+        trial.record("tflite-fails", said)
+        return
+    counts = conversion.operators.operator.value_counts()
+    trial.figures["TFLite operators"] = ", ".join(f"{n} {name}" for name, n in counts.items())
+    size = max(float(np.abs(output).max(initial=0)) for output in expected)
+    message = f"LiteRT's outputs differ by {conversion.max_abs_diff:.3g}"
+    differs = conversion.max_abs_diff > RELATIVE_LITERT * size
+    trial.record("tflite-fails", message if differs else None)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(part) for part in value)
+    return isinstance(value, (int, float, str, bool))
+
+
+def _flat(outputs: Any) -> list[np.ndarray]:
+    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+
+
+def _difference(expected: list[np.ndarray], seen: list[np.ndarray]) -> str | None:
+    apart = largest_gap(expected, seen, RELATIVE)
+    return f"its outputs differ by {apart:.3g}" if apart else None

@@ -1,0 +1,11 @@
+"""A student trained by a teacher."""
+
+from leankeras.lazy import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "distill": ".distillation",
+        "distillation_trials": ".trials",
+    },
+)

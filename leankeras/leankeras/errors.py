@@ -1,0 +1,62 @@
+"""Every error a user can cause or can act on, and other people's errors in one line.
+
+A message is one line: what was seen, what was expected, what to do.
+"""
+
+import re
+
+FRAMES = (
+    "Exception encountered when calling",
+    "Could not automatically infer the output",
+    "in user",
+)
+
+
+class KoptError(Exception):
+    """Base of all errors that leankeras and kopt raise on purpose.
+
+    Attributes:
+        exit_code: what a command ends with.
+    """
+
+    exit_code = 2
+
+
+class ParameterError(KoptError):
+    """A parameter has an unknown name, a wrong type or a value out of range."""
+
+
+class DataError(KoptError):
+    """Arrays that cannot be trained, calibrated or scored with."""
+
+
+class ModelError(KoptError):
+    """A model or layer that cannot be used for what was asked of it."""
+
+
+class TwinError(ModelError):
+    """A Keras 3 model has no tf_keras twin, or the twin computes something else."""
+
+
+class ConversionError(KoptError):
+    """The converter crashed, refused the model, or wrote a file that is not what was asked for."""
+
+
+class EquivalenceError(KoptError):
+    """Two layers cannot be compared, or a rewrite that must be equal is not."""
+
+
+class MeasurementError(KoptError):
+    """A latency was asked for that cannot be measured."""
+
+
+def one_line(error: BaseException) -> str:
+    """The line of an error that says what was wrong, without the frames put around it.
+
+    Args:
+        error: whatever a user's layer, Keras or TensorFlow raised.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\} *", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    said = [line for line in lines if not line.startswith(FRAMES)] or lines
+    return f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__

@@ -1,0 +1,123 @@
+"""Where files are made and put: checked before the work, written whole or not at all."""
+
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from leankeras.errors import ConversionError, KoptError, ParameterError
+
+
+def write_atomically(
+    path: Path, write: Callable[[Path], Any], failure: type[KoptError] = KoptError
+) -> None:
+    """Let ``write`` fill a temporary path and give it its name once it is whole.
+
+    Whatever happens, what stood there before is there still, or the new one is. The temporary
+    name keeps the suffix, which tells Keras what to write.
+
+    Args:
+        path: of a file, or of a directory if ``write`` makes one.
+        write: takes the temporary path.
+        failure: the kind of error that tells why it cannot be written.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise failure(f"{path} is a device; expected the name of a file")
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    aside = path.with_name(f".{os.getpid()}-old-{path.name}")
+    try:
+        write(temporary)
+        if path.is_dir():
+            if not temporary.is_dir():
+                raise failure(f"{path} is a directory; expected the name of a file")
+            os.rename(path, aside)  # nothing can be renamed onto a directory that holds something
+        os.replace(temporary, path)
+    except OSError as error:
+        raise failure(
+            f"{path} cannot be written ({error.strerror or error}); what stood there is unchanged"
+        ) from error
+    finally:
+        if aside.exists() and not path.exists():
+            os.rename(aside, path)
+        for left in (temporary, aside):
+            remove(left)
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file or a directory to where nothing is yet."""
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copyfile(source, target)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a directory, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        with suppress(NotADirectoryError):  # a file where a directory should be: nothing was left
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """A directory to work in that is removed afterwards.
+
+    Raises:
+        ConversionError: there is no room for it.
+    """
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Path(scratch)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        raise ConversionError(
+            f"no room to work in {tempfile.gettempdir()} ({error.strerror}); free some, or name "
+            "another directory in TMPDIR"
+        ) from error
+
+
+def check_place(path: Path, endings: Collection[str]) -> None:
+    """Refuse a place of a wrong ending, or one that is taken or cannot be written to.
+
+    Args:
+        path: where a file goes, or without an ending the directory of a SavedModel.
+        endings: those allowed, an empty one for a SavedModel.
+
+    Raises:
+        ParameterError: naming what stands there, or what is missing.
+    """
+    if path.suffix not in endings:
+        known = " or ".join(ending or "nothing (for a SavedModel)" for ending in endings)
+        raise ParameterError(f"{path}: expected a name that ends in {known}")
+    if path.parent.is_file():
+        raise ParameterError(f"{path.parent} is a file; expected a directory to write to")
+    if not path.parent.is_dir():
+        raise ParameterError(f"{path.parent}: no such directory; create it first")
+    try:  # permissions alone do not tell: the file system may be read-only
+        tempfile.TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ParameterError(
+            f"{path.parent} cannot be written to ({error.strerror}); choose another directory"
+        ) from error
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise ParameterError(f"{path} is a device; expected the name of a file or directory")
+    if path.suffix and path.is_dir():
+        raise ParameterError(f"{path} is a directory; expected the name of a file to write")
+    if not path.suffix and path.is_file():
+        raise ParameterError(f"{path} is a file; expected the name of a directory to write")
+    if not path.suffix and path.is_dir() and not _is_replaceable(path):
+        raise ParameterError(
+            f"{path} is a directory with other things in it; expected a new name, an empty "
+            "directory, or a SavedModel to replace"
+        )
+
+
+def _is_replaceable(directory: Path) -> bool:
+    return (directory / "saved_model.pb").is_file() or not any(directory.iterdir())

@@ -1,0 +1,31 @@
+"""Public names that are imported on first use, so that importing a package costs nothing."""
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def face(
+    package: str, homes: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """The ``__getattr__``, ``__dir__`` and ``__all__`` of a package with these public names.
+
+    Args:
+        package: its ``__name__``.
+        homes: public name to the module that defines it, an absolute name or one below the
+            package with a leading dot.
+
+    Example:
+        >>> __getattr__, __dir__, __all__ = face(__name__, {"convert": ".tflite"})
+    """
+    names = sorted(homes)
+
+    def get(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(homes[name], package), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get, lambda: names, names

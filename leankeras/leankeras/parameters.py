@@ -1,0 +1,60 @@
+"""Numbers that steer compression: their types and ranges, checked before any work."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from leankeras.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """What a parameter may be; ``expected`` says it in words."""
+
+    type: type
+    expected: str
+    allows: Callable[[Any], bool] = lambda value: True
+    optional: bool = False
+
+
+PARAMETERS = {
+    "epochs": Parameter(int, "an integer of at least 1", lambda value: value >= 1),
+    "sparsity": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "fraction": Parameter(float, "a number from 0 to below 1", lambda value: 0 <= value < 1),
+    "temperature": Parameter(float, "a number above 0", lambda value: 0 < value < float("inf")),
+    "alpha": Parameter(float, "a number from 0 to 1", lambda value: 0 <= value <= 1),
+}
+
+
+def check_parameters(
+    values: Mapping[str, Any], known: Mapping[str, Parameter] = PARAMETERS
+) -> None:
+    """Refuse unknown names, wrong types and values out of range.
+
+    Args:
+        values: name to value.
+        known: the parameters there are.
+
+    Raises:
+        ParameterError: names the first parameter that is wrong, what was seen and expected.
+
+    Example:
+        >>> check_parameters({"sparsity": 1.0})
+        Traceback (most recent call last):
+        leankeras.errors.ParameterError: sparsity: saw 1.0; expected a number from 0 to below 1
+    """
+    for name, value in values.items():
+        if name not in known:
+            raise ParameterError(f"{name}: no such parameter; expected {', '.join(known)}")
+        rule = known[name]
+        if value is None and rule.optional:
+            continue
+        if not _is_a(value, rule.type) or not rule.allows(value):
+            raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def _is_a(value: Any, wanted: type) -> bool:
+    """isinstance, but a bool is no number and an integer is a float."""
+    if isinstance(value, bool):
+        return wanted is bool
+    return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)

@@ -1,0 +1,117 @@
+"""The few layers whose exemption from int8 buys its lost accuracy back, found by trying."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leankeras.conversion import Arrays, Conversion, convert
+from leankeras.data import Data
+from leankeras.runtime import compare_accuracy
+
+MOST_LAYERS = 5
+
+
+@dataclass(frozen=True)
+class Exemptions:
+    """What :func:`find_exemptions` found.
+
+    Attributes:
+        layers: to be named in ``keep_float``; none where int8 loses nothing significant, or where
+            keeping layers in float does not help.
+        path: the int8 file with these layers in float; the plain one where there are none.
+        accuracy: what :func:`leankeras.runtime.accuracy.compare_accuracy` gives for "float32",
+            "int8" and, where there are layers, "exempt", against float32.
+        tried: how many layers were tried; 0 where int8 loses nothing significant.
+    """
+
+    layers: tuple[str, ...]
+    path: Path
+    accuracy: pd.DataFrame = field(repr=False)
+    tried: int
+
+    def __str__(self) -> str:
+        int8 = f"int8 loses {self._lost('int8')} points against float32"
+        if not self.tried:
+            return f"{int8}: nothing significant that a layer in float could buy back"
+        if not self.layers:
+            return (
+                f"{int8}, and none of the {self.tried} layers with the largest error buys any of "
+                "it back; try other calibration samples, or leankeras.train_quantized"
+            )
+        return f"{int8}; with {', '.join(self.layers)} in float it loses {self._lost('exempt')}"
+
+    def _lost(self, name: str) -> str:
+        row = 100 * self.accuracy.loc[name]
+        return f"{row.accuracy_lost:.1f} [{row.lost_low:.1f}, {row.lost_high:.1f}]"
+
+
+def find_exemptions(
+    model: Any,
+    float32: Conversion,
+    int8: Conversion,
+    errors: pd.DataFrame,
+    calibration: Arrays,
+    data: Data,
+) -> Exemptions:
+    """Find the layers that int8 has to leave in float to be as accurate as float32.
+
+    Layers are added from the largest own error on, up to 5, until the loss against float32 is no
+    longer significant (its 95 % interval reaches 0). One layer is often not enough, since a layer
+    in float still reads what an int8 one has rounded; so a layer that does not help by itself
+    stays until the end. Then each that can be left out again without a significant loss is. If 5
+    layers do not reach float32, what they reach together is the goal, and where they reach nothing
+    none is left.
+
+    The samples that decide are no fair test of the outcome any more; where the choice matters,
+    measure it on others.
+
+    Args:
+        model: what was converted, as :func:`leankeras.convert` takes it.
+        float32: its conversion in mode ``"float32"``.
+        int8: its conversion in mode ``"int8"``; the files tried are written beside it.
+        errors: what :func:`leankeras.quantization.layer_error.quantization_error` gave for them.
+        calibration: the samples ``int8`` was calibrated with, shape ``(n, ...)``.
+        data: its test part decides.
+
+    Raises:
+        ConversionError: the model cannot be converted with one of the layers in float.
+
+    Example:
+        >>> errors = quantization_error(float32, int8, data.x_test)
+        >>> find_exemptions(model, float32, int8, errors, data.x_train[:200], data).layers
+        ('attention',)
+    """
+    candidates = tuple(layer for layer in errors.index if layer)[:MOST_LAYERS]
+    files = {(): int8.path}
+
+    def file(layers: tuple[str, ...]) -> Path:
+        if layers not in files:
+            path = int8.path.with_name(f"{int8.path.stem}-exempt-{len(files)}.tflite")
+            files[layers] = convert(model, path, "int8", calibration, keep_float=layers).path
+        return files[layers]
+
+    def is_worse(layers: tuple[str, ...], goal: Path) -> bool:
+        pair = {"goal": goal, "exempt": file(layers)}
+        return compare_accuracy(pair, data.x_test, data.y_test).lost_low["exempt"] > 0
+
+    kept, lossy = (), is_worse((), float32.path)
+    while lossy and len(kept) < len(candidates):
+        kept = candidates[: len(kept) + 1]
+        lossy = is_worse(kept, float32.path)
+    tried = len(kept)
+    goal = file(kept) if lossy else float32.path
+    for layer in reversed(kept):
+        without = tuple(other for other in kept if other != layer)
+        if not is_worse(without, goal):
+            kept = without
+    named = {"float32": float32.path, "int8": int8.path}
+    if kept:
+        named["exempt"] = file(kept)
+    return Exemptions(
+        layers=kept,
+        path=file(kept),
+        accuracy=compare_accuracy(named, data.x_test, data.y_test),
+        tried=tried,
+    )

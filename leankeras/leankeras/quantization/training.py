@@ -1,0 +1,277 @@
+"""Quantization-aware training of Keras 3 models.
+
+The model is folded, rebuilt in tf_keras, given fake quantization (Jacob et al. 2018, "Quantization
+and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference") by
+tensorflow-model-optimization, calibrated and fine-tuned.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+import tensorflow as tf
+import tensorflow_model_optimization as tfmot
+import tf_keras
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_layer import (
+    QuantizeLayer,
+)
+from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapper import (
+    QuantizeWrapperV2,
+)
+
+from leankeras.data import Data
+from leankeras.errors import ModelError, ParameterError
+from leankeras.graph import consumers, flat_layers, producers
+from leankeras.quantization.folding import fold
+from leankeras.quantization.layout import FoldedScheme
+from leankeras.quantization.preserving import PRESERVE, KeepWeights
+from leankeras.quantization.ranges import calibrate
+from leankeras.quantization.schemes import (
+    CUSTOM_OBJECTS,
+    GENERIC,
+    NATIVE,
+    Scheme,
+    annotate,
+    is_native,
+    is_passing,
+    scheme_of,
+)
+from leankeras.training import check_classifier, fit
+from leankeras.twin import KerasOperation, Twin
+
+LEARNING_RATE = 1e-4
+
+
+@dataclass(frozen=True)
+class QuantizedModel:
+    """A model fine-tuned under fake quantization.
+
+    Attributes:
+        model: the folded Keras 3 model with the fine-tuned float weights. The ranges of the
+            activations are not in it, so it is not what to convert.
+        tf_keras: the quantization-aware tf_keras model.
+        coverage: what ``quantization_coverage`` says about it.
+        kept: with ``preserve``, a row for each kernel: ``layer``, ``sparsity`` before,
+            ``zeros_kept`` (the share of the zeros that still are), ``distinct_before`` and
+            ``distinct_after`` (numbers of different weights); else None.
+
+    Example:
+        >>> quantized = leankeras.train_quantized(model, data)
+        >>> leankeras.convert(quantized, "model.tflite", "int8", data.x_train[:200])
+    """
+
+    model: keras.Model
+    tf_keras: tf_keras.Model
+    coverage: pd.DataFrame = field(repr=False)
+    kept: pd.DataFrame | None = field(repr=False)
+
+    def __call__(self, x: Any, training: bool = False) -> tf.Tensor:
+        """Run samples of shape ``(n, ...)`` through the fake-quantized model."""
+        return self.tf_keras(x, training=training)
+
+    def export(self, directory: str | Path, batch_size: int = 1) -> None:
+        """Write a SavedModel that holds the fake quantization and needs no Keras to load.
+
+        Args:
+            directory: where it goes.
+            batch_size: the fixed batch size of its only signature, ``serving_default``.
+        """
+        model = self.tf_keras
+        spec = tf.TensorSpec((batch_size, *model.input_shape[1:]), model.inputs[0].dtype, name="x")
+
+        @tf.function(input_signature=[spec], autograph=False)
+        def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
+            return {"output": model(x, training=False)}
+
+        # Loops of recurrent layers do not convert; unrolled ones do.
+        recurrent = _recurrent_operations(model)
+        for layer in recurrent:
+            layer.unroll = True
+        try:
+            function = serve.get_concrete_function()
+        finally:
+            for layer in recurrent:
+                layer.unroll = False
+        holder = tf.Module()
+        holder.serve = serve
+        # the graph holds them in no order, and the file would differ from run to run
+        holder.captured = sorted(function.graph.variables, key=lambda variable: variable.name)
+        tf.saved_model.save(holder, str(directory), signatures={"serving_default": function})
+
+
+def train_quantized(
+    model: keras.Model,
+    data: Data,
+    epochs: int = 2,
+    preserve: str | None = None,
+    verbose: int = 1,
+) -> QuantizedModel:
+    """Fine-tune a trained classifier under 8-bit fake quantization.
+
+    BatchNormalization is folded first, nested models are written out, activation ranges are
+    calibrated on the training samples before the first step. Every layer is trained.
+
+    Args:
+        model: a trained Keras 3 classifier with one input; it is not changed.
+        data: what to fine-tune on.
+        epochs: passes over the training samples; with 0 the ranges are calibrated only.
+        preserve: keep what was gained before: ``"sparsity"`` (zero weights stay zero),
+            ``"clusters"`` (weights that are equal stay equal), or ``"both"``.
+        verbose: 0 prints nothing; 1 prints the coverage before training starts.
+
+    Returns:
+        A :class:`QuantizedModel`, which ``leankeras.convert`` takes.
+
+    Raises:
+        ParameterError: an unknown ``preserve``, or fewer than 0 epochs.
+        ModelError: the model does not fit the data, or holds nothing to quantize.
+        TwinError: the model cannot be rebuilt in tf_keras.
+
+    Example:
+        >>> quantized = leankeras.train_quantized(model, data, epochs=2)
+        >>> quantized.coverage.scheme.value_counts()
+    """
+    if preserve not in (None, *PRESERVE):
+        raise ParameterError(f"preserve {preserve!r}; expected None, {', '.join(PRESERVE)}")
+    if epochs < 0:
+        raise ParameterError(f"epochs is {epochs}; expected 0 or more")
+    check_classifier(model, data)
+    folded = fold(model)
+    schemes = _schemes(folded)
+    coverage = _table(folded, schemes)
+    if verbose:
+        print(coverage.to_string(index=False))
+    twin = Twin.of(folded, allow_native=is_native)
+    aware = _make_aware(twin, schemes)
+    calibrate(aware, data.x_train)
+    variables = _variables_by_layer(aware)
+    keeper = KeepWeights(preserve, variables) if preserve else None
+    if epochs:
+        fit(
+            aware,
+            data,
+            epochs,
+            learning_rate=LEARNING_RATE,
+            framework=tf_keras,
+            callbacks=[keeper] if keeper else [],
+        )
+    weights = {
+        # 1-D convolutions in their 2-D form have kernels of rank 4.
+        name: [v.numpy().reshape(w.shape) for v, w in zip(variables[name], wanted, strict=True)]
+        for name in twin.layers
+        if (wanted := twin.weights_of(name))
+    }
+    return QuantizedModel(
+        model=twin.with_weights(weights),
+        tf_keras=aware,
+        coverage=coverage,
+        kept=keeper.measure() if keeper else None,
+    )
+
+
+def quantization_coverage(model: keras.Model) -> pd.DataFrame:
+    """Say, layer by layer, how quantization-aware training would treat a model.
+
+    Args:
+        model: a built Keras 3 model.
+
+    Returns:
+        A row for each layer of the folded model, in order: ``layer``, ``type``, ``scheme``
+        (``"native"``: a scheme of tensorflow-model-optimization; ``"generic"``: weights and
+        output; ``"nothing to quantize"``; ``"left in float"``) and ``reason``.
+
+    Raises:
+        ModelError: the model is not built, or holds nothing to quantize.
+
+    Example:
+        >>> leankeras.quantization.training.quantization_coverage(model)
+    """
+    folded = fold(model)
+    return _table(folded, _schemes(folded))
+
+
+def _schemes(folded: keras.Model) -> dict[str, Scheme]:
+    schemes = {}
+    for operation in folded.operations:
+        if not isinstance(operation, keras.layers.InputLayer):
+            outputs = [tensor for node in producers(operation) for tensor in node.outputs]
+            schemes[operation.name] = scheme_of(operation, outputs)
+    if not any(
+        schemes[layer.name].kind in (NATIVE, GENERIC) and layer.weights
+        for layer in folded.layers
+        if layer.name in schemes
+    ):
+        raise ModelError(f"{folded.name} has no layer with weights to quantize")
+    return schemes
+
+
+def _table(folded: keras.Model, schemes: dict[str, Scheme]) -> pd.DataFrame:
+    types = {operation.name: type(operation).__name__ for operation in folded.operations}
+    return pd.DataFrame(
+        [(name, types[name], scheme.kind, scheme.reason) for name, scheme in schemes.items()],
+        columns=["layer", "type", "scheme", "reason"],
+    )
+
+
+def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
+    """Insert fake quantization into a twin."""
+
+    def mark(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
+        return annotate(layer, schemes[layer.name])
+
+    annotated = tf_keras.models.clone_model(twin.model, clone_function=mark)
+    # Layers that were exchanged for their 2-D form have no weights yet.
+    for layer in annotated.layers:
+        layer = getattr(layer, "layer", layer)
+        original = twin.model.get_layer(layer.name)
+        if layer is not original and not isinstance(layer, tf_keras.layers.InputLayer):
+            values = zip(layer.weights, original.get_weights(), strict=True)
+            layer.set_weights([value.reshape(weight.shape) for weight, value in values])
+    with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
+        aware = tfmot.quantization.keras.quantize_apply(annotated, FoldedScheme())
+    if any(schemes[reader.name].kind != NATIVE for reader in _input_readers(twin.source)):
+        # Conversion gives the inside of a generic layer ranges of its own. Where that reads the
+        # input, a range fixed here would put a float tensor between the two.
+        for layer in aware.layers:
+            if isinstance(layer, QuantizeLayer):
+                layer.quantizer = None
+    return aware
+
+
+def _input_readers(folded: keras.Model) -> Iterator[keras.Operation]:
+    """Yield what first computes with the input, behind what only hands it on."""
+    operations = [layer for layer in folded.layers if isinstance(layer, keras.layers.InputLayer)]
+    while operations:
+        for node in consumers(operations.pop()):
+            if is_passing(node.operation):
+                operations.append(node.operation)
+            else:
+                yield node.operation
+
+
+def _variables_by_layer(aware: tf_keras.Model) -> dict[str, list[tf.Variable]]:
+    """List the weights of a quantization-aware model under the names of the twin's layers."""
+    variables = {}
+    for layer in aware.layers:
+        if isinstance(layer, QuantizeWrapperV2):
+            # The layer inside has given its quantized weights away to the wrapper.
+            inner = layer.layer
+            variables[inner.name] = layer.trainable_weights + inner.non_trainable_weights
+        else:
+            variables[layer.name] = layer.weights
+    return variables
+
+
+def _recurrent_operations(aware: tf_keras.Model) -> list[keras.layers.Layer]:
+    layers = [getattr(layer, "layer", layer) for layer in aware.layers]
+    operations = [layer.operation for layer in layers if isinstance(layer, KerasOperation)]
+    return [
+        inner
+        for operation in operations
+        if isinstance(operation, keras.layers.Layer)
+        for inner in flat_layers(operation)
+        if isinstance(inner, keras.layers.RNN) and not inner.unroll
+    ]

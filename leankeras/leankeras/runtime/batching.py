@@ -1,0 +1,34 @@
+"""What a batch brings: time a sample when several go through at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from leankeras.runtime.latency import compare_latency
+
+
+def batch_sizes(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) -> pd.DataFrame:
+    """Microseconds a sample when several go through a ``tf.function`` and ``predict`` at once.
+
+    Returns:
+        Indexed by ``batch``: ``tf_function`` and ``predict``, medians in microseconds a sample.
+    """
+    function = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
+    targets: dict[str, Any] = {}
+    for batch in batches:
+        inputs = np.repeat(sample, batch, axis=0)
+        tensor = tf.constant(inputs)
+        targets[f"tf_function {batch}"] = lambda _, tensor=tensor: function(tensor)
+        targets[f"predict {batch}"] = lambda _, inputs=inputs: model.predict(inputs, verbose=0)
+    medians = compare_latency(targets, sample).table.median_us
+    return pd.DataFrame(
+        {
+            way: [medians[f"{way} {batch}"] / batch for batch in batches]
+            for way in ("tf_function", "predict")
+        },
+        index=pd.Index(batches, name="batch"),
+    )

@@ -1,0 +1,133 @@
+"""Where a model's time goes, layer by layer, inside the model as it runs.
+
+A layer timed on its own pays for a call of its own and misses what TensorFlow fuses or overlaps,
+so isolated times add up to far more than the model. Instead the model is cut after every layer and
+the growing prefixes are timed side by side; a layer costs what its prefix costs more than the one
+before. The costly layers are cross-checked the other way round: the whole model is timed with the
+layer swapped for one that does next to nothing.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+from keras import ops
+
+from leankeras.errors import MeasurementError
+from leankeras.graph import functional, is_graph, nodes_in_order
+from leankeras.runtime.artifacts import as_call
+from leankeras.runtime.latency import paired_rounds
+
+SWAP_FROM_SHARE = 0.2
+AGREEMENT = 0.1
+
+
+class _Stub(keras.Layer):
+    """Gives a tensor of the wanted shape that depends on the input and costs one broadcast."""
+
+    def __init__(self, shape: tuple[int | None, ...], **kwargs):
+        super().__init__(**kwargs)
+        self.shape = shape
+
+    def call(self, inputs, **_):  # the swapped layer may have been given a mask, or more
+        first = inputs[0] if isinstance(inputs, list | tuple) else inputs
+        scalar = ops.mean(first[(slice(None), *(slice(1),) * (len(first.shape) - 1))])
+        return ops.broadcast_to(scalar, (ops.shape(first)[0], *self.shape[1:]))
+
+
+def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
+    """Share of each layer in the latency of a Keras model as a ``tf.function``.
+
+    Args:
+        model: a built Functional or Sequential model with one input.
+        sample: one input with its batch axis, shape ``(1, ...)``.
+
+    Returns:
+        A row for each layer in the order they run, "(call)" first, which is what TensorFlow takes
+        to call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
+        fraction), ``us`` microseconds; for layers of at least a fifth also ``share_by_swap``, the
+        share by swapping the layer out, and ``agree``, whether the two are within 10 points.
+
+    Raises:
+        MeasurementError: the model cannot be cut, being subclassed or having several inputs.
+
+    Example:
+        >>> shares = profile_layers(model, data.x_test[:1])
+        >>> shares.loc[shares.share.idxmax(), "layer"]
+    """
+    graph = functional(model)
+    if not is_graph(model):
+        raise MeasurementError(
+            f"{model.name} cannot be cut between its layers; expected a built Functional or "
+            "Sequential model"
+        )
+    if len(model.inputs) != 1:
+        raise MeasurementError(f"{model.name} has {len(model.inputs)} inputs; expected one")
+    operations, prefixes = _prefixes(graph)
+    undisturbed = _undisturbed_us(prefixes, sample)
+    steps = np.diff(undisturbed, prepend=0)
+    table = pd.DataFrame(
+        {
+            "layer": list(prefixes),
+            "type": ["", *(type(operation).__name__ for operation in operations)],
+            "share": steps / undisturbed.iloc[-1],
+            "us": steps,
+        }
+    )
+    return table.join(_shares_by_swap(model, table, operations, sample))
+
+
+def _prefixes(model: keras.Model) -> tuple[list[keras.Operation], dict[str, Any]]:
+    """The operations in the order they run, and by name the model cut off after each."""
+    nodes = nodes_in_order(model)
+    kept = {id(tensor) for tensor in model.outputs}
+    prefixes = {
+        "(call)": keras.Model(model.inputs, [keras.layers.Identity()(i) for i in model.inputs])
+    }
+    for index, node in enumerate(nodes):
+        needed = kept | {
+            id(tensor) for later in nodes[index + 1 :] for tensor in later.input_tensors
+        }
+        computed = [tensor for done in nodes[: index + 1] for tensor in done.outputs]
+        frontier = [tensor for tensor in computed if id(tensor) in needed]
+        name = node.operation.name
+        calls = sum(known.split(" #")[0] == name for known in prefixes)
+        prefixes[f"{name} #{calls + 1}" if calls else name] = keras.Model(model.inputs, frontier)
+    return [node.operation for node in nodes], prefixes
+
+
+def _shares_by_swap(
+    model: keras.Model, table: pd.DataFrame, operations: list[keras.Operation], sample: np.ndarray
+) -> pd.DataFrame:
+    """Columns ``share_by_swap`` and ``agree`` for the rows of layers that cost the most."""
+    swapped = {
+        row: keras.models.clone_model(model, clone_function=_stub_for(operations[row - 1]))
+        for row in table.index[table.share >= SWAP_FROM_SHARE]
+        if row > 0 and isinstance(operations[row - 1], keras.Layer)
+    }
+    columns = pd.DataFrame(index=table.index, columns=["share_by_swap", "agree"], dtype=object)
+    if swapped:
+        us = _undisturbed_us({"whole": model, **swapped}, sample)
+        for row in swapped:
+            share = 1 - us[row] / us["whole"]
+            columns.loc[row] = share, bool(abs(share - table.share[row]) <= AGREEMENT)
+    return columns
+
+
+def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Series:
+    """Microseconds of each model in the tenth of the rounds that went best.
+
+    Differences of medians would add up what disturbed each of them; on a busy machine that is
+    more than most layers take.
+    """
+    calls = {name: [as_call(model, sample)] for name, model in models.items()}
+    # With warm caches the two methods part by 6 to 14 points, as the layers behind a costly one
+    # are then charged for what it leaves to them; as it is, by 5 at most (signal and vision).
+    seconds, _ = paired_rounds(calls, warm=False)
+    return pd.Series({name: 1e6 * np.quantile(times, 0.1) for name, times in seconds.items()})
+
+
+def _stub_for(layer: keras.Layer) -> Callable[[keras.Layer], keras.Layer]:
+    return lambda each: _Stub(layer.output.shape, name=layer.name) if each is layer else each

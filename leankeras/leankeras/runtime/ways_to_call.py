@@ -1,0 +1,84 @@
+"""The ways to call one model, from the slowest to the fastest: a ladder to climb."""
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+
+def ladder(
+    model: keras.Model, sample: np.ndarray, litert: str | Path | None = None
+) -> dict[str, Any]:
+    """Targets for :func:`leankeras.compare_latency`, one for each way to call a model.
+
+    Args:
+        model: a built Keras model with one input.
+        sample: one input with its batch axis, shape ``(1, ...)``.
+        litert: the model's ``.tflite``, to be the last rung.
+
+    Returns:
+        By name, in this order: "predict" (what tutorials call), "eager" (a plain call), and
+        compiled: "tf.function", "input signature" (a batch of any size, traced once), "fixed
+        shape" (batch 1, on a tensor made beforehand instead of a NumPy array), "XLA", "frozen
+        graph" (weights turned into constants), "SavedModel" (written and loaded again),
+        "LiteRT".
+
+    Example:
+        >>> compare_latency(ladder(model, x[:1]), x[:1], reference="tf.function")
+    """
+    tensor = tf.constant(sample)
+    any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
+    compiled = tf.function(_call(model))
+    fixed = compiled.get_concrete_function(tensor)
+    signature = tf.function(_call(model), input_signature=[any_batch])
+    signature.get_concrete_function()
+    xla = tf.function(_call(model), jit_compile=True)
+    xla.get_concrete_function(tensor)
+    rungs: dict[str, Any] = {
+        "predict": lambda x: model.predict(x, verbose=0),
+        "eager": _call(model),
+        "tf.function": compiled,
+        "input signature": signature,
+        "fixed shape": _on_tensor(fixed, tensor),
+        "XLA": xla,
+        "frozen graph": _on_tensor(convert_variables_to_constants_v2(fixed), tensor),
+        "SavedModel": _on_tensor(_saved(model, fixed), tensor),
+    }
+    return rungs if litert is None else {**rungs, "LiteRT": litert}
+
+
+def xla(models: Mapping[str, keras.Model]) -> dict[str, Any]:
+    """Targets for :func:`leankeras.compare_latency`: each model compiled by XLA."""
+    return {name: tf.function(_call(model), jit_compile=True) for name, model in models.items()}
+
+
+def graph_size(model: keras.Model, sample: np.ndarray) -> int:
+    """Operations in the graph that ``tf.function`` traces: what a Python loop multiplies."""
+    function = tf.function(_call(model)).get_concrete_function(tf.constant(sample))
+    return len(function.graph.get_operations())
+
+
+def _call(model: keras.Model) -> Callable[[Any], Any]:
+    def call(x):
+        return model(x, training=False)
+
+    return call
+
+
+def _on_tensor(function: Callable[[Any], Any], tensor: tf.Tensor) -> Callable[[Any], Any]:
+    return lambda _: function(tensor)
+
+
+def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
+    holder = tf.Module()
+    holder.weights = [variable.value for variable in model.variables]
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(holder, folder, signatures=function)
+        loaded = tf.saved_model.load(folder)
+    name = function.structured_input_signature[0][0].name
+    return lambda x: next(iter(loaded.signatures["serving_default"](**{name: x}).values()))

@@ -1,0 +1,193 @@
+"""A tf_keras layer that runs one Keras 3 operation, for what tf_keras has no layer for.
+
+tensorflow-model-optimization copies layers through their configs, where a live operation cannot
+go. The config therefore holds a key, and the operation is looked up under it: every copy of a
+bridge runs the same operation on the same variables.
+"""
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakValueDictionary
+
+import keras
+import tensorflow as tf
+import tf_keras
+from keras import tree
+from tensorflow_model_optimization.python.core.clustering.keras.clusterable_layer import (
+    ClusterableLayer,
+)
+from tensorflow_model_optimization.python.core.clustering.keras.clustering_algorithm import (
+    ClusteringAlgorithm,
+)
+from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import PrunableLayer
+
+
+@dataclass(frozen=True)
+class TensorSlot:
+    """The place of a tensor among the arguments of a call: the ``index``-th tensor."""
+
+    index: int
+
+
+@dataclass(frozen=True, eq=False)
+class OperationCall:
+    """A Keras 3 operation with the form of its arguments in a graph.
+
+    Args:
+        operation: a ``keras.Layer`` or an operation of ``keras.ops``.
+        structure: ``(args, kwargs)`` as they are nested.
+        leaves: the flat arguments, each tensor replaced by its ``TensorSlot``.
+    """
+
+    operation: keras.Operation
+    structure: Any
+    leaves: tuple[Any, ...]
+
+    @classmethod
+    def of(
+        cls, operation: keras.Operation, args: tuple, kwargs: dict
+    ) -> tuple["OperationCall", list[Any]]:
+        """Split a call on symbolic tf_keras tensors into its form and its tensors."""
+        leaves, tensors = [], []
+        for argument in tree.flatten((args, kwargs)):
+            if isinstance(argument, tf_keras.__internal__.KerasTensor):
+                leaves.append(TensorSlot(len(tensors)))
+                tensors.append(argument)
+            else:
+                leaves.append(argument)
+        structure = tree.map_structure(lambda _: 0, (args, kwargs))
+        return cls(operation, structure, tuple(leaves)), tensors
+
+    def same_form(self, other: "OperationCall") -> bool:
+        """Whether two calls of an operation differ in their tensors only."""
+        try:
+            return bool(self.leaves == other.leaves and self.structure == other.structure)
+        except ValueError:  # arrays among the arguments, whose comparison is an array
+            return False
+
+    def run(self, tensors: list[tf.Tensor], training: bool | None) -> Any:
+        """Run the operation on other tensors in the same places."""
+        filled = [
+            tensors[leaf.index] if isinstance(leaf, TensorSlot) else leaf for leaf in self.leaves
+        ]
+        args, kwargs = tree.pack_sequence_as(self.structure, filled)
+        if not isinstance(self.operation, keras.layers.Layer):
+            return self.operation.call(*args, **kwargs)
+        if "training" in self.operation.call_signature_parameters:
+            kwargs = {**kwargs, "training": training}
+        return self.operation(*args, **kwargs)
+
+
+# Weak, so that a model that is dropped is freed; the bridges themselves hold their calls.
+_CALLS: WeakValueDictionary[str, OperationCall] = WeakValueDictionary()
+_numbers = itertools.count()
+
+
+def register_call(call: OperationCall) -> str:
+    """Give a call the key under which bridges find it; it lives as long as a bridge holds it."""
+    key = f"{call.operation.name}:{next(_numbers)}"
+    _CALLS[key] = call
+    return key
+
+
+class NearestCentroid(ClusteringAlgorithm):
+    """Clustering for weights of any rank: each weight takes the centroid nearest to it."""
+
+    def get_pulling_indices(self, weight: tf.Tensor) -> tf.Tensor:
+        """Return the index of the nearest centroid for each weight, in the weight's shape."""
+        return tf.argmin(tf.abs(tf.expand_dims(weight, -1) - self.cluster_centroids), axis=-1)
+
+
+@tf_keras.utils.register_keras_serializable("leankeras")
+class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
+    """Runs a Keras 3 operation inside a tf_keras model and owns its variables.
+
+    Kernels (trainable, rank 2 or more, no biases) are prunable, clusterable and quantizable.
+    Each is an attribute ``weight_0``, ``weight_1``, ...; setting one to a tensor makes the
+    operation compute with that tensor in place of its variable, which is how
+    tensorflow-model-optimization puts clustered and quantized weights into a layer.
+
+    Args:
+        key: what ``register_call`` returned.
+        **kwargs: arguments of ``tf_keras.layers.Layer``.
+    """
+
+    def __init__(self, key: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # The operation itself knows which of its outputs carry a mask.
+        self._compute_output_and_mask_jointly = True
+        self._adopt(key)
+
+    @tf.__internal__.tracking.no_automatic_dependency_tracking
+    def _adopt(self, key: str) -> None:
+        self.key = key
+        self.operation_call = _CALLS[key]
+        variables = getattr(self.operation_call.operation, "variables", [])
+        # The biases of attention and of a GRU have rank 2 as well.
+        kernels = [v for v in variables if v.trainable and len(v.shape) >= 2 and v.name != "bias"]
+        self.kernels = {f"weight_{index}": kernel for index, kernel in enumerate(kernels)}
+        self._replaced = {}
+        self._trained = [v.value for v in variables if v.trainable]
+        self._trainable_weights.extend(self._trained)
+        self._non_trainable_weights.extend(v.value for v in variables if not v.trainable)
+
+    @property
+    def operation(self) -> keras.Operation:
+        """The Keras 3 layer or operation that this layer runs."""
+        return self.operation_call.operation
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self.__dict__.get("kernels", ()):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return self._replaced.get(name, self.kernels[name].value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.__dict__.get("kernels", ()):
+            super().__setattr__(name, value)
+            return
+        if value is self.kernels[name].value:
+            self._replaced.pop(name, None)
+        else:
+            self._replaced[name] = value
+        # As in any tf_keras layer, a weight that was replaced is no longer the layer's own.
+        given_away = {id(self.kernels[replaced].value) for replaced in self._replaced}
+        self._trainable_weights[:] = [v for v in self._trained if id(v) not in given_away]
+
+    @tf.autograph.experimental.do_not_convert
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        """Run the operation.
+
+        Args:
+            inputs: a tensor, or the list of tensors the operation was recorded with.
+            training: passed on to a layer that takes it.
+        """
+        tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        if not self._replaced:
+            return self.operation_call.run(tensors, training)
+        mapping = [(self.kernels[name], value) for name, value in self._replaced.items()]
+        replaced = {id(variable) for variable, _ in mapping}
+        with keras.StatelessScope(state_mapping=mapping) as scope:
+            outputs = self.operation_call.run(tensors, training)
+        # The scope keeps updates (moving statistics, seeds) to itself; hand them on.
+        for variable in self.operation.variables:
+            update = scope.get_current_value(variable)
+            if update is not None and id(variable) not in replaced:
+                variable.value.assign(update)
+        return outputs
+
+    def get_prunable_weights(self) -> list[tf.Variable]:
+        """Return the kernels, as ``PrunableLayer`` asks."""
+        return [kernel.value for kernel in self.kernels.values()]
+
+    def get_clusterable_weights(self) -> list[tuple[str, tf.Variable]]:
+        """Return names and kernels, as ``ClusterableLayer`` asks."""
+        return [(name, kernel.value) for name, kernel in self.kernels.items()]
+
+    def get_clusterable_algorithm(self, weight_name: str) -> type[ClusteringAlgorithm]:
+        """Return the clustering algorithm for one of the kernels."""
+        return NearestCentroid
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the config; the operation is in it as its key."""
+        return {**super().get_config(), "key": self.key}

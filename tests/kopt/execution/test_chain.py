@@ -1,0 +1,295 @@
+"""The chain itself, on notebooks that take a moment; the real ones run in test_notebooks.py."""
+
+import asyncio
+import gc
+import multiprocessing
+
+import nbformat
+import pytest
+from nbclient.exceptions import DeadKernelError
+
+from kopt.cases.catalogue import case_files
+from kopt.cli import main
+from kopt.errors import ChainError, Interrupted, StageError, WorkspaceError
+from kopt.execution import chain
+from kopt.execution.chain import notebook_parameters, run_chain, select_stages
+from kopt.workspace.digest import digest
+from kopt.workspace.directory import Workspace
+from kopt.workspace.record import STAGES, predecessor
+from leankeras.errors import ParameterError
+from tests.kopt.workspace.test_directory import claim_elsewhere, leave, record
+
+PARAMETERS = """case: str = "signal"  # a case
+run_dir: str = None  # where
+quick: bool = False  # few
+"""
+
+
+def write_notebook(folder, stage, *cells):
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
+            *map(nbformat.v4.new_code_cell, cells),
+        ],
+        metadata={
+            "kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}
+        },
+    )
+    nbformat.write(notebook, folder / f"{stage}.ipynb")
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    """A run directory, and notebooks that write down that they ran."""
+    monkeypatch.setattr(chain, "NOTEBOOKS", tmp_path)
+    for stage in STAGES:
+        write_notebook(tmp_path, stage, f"open(run_dir + '/log', 'a').write('{stage} ')")
+    return Workspace(tmp_path / "run")
+
+
+def log(workspace):
+    return (workspace.path / "log").read_text().split()
+
+
+def test_the_notebooks_run_in_order_and_are_left_executed(workspace):
+    run_chain(workspace, {"case": "signal"}, select_stages("01", "02"))
+    assert log(workspace) == ["01_profile", "02_rewrite"]
+    done = nbformat.read(workspace.notebooks / "01_profile.ipynb", 4)
+    assert done.metadata.papermill.exception is None
+
+
+def test_a_failing_cell_ends_the_run_with_its_notebook_cell_and_error(workspace, tmp_path):
+    write_notebook(tmp_path, "02_rewrite", "1 + 1", "raise ValueError('the reason\\nand more')")
+    with pytest.raises(ChainError) as failed:
+        run_chain(workspace, {"case": "signal"})
+    assert str(failed.value).startswith("02_rewrite, cell [4], after ")
+    assert "ValueError: the reason\n    and more" in str(failed.value)
+    assert log(workspace) == ["01_profile"]
+    workspace.claim("signal", "the next run")
+
+
+class Notebooks:
+    """Stands in for the notebooks: each leaves a file that says what went into it."""
+
+    def __init__(self, workspace, monkeypatch):
+        self.workspace, self.ran = workspace, []
+        self.uses = {"03_prune": "sparsity", "04_distil": "temperature"}
+        self.defaults = {"sparsity": 0.8, "temperature": 4.0}
+        self.rounded = set()
+        monkeypatch.setattr(chain, "run_notebook", self.run)
+        monkeypatch.setattr(chain, "notebook_parameters", self.parameters)
+
+    def parameters(self, stage):
+        own = self.uses.get(stage)
+        return {"case": "signal", "run_dir": None, "quick": False} | (
+            {own: self.defaults[own]} if own else {}
+        )
+
+    def run(self, stage, workspace, given):
+        self.ran.append(stage)
+        before = predecessor(stage)
+        inputs = {before: workspace.record(before).outputs} if before else {}
+        knob = given.get(self.uses.get(stage))
+        content = f"{inputs} {round(knob) if stage in self.rounded else knob}"
+        outputs = leave(workspace, stage, content, inputs)
+        asked = {name: value for name, value in given.items() if name != "run_dir"}
+        files = {str(path): digest(path) for path in case_files(given["case"])}
+        made = record(stage, inputs, outputs, parameters=asked, case_files=files)
+        workspace.record_path(stage).write_text(made.to_json())
+
+    def resume(self, parameters, stages=STAGES):
+        """Which notebooks a resumed run runs, and what it says."""
+        self.ran, said = [], []
+        run_chain(
+            self.workspace, {"case": "signal"} | parameters, stages, resume=True, say=said.append
+        )
+        return self.ran, said
+
+
+@pytest.fixture
+def notebooks(workspace, monkeypatch):
+    notebooks = Notebooks(workspace, monkeypatch)
+    run_chain(workspace, {"case": "signal"})
+    return notebooks
+
+
+def test_a_finished_run_is_left_as_it_is(notebooks):
+    ran, said = notebooks.resume({})
+    assert ran == []
+    assert said == [f"{stage}: done before, left as it is" for stage in STAGES]
+
+
+def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(notebooks):
+    ran, said = notebooks.resume({"temperature": 2})
+    assert ran == list(STAGES[3:])
+    assert said[3:] == [
+        "04_distil: run again, temperature was 4.0 and is 2 now",
+        "05_qat: run again, 04_distil has been run again since 05_qat was",
+        "06_tflite: run again, 05_qat has been run again since 06_tflite was",
+    ]
+    assert notebooks.resume({"temperature": 2})[0] == []
+    assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
+
+
+def test_a_stage_that_comes_out_the_same_leaves_the_later_ones_alone(notebooks):
+    notebooks.rounded.add("04_distil")
+    assert notebooks.resume({"temperature": 2})[0] == list(STAGES[3:])
+    assert notebooks.resume({"temperature": 2.2})[0] == ["04_distil"]
+
+
+def test_later_stages_that_have_become_stale_are_named(notebooks):
+    ran, said = notebooks.resume({"temperature": 2}, select_stages("04", "04"))
+    assert ran == ["04_distil"]
+    assert said[1:] == [
+        "05_qat is stale: 04_distil has been run again since 05_qat was",
+        "06_tflite is stale: 04_distil has been run again since 05_qat was",
+    ]
+
+
+def test_a_stage_whose_file_was_damaged_runs_again(notebooks):
+    (notebooks.workspace.models / "05_qat.tflite").write_text("half")
+    ran, said = notebooks.resume({})
+    assert ran == ["05_qat"]
+    assert said[4].endswith("05_qat.tflite is not the file that 05_qat left")
+
+
+def test_a_stage_whose_notebook_was_cut_off_runs_again(notebooks):
+    notebooks.workspace.running_notebook("02_rewrite").write_text("{")
+    ran, said = notebooks.resume({})
+    assert ran == ["02_rewrite"]
+    assert said[1] == "02_rewrite: run again, its notebook had not come to its end"
+
+
+def test_an_edited_case_file_makes_every_stage_stale(workspace, tmp_path, monkeypatch):
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from dataclasses import replace\nfrom kopt.cases.signal import CASE\n"
+        "case = replace(CASE, name='mine')"
+    )
+    notebooks, own = Notebooks(workspace, monkeypatch), {"case": f"{file}:case"}
+    assert notebooks.resume(own)[0] == list(STAGES)
+    file.write_text(file.read_text() + "  # and more")
+    reason = f"{file} has changed since 01_profile was run"
+    assert workspace.stale_because("01_profile") == reason
+    with pytest.raises(StageError, match="01_profile is stale"):
+        notebooks.resume(own, STAGES[1:])
+    ran, said = notebooks.resume(own)
+    assert ran == list(STAGES)
+    assert said[0] == f"01_profile: run again, {reason}"
+
+
+def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monkeypatch):
+    def interrupt(stage, workspace, given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(chain, "run_notebook", interrupt)
+    with pytest.raises(Interrupted, match="04_distil was interrupted; the same command with --res"):
+        notebooks.resume({"temperature": 2})
+    notebooks.workspace.claim("signal", "the next run")
+
+
+def test_a_dead_kernel_is_an_error_with_its_stage(workspace, tmp_path):
+    write_notebook(
+        tmp_path, "01_profile", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    with pytest.raises(ChainError, match=r"01_profile, after \d+ s: .*[Kk]ernel died"):
+        run_chain(workspace, {"case": "signal"})
+    assert workspace.running_notebook("01_profile").exists()
+
+
+def test_a_notebook_that_cannot_be_written_is_told_in_a_line(workspace):
+    workspace.running_notebook("01_profile").mkdir(parents=True)
+    with pytest.raises(WorkspaceError, match=r"01_profile\.ipynb cannot be written \(Is a direc"):
+        run_chain(workspace, {"case": "signal"})
+
+
+def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
+    spawn = multiprocessing.get_context("spawn")
+    ready, done = spawn.Event(), spawn.Event()
+    first = spawn.Process(target=claim_elsewhere, args=(tmp_path, "kopt run", ready, done))
+    first.start()
+    try:
+        assert ready.wait(60)
+        with pytest.raises(SystemExit) as ended:
+            main(["run", "--run-dir", str(tmp_path)])
+    finally:
+        done.set()
+        first.join()
+    assert ended.value.code == 2
+    complaint = capsys.readouterr().err
+    assert f"is being written by kopt run (process {first.pid})" in complaint
+    assert len(complaint.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 06_tflite has that"),
+        ({"quick": "yes"}, "quick: saw 'yes'; expected True or False"),
+        ({"case": "none"}, "case: saw 'none'"),
+    ],
+)
+def test_bad_parameters_are_refused_before_anything_starts(workspace, parameters, message):
+    with pytest.raises(ParameterError, match=message):
+        run_chain(workspace, {"case": "signal"} | parameters)
+    assert not workspace.path.exists()
+
+
+def test_a_directory_of_another_case_is_refused_before_anything_starts(workspace):
+    workspace.claim("vision", "a test")
+    workspace.release()
+    with pytest.raises(WorkspaceError, match="belongs to the case 'vision'"):
+        run_chain(workspace, {"case": "signal"})
+
+
+def test_a_case_in_a_file_is_found_from_the_kernels_directory(workspace, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "from dataclasses import replace\nfrom kopt.cases.signal import CASE\n"
+        "case = replace(CASE, name='mine')"
+    )
+    write_notebook(
+        tmp_path, "01_profile", "from kopt.cases.catalogue import find_case; find_case(case)"
+    )
+    monkeypatch.chdir(tmp_path)
+    run_chain(workspace, {"case": "mine.py:case"}, select_stages(None, "01"))
+
+
+def test_a_run_that_cannot_start_where_it_is_told_to_is_refused_before(workspace):
+    with pytest.raises(StageError, match="02_rewrite continues from 01_profile"):
+        run_chain(workspace, {"case": "signal"}, select_stages("02", None))
+    assert not workspace.path.exists()
+
+
+def test_stages_are_chosen_by_number_or_name():
+    assert select_stages("2", "04_distil") == STAGES[1:4]
+    assert select_stages(None, None) == STAGES
+    with pytest.raises(ParameterError, match="stage '07': no such stage"):
+        select_stages("07", None)
+    with pytest.raises(ParameterError, match="nothing to run"):
+        select_stages("04", "02")
+
+
+def test_a_notebooks_parameters_are_read_from_its_cell():
+    assert notebook_parameters("03_prune") == {
+        "case": "signal",
+        "run_dir": None,
+        "seed": 0,
+        "quick": False,
+        "sparsity": 0.8,
+        "fraction": 0.5,
+        "epochs": None,
+    }
+
+
+def test_what_asyncio_tells_of_a_task_is_kept_unless_a_kernel_died(caplog):
+    async def fail(error):
+        raise error
+
+    async def forget():
+        errors = (DeadKernelError("Kernel died"), ValueError("a fault"))
+        await asyncio.wait([asyncio.ensure_future(fail(error)) for error in errors])
+
+    asyncio.run(forget())
+    gc.collect()
+    told = [record.exc_info[0] for record in caplog.records if record.name == "asyncio"]
+    assert told == [ValueError]

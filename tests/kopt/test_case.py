@@ -1,0 +1,202 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from kopt.case import Case, Epochs
+from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name, find_case
+from leankeras.data import ARRAYS
+from leankeras.equivalence.comparison import check_equivalence
+from leankeras.errors import KoptError, ParameterError
+from leankeras.rewriting.replacement import replace_layers
+
+MY_CASE = """
+from dataclasses import replace
+from kopt.cases.signal import CASE
+
+case = replace(CASE, name="mine")
+number = 3
+"""
+
+
+def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
+    path = tmp_path / "my case ü.py"
+    path.write_text(MY_CASE)
+    found = find_case(f"{path}:case")
+    assert isinstance(found, Case)
+    assert case_name(f"{path}:case") == "mine"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "sginal",
+            "saw 'sginal'; expected signal, vision, stream, FILE.py:NAME, or MODEL.keras:DATA.npz",
+        ),
+        ("{folder}/none.py:case", "no such file"),
+        ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
+        ("{folder}/mine.py:number", "'number' in .* is int; expected a kopt.Case"),
+        ("{folder}/mine.py:missing", "has no 'missing'; its cases are CASE, case"),
+        ("{folder}/signal.keras:data.npz", "signal is the name of a case of kopt's"),
+    ],
+)
+def test_what_is_no_case_is_refused(tmp_path, name, message):
+    (tmp_path / "mine.py").write_text(MY_CASE)
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(KoptError, match=message):
+        find_case(name.format(folder=tmp_path))
+
+
+@pytest.fixture
+def trained(small_model, blobs, tmp_path):
+    """The two files of a trained model's case, in a folder whose name is not easy."""
+    folder = tmp_path / "mein Ordner ü: 1"
+    folder.mkdir()
+    model, data = folder / "Mein Modell.keras", folder / "data.npz"
+    small_model.save(model)
+    np.savez(data, **{name: getattr(blobs, name) for name in ARRAYS})
+    return model, data
+
+
+def test_a_trained_model_and_its_data_are_a_case(trained, small_model, blobs):
+    model, data = trained
+    case = find_case(f"{model}:{data}")
+    assert (case.name, case.slow_layer, case.rewrites) == ("Mein Modell", None, ())
+    assert case.epochs.profile == 0
+    np.testing.assert_array_equal(case.load().x_train, blobs.x_train)
+    for kept, weight in zip(case.build().weights, small_model.weights, strict=True):
+        np.testing.assert_array_equal(kept, weight)
+
+
+def test_a_case_names_its_files_and_is_found_from_anywhere(trained, tmp_path, monkeypatch):
+    model, data = trained
+    monkeypatch.chdir(model.parent)
+    case = f"./{model.name}:{data.name}"
+    assert [path.resolve() for path in case_files(case)] == [model, data]
+    assert absolute_case(case) == f"{model}:{data}"
+    assert absolute_case("./my case.py:case") == f"{model.parent / 'my case.py'}:case"
+    for name in ("signal", "nothing of ours"):
+        assert case_files(name) == []
+        assert absolute_case(name) == name
+
+
+def too_many_classes(data):
+    return data | {"y_test": data["y_test"] + 5}
+
+
+def other_shape(data):
+    return data | {name: data[name][:, :-1, :1] for name in ("x_train", "x_test")}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (too_many_classes, r"outputs of shape \(2,\) but the labels run to 6"),
+        (other_shape, r"does not take samples of shape \(15, 1\)"),
+        (lambda data: {"x": data["x_train"]}, "x_train, y_train, x_test, y_test missing"),
+        (lambda data: data | {"y_train": data["y_train"][1:]}, "expected .128,., a class index"),
+    ],
+)
+def test_data_that_does_not_fit_a_trained_model_is_refused(trained, change, message):
+    model, data = trained
+    np.savez(data, **change(dict(np.load(data))))
+    with pytest.raises(KoptError, match=message):
+        find_case(f"{model}:{data}")
+
+
+def test_a_model_with_an_open_size_is_refused(trained):
+    model, data = trained
+    inputs = keras.Input((None, 2))
+    pooled = keras.layers.GlobalAveragePooling1D()(inputs)
+    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(model)
+    with pytest.raises(KoptError, match=r"of which a size is open; build it .*Input\(\(16, 2\)\)"):
+        find_case(f"{model}:{data}")
+
+
+def test_a_subclassed_model_is_refused(trained):
+    model, data = trained
+
+    @keras.saving.register_keras_serializable("tests")
+    class Subclassed(keras.Model):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = keras.layers.Dense(2)
+
+        def call(self, inputs):
+            return self.dense(inputs[:, 0])
+
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 16, 2), "float32"))
+    subclassed.save(model)
+    with pytest.raises(KoptError, match=r"subclassed model .Subclassed.*expected a Functional"):
+        find_case(f"{model}:{data}")
+
+
+@pytest.fixture(scope="module", params=BUILT_IN)
+def case(request) -> Case:
+    return find_case(request.param)
+
+
+def test_a_cases_models_take_its_data(case):
+    data = case.load()
+    for build in (case.build, case.build_teacher):
+        outputs = np.asarray(build()(data.x_test[:2]))
+        assert outputs.shape == (2, data.classes)
+
+
+def test_a_cases_slow_model_is_saved_and_loaded_in_safe_mode(case, tmp_path):
+    model = case.build()
+    model.save(tmp_path / "slow.keras")
+    loaded = keras.saving.load_model(tmp_path / "slow.keras", safe_mode=True)
+    x = case.load().x_test[:2]
+    np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5, atol=1e-6)
+
+
+def test_every_rewrite_of_a_case_is_equivalent(case):
+    model = case.build()
+    layer = next(layer for layer in model.layers if isinstance(layer, case.slow_layer))
+    for rewrite in case.rewrites:
+        result = check_equivalence(
+            layer, rewrite.make(layer), layer.input.shape[1:], port=rewrite.port
+        )
+        assert result.equivalent, f"{rewrite.name}: {result.reason}"
+
+
+def test_a_rewritten_model_computes_the_same_and_keeps_its_layer_names(case):
+    model, x = case.build(), case.load().x_test[:8]
+    for rewrite in case.rewrites:
+        fast = replace_layers(model, case.slow_layer, rewrite)
+        np.testing.assert_allclose(fast(x), model(x), rtol=1e-4, atol=1e-4)
+        assert [layer.name for layer in fast.layers] == [layer.name for layer in model.layers]
+        assert not any(isinstance(layer, case.slow_layer) for layer in fast.layers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epochs": 5}, "epochs of signal: saw 5; expected a kopt.Epochs"),
+        ({"budget": "2 ms"}, "budget of signal: saw '2 ms'; expected a kopt.Budget"),
+        ({"load": 3}, "load of signal: saw a int; expected a function"),
+        ({"name": "../up"}, "expected a directory's name"),
+        ({"target": "ONNX"}, "target of signal: saw 'ONNX'"),
+    ],
+)
+def test_a_case_checks_what_it_is_made_of(change, message):
+    with pytest.raises(ParameterError, match=message):
+        replace(find_case("signal"), **change)
+
+
+def test_epochs_are_numbers():
+    with pytest.raises(ParameterError, match="epochs of prune: saw 0; expected an integer"):
+        Epochs(profile=0, prune=0, distil=1, qat=1)
+
+
+def test_a_model_of_two_outputs_is_refused(trained):
+    model, data = trained
+    inputs = keras.Input((16, 2))
+    flat = keras.layers.Flatten()(inputs)
+    keras.Model(inputs, [keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)]).save(model)
+    with pytest.raises(KoptError, match="has 2 outputs; expected one"):
+        find_case(f"{model}:{data}")

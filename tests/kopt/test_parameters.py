@@ -1,0 +1,52 @@
+import pytest
+
+from kopt.parameters import check_parameters, read_value
+from leankeras.errors import ParameterError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sparsity", 1.0),
+        ("sparsity", -0.1),
+        ("sparsity", "0.5"),
+        ("fraction", 1),
+        ("temperature", 0),
+        ("temperature", float("nan")),
+        ("alpha", 1.1),
+        ("epochs", -1),
+        ("epochs", 0),
+        ("epochs", 1.5),
+        ("seed", True),
+        ("seed", -1),
+        ("quick", "false"),
+        ("quick", 1),
+        ("case", None),
+        ("run_dir", ""),
+    ],
+)
+def test_wrong_types_and_ranges_are_refused_with_what_was_seen(name, value):
+    with pytest.raises(ParameterError) as refused:
+        check_parameters({name: value})
+    assert str(refused.value).startswith(f"{name}: saw {value!r}; expected ")
+
+
+def test_an_unknown_name_is_refused_with_the_known_ones():
+    with pytest.raises(ParameterError, match=r"fractoin: no such parameter; expected .*fraction"):
+        check_parameters({"fractoin": 0.5})
+
+
+def test_good_values_pass():
+    check_parameters(
+        {"sparsity": 0, "fraction": 0.5, "temperature": 4, "alpha": 1, "epochs": None, "seed": 3}
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-1", 0.1), ("010", 10), ("1e3", 1000.0), ("True", True), ("none", None), ("a: b", "a: b")],
+)
+def test_values_are_read_as_a_person_types_them(text, value):
+    read = read_value(text)
+    assert read == value
+    assert type(read) is type(value)

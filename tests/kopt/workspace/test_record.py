@@ -1,0 +1,40 @@
+import pytest
+
+from kopt.budget import Budget
+from kopt.workspace.record import LATENCY
+from tests.kopt.workspace.test_directory import record
+
+ROWS = [{"target": "a", "accuracy": 0.5, "median_us": 2.0}, {"target": "b", "accuracy": 0.6}]
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"seconds": 7.0, "conditions": "busy"}, True),
+        ({"latency": dict.fromkeys(LATENCY, 9.0)}, True),
+        ({"tables": {"t": [ROWS[1], ROWS[0] | {"median_us": 3.0, "verdict": "faster"}]}}, True),
+        ({"accuracy": 0.81}, False),
+        ({"outputs": {"01_profile.tflite": "1"}}, False),
+        ({"tables": {"t": [ROWS[0], ROWS[1] | {"accuracy": 0.61}]}}, False),
+        ({"tables": {"t": ROWS[:1]}}, False),
+        ({"budget": Budget(latency_us=5.0, size_kb=2.0, accuracy_loss=0.02)}, False),
+        ({"case_files": {"/mine.py": "1"}}, False),
+    ],
+)
+def test_what_a_repetition_gives_again_is_all_but_the_times(change, same):
+    first = record("01_profile", tables={"t": ROWS})
+    second = record("01_profile", **({"tables": {"t": ROWS}} | change))
+    assert (first.repeatable() == second.repeatable()) is same
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [(4.8, "missed"), (4.9, "cannot tell"), (5.1, "cannot tell"), (5.2, "met")]
+)
+def test_a_latency_is_within_budget_only_with_its_whole_interval(limit, said):
+    assert record("01_profile", budget=Budget(latency_us=limit)).within_budget == {"latency": said}
+
+
+def test_only_what_has_a_limit_is_judged():
+    judged = record("01_profile", budget=Budget(size_kb=2, accuracy_loss=0.005)).within_budget
+    assert judged == {"size": "met", "accuracy": "missed"}
+    assert record("01_profile", budget=Budget()).within_budget == {}

@@ -1,0 +1,111 @@
+"""A stage at work on a small model: what it compares, judges and leaves."""
+
+import gzip
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from kopt.budget import Budget
+from kopt.cases.signal import CASE
+from kopt.errors import WorkspaceError
+from kopt.workspace.directory import Workspace
+from kopt.workspace.record import STAGES, Record
+from kopt.workspace.stage import Stage
+from leankeras.conversion.tflite import convert
+from leankeras.runtime import latency
+from leankeras.runtime.accuracy import compare_accuracy
+from leankeras.runtime.artifacts import evaluate
+from leankeras.training import fit
+
+GENEROUS = Budget(latency_us=1e9, size_kb=1e6, accuracy_loss=0.99)
+STRICT = Budget(latency_us=1e-6, size_kb=1e-6, accuracy_loss=-0.99)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.1)
+
+
+@pytest.fixture
+def stage(blobs, tmp_path):
+    """The first stage of a run on the blobs, its directory claimed."""
+    workspace = Workspace(tmp_path / "run")
+    workspace.claim("signal", "the test")
+    parameters = {"case": "signal", "seed": 0, "quick": False, "epochs": 1}
+    return Stage("01_profile", replace(CASE, budget=GENEROUS), blobs, workspace, parameters)
+
+
+@pytest.fixture
+def trained(small_model, blobs):
+    fit(small_model, blobs, 10, learning_rate=0.02)
+    return small_model
+
+
+def test_models_and_files_are_compared_against_any_of_them(stage, trained, blobs, tmp_path):
+    half = convert(trained, tmp_path / "half.tflite", "float16").path
+    table = stage.compare({"model": trained, 0.5: half}, reference=0.5)
+    assert table.loc[0.5, ["accuracy_lost", "ratio", "verdict"]].tolist() == [0, 1, "reference"]
+    assert table.loc["model", "verdict"] != "reference"
+    assert table.size_kb[0.5] == half.stat().st_size / 1000
+    assert table.gzip_kb[0.5] == len(gzip.compress(half.read_bytes())) / 1000
+    scores = evaluate(trained, blobs.x_test, blobs.y_test)
+    assert table.accuracy["model"] == scores["accuracy"]
+    assert stage.compare({"model": trained, "half": half}).verdict["model"] == "reference"
+
+
+def test_the_record_says_what_the_file_is(stage, trained, blobs):
+    by_two = pd.DataFrame({"a": [1], "b": [2], "c": [3]}).set_index(["a", "b"])
+    stage.finish(trained, tables={"noted": stage.compare({"model": trained}), "by_two": by_two})
+    record = Record.from_json(stage.workspace.record_path(stage.name).read_text())
+    file = stage.file(stage.name)
+    assert record.size_bytes == file.stat().st_size
+    assert record.gzip_bytes == len(gzip.compress(file.read_bytes()))
+    assert record.accuracy == evaluate(file, blobs.x_test, blobs.y_test)["accuracy"]
+    assert record.accuracy_loss == 0
+    assert record.latency["median_low"] <= record.latency["median_us"] <= record.latency["p95_us"]
+    assert record.latency["ratio_low"] <= record.latency["ratio"] <= record.latency["ratio_high"]
+    assert "paired rounds" in record.conditions
+    assert record.table("noted").target.tolist() == ["model"]
+    assert record.table("by_two").to_dict("list") == {"a": [1], "b": [2], "c": [3]}
+    assert stage.workspace.stale_because(stage.name) is None
+    stage.workspace.claim("signal", "the next stage")
+
+
+def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
+    stage, trained, small_model, blobs
+):
+    stage.finish(trained)
+    after = Stage(STAGES[1], stage.case, blobs, stage.workspace, {"quick": False})
+    np.testing.assert_array_equal(after.load()(blobs.x_test), trained(blobs.x_test))
+    weak = after.load()
+    weak.set_weights([0 * weights for weights in weak.get_weights()])
+    after.finish(weak)
+    record = stage.workspace.record(after.name)
+    files = {name: after.file(name) for name in STAGES[:2]}
+    lost = compare_accuracy(files, blobs.x_test, blobs.y_test).accuracy_lost[STAGES[1]]
+    assert record.accuracy_loss == lost > 0.2
+    assert record.inputs == {STAGES[0]: stage.workspace.record(STAGES[0]).outputs}
+
+
+@pytest.mark.parametrize(
+    ("budget", "states"),
+    [
+        (GENEROUS, {"latency": "met", "size": "met", "accuracy": "met"}),
+        (STRICT, {"latency": "missed", "size": "missed", "accuracy": "missed"}),
+        (Budget(size_kb=1e6), {"size": "met"}),
+        (Budget(), {}),
+    ],
+)
+def test_only_the_limits_there_are_can_be_missed(stage, trained, budget, states):
+    stage.case = replace(CASE, budget=budget)
+    stage.finish(trained)
+    assert stage.workspace.record(stage.name).within_budget == states
+
+
+def test_a_model_that_cannot_be_kept_leaves_no_record(stage, trained):
+    (stage.workspace.models / "01_profile.tflite").mkdir()
+    with pytest.raises(WorkspaceError, match="expected the name of a file"):
+        stage.finish(trained)
+    assert stage.workspace.records() == []

@@ -1,0 +1,88 @@
+import keras
+import numpy as np
+import pytest
+
+from leankeras.conversion.tflite import convert
+from leankeras.errors import DataError
+from leankeras.runtime.accuracy import compare_accuracy
+from leankeras.runtime.artifacts import evaluate, predict, random_sample
+from leankeras.runtime.retracing import trace_times
+from leankeras.runtime.ways_to_call import graph_size, ladder
+from leankeras.training import fit
+
+
+def test_every_artifact_of_a_model_predicts_the_same(small_model, blobs, tmp_path):
+    small_model.save(tmp_path / "model.keras")
+    small_model.export(tmp_path / "saved", verbose=False)
+    convert(small_model, tmp_path / "model.tflite", mode="float32")
+    expected = np.asarray(small_model(blobs.x_test))
+    for target in (
+        small_model,
+        *(tmp_path / name for name in ("model.keras", "saved", "model.tflite")),
+    ):
+        np.testing.assert_allclose(predict(target, blobs.x_test), expected, atol=1e-5)
+        if target is not small_model:
+            assert random_sample(target).shape == (1, 16, 2)
+
+
+def test_a_model_that_takes_indices_gets_indices(tmp_path):
+    inputs = keras.Input((5,), dtype="int32")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(2, 3)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(pooled))
+    targets = [tmp_path / name for name in ("model.keras", "saved", "model.tflite")]
+    model.save(targets[0])
+    model.export(targets[1], verbose=False)
+    convert(model, targets[2], mode="float32")
+    for target in targets:
+        sample = random_sample(target)
+        assert sample.shape == (1, 5)
+        assert sample.dtype == np.int32
+        np.testing.assert_allclose(predict(target, sample), np.asarray(model(sample)), atol=1e-5)
+
+
+def test_every_rung_of_the_ladder_gives_the_same_answer(small_model, blobs, tmp_path):
+    x = blobs.x_test[:1]
+    expected = np.asarray(small_model(x))
+    for name, call in ladder(small_model, x).items():
+        np.testing.assert_allclose(
+            np.asarray(call(x)).reshape(1, 2), expected, atol=1e-5, err_msg=name
+        )
+
+
+def test_accuracy_is_that_of_counting(small_model, blobs):
+    fit(small_model, blobs, 10, learning_rate=0.02)
+    scores = evaluate(small_model, blobs.x_test, blobs.y_test)
+    answers = np.asarray(small_model(blobs.x_test)).argmax(axis=1)
+    assert scores["accuracy"] == np.mean(answers == blobs.y_test) > 0.8
+    with pytest.raises(DataError, match="expected as many"):
+        evaluate(small_model, blobs.x_test, blobs.y_test[1:])
+
+
+def test_the_paired_interval_is_nothing_for_equals_and_wide_for_others(small_model, blobs):
+    other = keras.models.clone_model(small_model)
+    fit(small_model, blobs, 10, learning_rate=0.02)
+    table = compare_accuracy(
+        {"a": small_model, "same": small_model, "untrained": other}, blobs.x_test, blobs.y_test
+    )
+    assert table.loc["same", ["accuracy_lost", "lost_low", "lost_high"]].tolist() == [0, 0, 0]
+    row = table.loc["untrained"]
+    assert row.lost_low < row.accuracy_lost < row.lost_high
+    assert row.accuracy_lost == pytest.approx(table.accuracy["a"] - row.accuracy)
+
+
+def test_a_loop_shows_in_the_graph():
+    def looped(count):
+        inputs = keras.Input((4,))
+        outputs = inputs
+        for _ in range(count):
+            outputs = keras.layers.Dense(4)(outputs)
+        return keras.Model(inputs, outputs)
+
+    sample = np.zeros((1, 4), np.float32)
+    assert graph_size(looped(8), sample) > graph_size(looped(1), sample) + 7
+
+
+def test_a_signature_traces_once_and_new_shapes_trace_without_one(small_model, blobs):
+    times = trace_times(small_model, blobs.x_test[:1], [1, 2, 1])
+    assert times.traced.tolist() == [True, True, False]
+    assert times.traced_signature.tolist() == [True, False, False]

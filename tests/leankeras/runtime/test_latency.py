@@ -1,0 +1,116 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from leankeras.errors import MeasurementError
+from leankeras.runtime import latency
+from leankeras.runtime.latency import compare_latency, median_interval, verdict
+
+SAMPLE = np.zeros((1, 16, 2), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch):
+    monkeypatch.setattr(latency, "SECONDS", 0.5)
+    # whether the machine that runs the tests is busy is not what they ask
+    monkeypatch.setattr(latency, "BUSY_CPU_SHARE", 0)
+
+
+def work(size):
+    """A callable whose time grows with ``size`` and with nothing else."""
+    numbers = np.random.default_rng(0).random(size)
+    return lambda sample: np.sort(numbers)
+
+
+def test_more_work_is_slower_and_less_is_faster():
+    comparison = compare_latency(
+        {"base": work(20_000), "more": work(200_000), "less": work(2_000)}, SAMPLE
+    )
+    assert comparison.table.verdict.to_dict() == {
+        "base": "reference",
+        "more": "slower",
+        "less": "faster",
+    }
+    row = comparison.table.loc["more"]
+    assert 1 < row.ratio_low <= row.ratio <= row.ratio_high
+    assert row.median_low <= row.median_us <= row.median_high <= row.p95_us * 1.5
+    assert comparison.rounds >= latency.MIN_ROUNDS
+
+
+def test_cold_caches_weigh_on_slow_and_fast_alike(monkeypatch):
+    now, last = [0.0], [None]
+
+    def target(name, seconds):
+        """A call that takes longer after another target's."""
+
+        def call():
+            now[0] += seconds + (0 if last[0] == name else 50e-6)
+            last[0] = name
+
+        return call
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], process_time=lambda: now[0])
+    monkeypatch.setattr(latency, "time", clock)
+    calls = {"slow": [target("slow", 300e-6)], "fast": [target("fast", 3e-6)]}
+    seconds, _ = latency.paired_rounds(calls)
+    assert seconds["slow"] / seconds["fast"] == pytest.approx(100)
+
+
+def test_the_reference_can_be_any_of_them():
+    comparison = compare_latency({"a": work(2_000), "b": work(200_000)}, SAMPLE, reference="b")
+    assert comparison.table.ratio["b"] == 1
+    assert comparison.table.verdict["a"] == "faster"
+    assert comparison.speedup("a").endswith("]")
+
+
+def test_keras_models_and_files_are_targets(small_model, tmp_path):
+    small_model.save(tmp_path / "model.keras")
+    small_model.export(tmp_path / "saved", verbose=False)
+    targets = {"model": small_model, "keras": tmp_path / "model.keras", "saved": tmp_path / "saved"}
+    assert (compare_latency(targets, SAMPLE).table.median_us > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("targets", "reference", "message"),
+    [
+        ({}, None, "no targets"),
+        ({"a": work(10)}, "b", "'b' is not among a"),
+        ({"a": 3}, None, "cannot run a int"),
+        (
+            {"a": lambda x: 1 / 0},
+            None,
+            "does not run on the sample: ZeroDivisionError: division by zero",
+        ),
+    ],
+)
+def test_what_cannot_be_timed_is_refused(targets, reference, message):
+    with pytest.raises(MeasurementError, match=message):
+        compare_latency(targets, SAMPLE, reference)
+
+
+def test_a_busy_machine_cannot_tell(monkeypatch):
+    monkeypatch.setattr(latency, "BUSY_CPU_SHARE", 1.1)
+    comparison = compare_latency({"a": work(2_000), "b": work(200_000)}, SAMPLE)
+    assert comparison.table.verdict["b"] == "cannot tell"
+    assert comparison.conditions.endswith("too busy to tell")
+
+
+def test_the_interval_holds_the_median_and_narrows_with_more_rounds():
+    random = np.random.default_rng(1)
+    few, many = random.normal(1, 0.1, 40), random.normal(1, 0.1, 4000)
+    widths = []
+    for values in (few, many):
+        median, low, high = median_interval(values)
+        assert low <= median <= high
+        assert low < 1 < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 5
+
+
+def test_an_interval_that_comes_near_1_cannot_tell():
+    assert verdict(0.8, 0.97) == "faster"
+    assert verdict(0.8, 0.99) == "cannot tell"
+    assert verdict(0.9, 1.1) == "cannot tell"
+    assert verdict(1.01, 1.2) == "cannot tell"
+    assert verdict(1.03, 1.2) == "slower"
