@@ -16,13 +16,13 @@ dependencies:
   - pip:
 """
 
-EXPORT = "uv export --frozen --no-dev --no-hashes --no-header --no-annotate --no-emit-project -q"
+EXPORT = "uv export --frozen --no-dev --no-hashes --no-header --no-annotate --no-emit-workspace -q"
 
 
 def environment() -> str:
     """The text of environment.yml."""
     locked = subprocess.run(EXPORT.split(), capture_output=True, text=True, check=True).stdout
-    lines = [*locked.splitlines(), "-e ."]
+    lines = [*locked.splitlines(), "-e ./leankeras", "-e ."]
     return HEAD + "".join(f'      - "{line}"\n' for line in lines)
 
 

@@ -15,7 +15,6 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
-from leankeras.runtime import RESOLUTION
 
 
 def samples_for_half_the_interval(answer: Any, samples: int) -> Check:
@@ -143,7 +142,7 @@ def fastest_within(
             else f"{name} loses more than the {accuracy_lost:.1%} that are allowed"
         )
     best = fits.loc[fits.ratio.idxmin()]
-    if row.ratio_low > best.ratio_high * (1 + RESOLUTION):
+    if row.ratio_low > best.ratio_high:
         return not_yet(f"{name} keeps within the limits, but something faster does too")
     return right(
         f"{name} loses at most {100 * row.lost_high:.1f} points with the interval counted, at "

@@ -56,12 +56,12 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
     """
     figure = go.Figure(
         go.Bar(
-            x=table.median_us,
+            x=table.us,
             y=table.index,
             orientation="h",
             marker_color=COLORS[0],
-            text=[f"{median:,.0f} µs" for median in table.median_us],
-            error_x={"array": table.p95_us - table.median_us, "color": COLORS[5]},
+            text=[f"{median:,.0f} µs" for median in table.us],
+            error_x={"array": table.p95_us - table.us, "color": COLORS[5]},
         )
     )
     figure.update_xaxes(type="log", title="median µs a call, logarithmic; whisker to p95")

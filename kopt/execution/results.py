@@ -65,8 +65,8 @@ def _measures(outcome: Record | Exception) -> dict:
         }
     told = summary([outcome]).iloc[0].to_dict() | {
         "accuracy_loss": 100 * outcome.accuracy_loss,
-        "latency_low": outcome.latency["median_low"],
-        "latency_high": outcome.latency["median_high"],
+        "latency_low": outcome.latency["us_low"],
+        "latency_high": outcome.latency["us_high"],
     }
     return {
         "status": "finished",

@@ -10,13 +10,13 @@ from kopt.budget import Budget
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
-SPREAD = ("median_low", "median_high", "p95_us")
-LATENCY = ("median_us", *SPREAD, "ratio", "ratio_low", "ratio_high")
+SPREAD = ("us_low", "us_high", "p95_us")
+LATENCY = ("us", *SPREAD, "ratio", "ratio_low", "ratio_high")
 
 # What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
 TIMED = {
     *("latency", "conditions", "seconds", "verdict", "agree", "tf_function", "predict"),
-    *("median_low", "median_high", "ratio", "ratio_low", "ratio_high"),
+    *("us_low", "us_high", "ratio", "ratio_low", "ratio_high"),
     *("us", "share", "share_by_swap"),
 }
 
@@ -40,7 +40,7 @@ class Record:
         accuracy_loss: against the slow model's, a fraction; negative is a gain.
         size_bytes: of the deployed file.
         gzip_bytes: of the same, compressed.
-        latency: ``median_us`` with its interval ``median_low`` and ``median_high``, ``p95_us``
+        latency: ``us`` with its interval ``us_low`` and ``us_high``, ``p95_us``
             (microseconds, LiteRT, batch 1), and ``ratio``, ``ratio_low``, ``ratio_high`` against
             the slow model in the same runtime.
         budget: the limits that all this is held against.
@@ -92,10 +92,10 @@ class Record:
         """
         states, limits = {}, self.budget
         if limits.latency_us is not None:
-            if self.latency["median_high"] < limits.latency_us:
+            if self.latency["us_high"] < limits.latency_us:
                 states["latency"] = "met"
             else:
-                over = self.latency["median_low"] > limits.latency_us
+                over = self.latency["us_low"] > limits.latency_us
                 states["latency"] = "missed" if over else "cannot tell"
         if limits.size_kb is not None:
             states["size"] = "met" if self.size_bytes <= 1000 * limits.size_kb else "missed"
@@ -142,7 +142,7 @@ def summary(records: list[Record]) -> pd.DataFrame:
             "accuracy": [100 * record.accuracy for record in records],
             "size_kb": [record.size_bytes / 1000 for record in records],
             "gzip_kb": [record.gzip_bytes / 1000 for record in records],
-            "latency_us": [record.latency["median_us"] for record in records],
+            "latency_us": [record.latency["us"] for record in records],
             "speedup": [1 / record.latency["ratio"] for record in records],
             "speedup_low": [1 / record.latency["ratio_high"] for record in records],
             "speedup_high": [1 / record.latency["ratio_low"] for record in records],
@@ -165,7 +165,7 @@ def verdict(records: list[Record]) -> str:
     ratio, low, high = (last.latency[name] for name in ("ratio", "ratio_low", "ratio_high"))
     return (
         f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
-        f"slow model in the same runtime, {last.latency['median_us']:.3g} µs, "
+        f"slow model in the same runtime, {last.latency['us']:.3g} µs, "
         f"{last.size_bytes / 1000:.3g} kB, {100 * last.accuracy:.1f} % accurate "
         f"({-100 * last.accuracy_loss:+.1f} points); budget: {_in_words(last.within_budget)}."
     )

@@ -105,7 +105,7 @@ class Stage:
 
         Returns:
             Indexed by name: ``accuracy`` and ``accuracy_lost`` with its interval (fractions),
-            ``size_kb`` and ``gzip_kb`` (1000 bytes), ``median_us``, and ``ratio`` with its interval
+            ``size_kb`` and ``gzip_kb`` (1000 bytes), ``us``, and ``ratio`` with its interval
             and verdict, as :func:`kopt.compare_latency` gives them.
         """
         with TemporaryDirectory() as folder:  # a panel compares when the stage has long finished

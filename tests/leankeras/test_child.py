@@ -50,7 +50,8 @@ def test_a_hanging_child_is_stopped():
 def test_the_child_ends_with_its_parent():
     code = (
         "import time; from leankeras.conversion import converter;"
-        "converter.warm_converter(); print(worker.shared.process.pid, flush=True); time.sleep(60)"
+        "converter.warm_converter(); print(converter.shared.process.pid, flush=True);"
+        "time.sleep(60)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True

@@ -153,4 +153,4 @@ def _share_of(measured: Measured | None, layers: list[str]) -> pd.Series:
 def _us_a_sample(measured: Measured | None, batch: int) -> pd.Series:
     if measured is None:
         return pd.Series(dtype=float)
-    return measured[1].median_us / batch
+    return measured[1].us / batch

@@ -23,7 +23,7 @@ class ParetoPanel(Panel):
 
     Args:
         table: indexed by name, with ``accuracy_lost`` (a fraction, negative is a gain),
-            ``median_us`` and ``size_kb``; all columns are shown for the chosen point.
+            ``us`` and ``size_kb``; all columns are shown for the chosen point.
         files: name to the file it stands for.
         budget: where the limits stand at first; one that is None lies beyond every point.
 
@@ -37,7 +37,7 @@ class ParetoPanel(Panel):
         self.files = files
         wished = {
             "accuracy_lost": budget.accuracy_loss,
-            "median_us": budget.latency_us,
+            "us": budget.latency_us,
             "size_kb": budget.size_kb,
         }
         self.ranges = {column: _range(table[column], limit) for column, limit in wished.items()}
@@ -45,7 +45,7 @@ class ParetoPanel(Panel):
             column: self.ranges[column][1] if limit is None else limit
             for column, limit in wished.items()
         }
-        self.chosen = (table.loc[self.remaining] if self.remaining else table).median_us.idxmin()
+        self.chosen = (table.loc[self.remaining] if self.remaining else table).us.idxmin()
 
     @property
     def remaining(self) -> list[str]:
@@ -58,12 +58,12 @@ class ParetoPanel(Panel):
     @property
     def front(self) -> list[str]:
         """Of those, the ones than which none is both faster and more accurate, fastest first."""
-        ordered = self.points.loc[self.remaining].sort_values(["median_us", "accuracy_lost"])
+        ordered = self.points.loc[self.remaining].sort_values(["us", "accuracy_lost"])
         better = ordered.accuracy_lost < ordered.accuracy_lost.cummin().shift(fill_value=np.inf)
         return ordered.index[better].tolist()
 
     def limit(self, column: str, value: float) -> None:
-        """Move a limit, as its slider does: "accuracy_lost", "median_us" or "size_kb"."""
+        """Move a limit, as its slider does: "accuracy_lost", "us" or "size_kb"."""
         self.limits[column] = value
         self.refresh()
 
@@ -80,18 +80,18 @@ class ParetoPanel(Panel):
         area = points.size_kb / points.size_kb.max()
         figure = go.Figure()
         figure.add_scatter(
-            x=front.median_us, y=100 * front.accuracy_lost, mode="lines", hoverinfo="skip",
+            x=front.us, y=100 * front.accuracy_lost, mode="lines", hoverinfo="skip",
             line={"color": COLORS[0], "dash": "dot"},
         )  # fmt: skip
         figure.add_scatter(
-            x=ring.median_us, y=100 * ring.accuracy_lost, mode="markers", hoverinfo="skip",
+            x=ring.us, y=100 * ring.accuracy_lost, mode="markers", hoverinfo="skip",
             marker={
                 "symbol": "circle-open", "size": 10 + LARGEST_MARKER * np.sqrt(area[[self.chosen]]),
                 "color": COLORS[1], "line_width": 3,
             },
         )  # fmt: skip
         figure.add_scatter(
-            x=points.median_us, y=100 * points.accuracy_lost, mode="markers+text",
+            x=points.us, y=100 * points.accuracy_lost, mode="markers+text",
             text=[n if n in (*self.front, self.chosen) else "" for n in points.index],
             textposition=np.where(points.index == self.chosen, "top center", "bottom center"),
             cliponaxis=False,
@@ -103,7 +103,7 @@ class ParetoPanel(Panel):
             },
         )  # fmt: skip
         line = {"line": {"color": COLORS[1], "width": 1, "dash": "dash"}}
-        figure.add_vline(self.limits["median_us"], **line)
+        figure.add_vline(self.limits["us"], **line)
         figure.add_hline(100 * self.limits["accuracy_lost"], **line)
         figure.update_xaxes(type="log", title="LiteRT latency, µs (logarithmic)")
         figure.update_yaxes(autorange="reversed", title="points of accuracy lost (up is better)")
@@ -140,7 +140,7 @@ class ParetoPanel(Panel):
         self.plot.data[-1].on_click(choose_clicked)
         sliders = [
             self._slider(ipywidgets.FloatSlider, "accuracy_lost", "points lost", 100, ".1f"),
-            self._slider(ipywidgets.FloatLogSlider, "median_us", "latency, µs", 1, ".3g"),
+            self._slider(ipywidgets.FloatLogSlider, "us", "latency, µs", 1, ".3g"),
             self._slider(ipywidgets.FloatLogSlider, "size_kb", "size, kB", 1, ".3g"),
         ]
         return [*sliders, self.plot, names, self.text(self._details_as_html)]

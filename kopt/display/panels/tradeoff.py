@@ -14,7 +14,7 @@ from kopt.display.panels.panel import LABELS, WIDE, Panel, styled
 from kopt.display.panels.task import Report, Task
 from kopt.display.plots import COLORS
 
-LINES = {"accuracy": "accuracy", "gzip_kb": "compressed size", "median_us": "latency"}
+LINES = {"accuracy": "accuracy", "gzip_kb": "compressed size", "us": "latency"}
 STEP, MOST = 0.01, 0.99
 
 
@@ -23,7 +23,7 @@ class TradeoffPanel(Panel):
 
     Args:
         curves: name of a knob to its measured points: a frame indexed by the knob's settings, 0
-            among them, with ``accuracy`` (a fraction), ``gzip_kb`` and ``median_us``.
+            among them, with ``accuracy`` (a fraction), ``gzip_kb`` and ``us``.
         make: name of a knob to ``make(value)``, which gives a trained model at that setting.
         measure: ``measure({value: model})`` gives a frame of such rows for the models beside the
             one at 0, which is measured anew.
@@ -85,7 +85,7 @@ class TradeoffPanel(Panel):
         here = self.at(knob)
         return (
             f"{knob} {value:.2f}: accuracy {here.accuracy * self._accuracy[knob]:.1%}, "
-            f"{here.gzip_kb:.2f}× the compressed size, {here.median_us:.2f}× the latency ({source})"
+            f"{here.gzip_kb:.2f}× the compressed size, {here.us:.2f}× the latency ({source})"
         )
 
     def figure(self) -> go.Figure:

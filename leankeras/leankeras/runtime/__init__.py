@@ -8,7 +8,6 @@ __getattr__, __dir__, __all__ = face(
         "CASTS": ".flatbuffer",
         "IDENTIFIER": ".flatbuffer",
         "LiteRTModel": ".litert",
-        "RESOLUTION": ".latency",
         "TFLiteFile": ".flatbuffer",
         "batch_sizes": ".batching",
         "compare_accuracy": ".accuracy",

@@ -24,7 +24,7 @@ def batch_sizes(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) 
         tensor = tf.constant(inputs)
         targets[f"tf_function {batch}"] = lambda _, tensor=tensor: function(tensor)
         targets[f"predict {batch}"] = lambda _, inputs=inputs: model.predict(inputs, verbose=0)
-    medians = compare_latency(targets, sample).table.median_us
+    medians = compare_latency(targets, sample).table.us
     return pd.DataFrame(
         {
             way: [medians[f"{way} {batch}"] / batch for batch in batches]

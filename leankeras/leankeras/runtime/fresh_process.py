@@ -19,7 +19,7 @@ from leankeras.child import Child, ChildDied, JobError
 from leankeras.errors import MeasurementError
 from leankeras.graph import flat_layers
 
-FIGURES = ("median_us", "ratio", "ratio_low", "ratio_high")
+FIGURES = ("us", "ratio", "ratio_low", "ratio_high")
 
 
 def explore(
@@ -84,7 +84,7 @@ def thread_settings(
         settings: pairs of ``(inter-op, intra-op)`` threads.
 
     Returns:
-        A row for each pair: ``inter_op``, ``intra_op``, ``median_us``, and ``ratio`` to LiteRT
+        A row for each pair: ``inter_op``, ``intra_op``, ``us``, and ``ratio`` to LiteRT
         with its interval.
     """
     rows = []

@@ -1,14 +1,22 @@
-"""Latency as a paired ratio: every target is timed beside a reference, in the same rounds.
+"""Latency as a paired ratio: every target is timed beside a reference, in the same blocks of time.
 
-A time on its own says as much about what else the machine was doing as about the model. Targets
-are therefore sampled in short turns of about a millisecond, in a new random order each round;
-within a round all of them see the same machine, so the ratio of two times keeps its meaning when
-neither time does. A turn begins with calls that are not timed: a slow target, which makes two
-calls a turn, would else pay more for cold caches than a fast one, which makes a hundred. Where a
-file's tensors come to lie in memory can change its latency for as long as it is loaded; so every
-file is loaded several times, in turns with the others, and the rounds go through the copies. The
-interval is a bootstrap over rounds (Efron and Tibshirani, "An Introduction to the Bootstrap",
-1993, ch. 13).
+A time on its own says as much about what else the machine was doing as about the model. Two
+things are done about it. Targets take turns, in a new random order each round, so that all of them
+see the same machine. And what is compared is the *undisturbed* latency: of every block of a
+quarter of a second the fastest turn of each target, when the machine let it be. On a shared
+machine the median of all turns moves with its neighbours, by more for a small int8 file than for a
+slow float one, and so does the ratio of two medians; the fastest turns of a block hold still (the
+figures are in docs/latency.md).
+
+The figure is the median over blocks. Its interval is a bootstrap over blocks (Efron and
+Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13), combined in quadrature with the
+drift between one comparison and the next, which no single comparison can see (the uncertainty of
+type B of JCGM 100:2008, 4.3). Where the blocks do not agree, more are measured.
+
+A turn begins with calls that are not timed: a slow target, which makes few calls a turn, would
+else pay more for cold caches than a fast one, which makes many. Where a file's tensors come to lie
+in memory can change its latency for as long as it is loaded; so every file is loaded several
+times, and the rounds go through the copies.
 """
 
 import gc
@@ -24,16 +32,20 @@ import pandas as pd
 
 from leankeras.errors import MeasurementError
 from leankeras.runtime.artifacts import as_call, is_tflite
+from leankeras.runtime.intervals import median_interval
 
-TURN_SECONDS = 0.5e-3
+SAMPLE_SECONDS = 100e-6
+SAMPLES = 3  # timed one after another in a turn
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
 LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
-SECONDS = 1.5
-MIN_ROUNDS, MAX_ROUNDS = 20, 300
-RESAMPLES = 2000
+BLOCK_SECONDS = 0.25
+BLOCKS, MOST_BLOCKS = 12, 36
+AGREEMENT = 0.03  # the half-width of a ratio's interval that is worth measuring longer for
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
-RESOLUTION = 0.02  # what a model differs from itself by, with its copies averaged
+# How far the same comparison drifts from one time and process to another, at 95 %: measured by
+# benchmarks/coverage_of_intervals.py.
+RATIO_DRIFT, TIME_DRIFT = 0.02, 0.05
 
 
 @dataclass(frozen=True)
@@ -41,14 +53,15 @@ class Comparison:
     """Latencies of several targets, measured side by side.
 
     Attributes:
-        table: indexed by target name; ``median_us`` with its 95 % interval ``median_low`` and
-            ``median_high``, ``p95_us`` (microseconds a call), ``ratio`` to the reference with its
-            95 % interval ``ratio_low`` and ``ratio_high`` (below 1 is faster), and ``verdict``:
-            "reference", "faster", "slower", or "cannot tell" where the interval comes within 0.02
-            of 1 or the machine was too busy.
+        table: indexed by target name; ``us``, the undisturbed latency in microseconds, with its
+            95 % interval ``us_low`` and ``us_high``; ``p95_us``, which 95 of 100 calls keep within,
+            disturbed as they were; ``ratio`` of the undisturbed latencies to the reference with
+            its 95 % interval ``ratio_low`` and ``ratio_high`` (below 1 is faster); ``verdict``:
+            "reference", "faster", "slower", or "cannot tell" where the interval holds 1 or the
+            machine was too busy.
         reference: the name of the target the others are compared with.
         threads: threads that LiteRT targets were given.
-        rounds: number of paired rounds.
+        blocks: number of blocks of time that the targets were timed in.
         cpu_share: part of the wall time that this process was really running, 0 to 1; a low one
             means that other processes held the core.
         load: the system's load average over the last minute, in runnable processes.
@@ -57,7 +70,7 @@ class Comparison:
     table: pd.DataFrame
     reference: str
     threads: int
-    rounds: int
+    blocks: int
     cpu_share: float
     load: float
 
@@ -70,7 +83,7 @@ class Comparison:
     def conditions(self) -> str:
         """Under what conditions the table was measured, in a line."""
         line = (
-            f"{self.rounds} paired rounds, {self.threads} LiteRT thread(s), "
+            f"{self.blocks} blocks of time, {self.threads} LiteRT thread(s), "
             f"{self.cpu_share:.0%} of the core, load {self.load:.1f}"
         )
         return f"{line}: too busy to tell" if self.busy else line
@@ -82,6 +95,8 @@ class Comparison:
 
     def __str__(self) -> str:
         return f"{self.table.round(3).to_string()}\nagainst {self.reference}; {self.conditions}"
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         table = self.table.to_html(float_format="{:.4g}".format)
@@ -121,9 +136,9 @@ def compare_latency(
         for name in names if copy % 2 else reversed(names):  # the first to be loaded lies worst
             if copy == 0 or is_tflite(targets[name]):
                 calls[name].append(as_call(targets[name], sample, threads))
-    seconds, cpu_share = paired_rounds(calls)
-    table = _table(seconds, reference)
-    busy = cpu_share < BUSY_CPU_SHARE
+    rounds = paired_rounds(calls, reference)
+    table = _table(rounds, reference)
+    busy = rounds.cpu_share < BUSY_CPU_SHARE
     table["verdict"] = [
         "reference" if name == reference else "cannot tell" if busy else verdict(low, high)
         for name, low, high in zip(table.index, table.ratio_low, table.ratio_high, strict=True)
@@ -132,48 +147,99 @@ def compare_latency(
         table=table,
         reference=reference,
         threads=threads,
-        rounds=len(seconds[reference]),
-        cpu_share=cpu_share,
+        blocks=len(rounds.best[reference]),
+        cpu_share=rounds.cpu_share,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
     )
 
 
+@dataclass(frozen=True)
+class Rounds:
+    """What :func:`paired_rounds` measured.
+
+    Attributes:
+        seconds: name to the seconds a call of every timed sample.
+        best: name to the shortest of them in every block.
+        cpu_share: part of the wall time that this process was really running, 0 to 1.
+    """
+
+    seconds: dict[Any, np.ndarray]
+    best: dict[Any, np.ndarray]
+    cpu_share: float
+
+    def ratio(self, name: Any, reference: Any) -> tuple[float, float, float]:
+        """The ratio of two undisturbed latencies, and its 95 % interval ``(ratio, low, high)``."""
+        if name == reference:
+            return 1.0, 1.0, 1.0
+        return median_interval(self.best[name] / self.best[reference], RATIO_DRIFT)
+
+
 def paired_rounds(
-    calls: dict[str, list[Callable[[], Any]]], warm: bool = True
-) -> tuple[dict[str, np.ndarray], float]:
-    """Seconds a call for every name and round, and the share of the core this process had.
+    calls: Mapping[Any, list[Callable[[], Any]]], reference: Any = None, warm: bool = True
+) -> Rounds:
+    """Time functions in turns, block by block.
 
     Args:
         calls: name to copies of a function of no arguments, gone through round by round.
+        reference: whose ratios are to agree; by default the first.
         warm: whether turns begin with calls that are not timed.
     """
+    reference = next(iter(calls)) if reference is None else reference
     shortest = {name: min(map(_shortest, copies)) for name, copies in calls.items()}
-    names = list(calls)
     order = np.random.default_rng(0)
-    rounds: list[list[float]] = []
+    blocks: list[dict[Any, list[float]]] = []
     collecting = gc.isenabled()
     gc.disable()
     try:
         begin, running = time.perf_counter(), time.process_time()
-        end = begin + SECONDS
-        while len(rounds) < MIN_ROUNDS or (len(rounds) < MAX_ROUNDS and time.perf_counter() < end):
-            turn = [0.0] * len(names)
-            for index in order.permutation(len(names)):
-                copies, seconds = calls[names[index]], shortest[names[index]]
-                call = copies[len(rounds) % len(copies)]
-                for _ in range(UNTIMED_CALLS if warm and seconds < LONG_CALL_SECONDS else 0):
-                    call()
-                count = max(1, round(TURN_SECONDS / seconds))
-                start = time.perf_counter()
-                for _ in range(count):
-                    call()
-                turn[index] = (time.perf_counter() - start) / count
-            rounds.append(turn)
+        turns = 0
+        while len(blocks) < BLOCKS or (len(blocks) < MOST_BLOCKS and not _agree(blocks, reference)):
+            block: dict[Any, list[float]] = {name: [] for name in calls}
+            end = time.perf_counter() + BLOCK_SECONDS
+            while not block[reference] or time.perf_counter() < end:
+                for name in _shuffled(calls, order):
+                    copies = calls[name]
+                    block[name] += _turn(copies[turns % len(copies)], shortest[name], warm)
+                turns += 1
+            blocks.append(block)
     finally:
         if collecting:
             gc.enable()
     share = (time.process_time() - running) / (time.perf_counter() - begin)
-    return dict(zip(names, np.array(rounds).T, strict=True)), min(1.0, share)
+    return Rounds(
+        seconds={name: np.concatenate([block[name] for block in blocks]) for name in calls},
+        best={name: np.array([min(block[name]) for block in blocks]) for name in calls},
+        cpu_share=min(1.0, share),
+    )
+
+
+def _shuffled(calls: Mapping[Any, Any], order: np.random.Generator) -> list[Any]:
+    names = list(calls)
+    return [names[index] for index in order.permutation(len(names))]
+
+
+def _turn(call: Callable[[], Any], seconds: float, warm: bool) -> list[float]:
+    """Seconds a call, of some samples; ``seconds`` is about what one call takes."""
+    for _ in range(UNTIMED_CALLS if warm and seconds < LONG_CALL_SECONDS else 0):
+        call()
+    count = max(1, round(SAMPLE_SECONDS / seconds))
+    samples = []
+    for _ in range(SAMPLES if warm and seconds < LONG_CALL_SECONDS else 1):
+        start = time.perf_counter()
+        for _ in range(count):
+            call()
+        samples.append((time.perf_counter() - start) / count)
+    return samples
+
+
+def _agree(blocks: list[dict[Any, list[float]]], reference: Any) -> bool:
+    """Whether the blocks so far settle every ratio to within :data:`AGREEMENT`."""
+    base = np.array([min(block[reference]) for block in blocks])
+    for name in blocks[0]:
+        ratio, low, high = median_interval(np.array([min(b[name]) for b in blocks]) / base)
+        if high - low > 2 * AGREEMENT * ratio:
+            return False
+    return True
 
 
 def _shortest(call: Callable[[], Any]) -> float:
@@ -188,41 +254,34 @@ def _shortest(call: Callable[[], Any]) -> float:
     return min(times)
 
 
-def _table(seconds: dict[str, np.ndarray], reference: str) -> pd.DataFrame:
+def _table(rounds: Rounds, reference: str) -> pd.DataFrame:
     rows = {}
-    for name, times in seconds.items():
-        ratio, low, high = median_interval(times / seconds[reference])
-        median, median_low, median_high = median_interval(times * 1e6)
+    for name, best in rounds.best.items():
+        us, us_low, us_high = median_interval(1e6 * best, TIME_DRIFT)
+        ratio, ratio_low, ratio_high = rounds.ratio(name, reference)
         rows[name] = {
-            "median_us": median,
-            "median_low": median_low,
-            "median_high": median_high,
-            "p95_us": float(np.quantile(times, 0.95)) * 1e6,
+            "us": us,
+            "us_low": us_low,
+            "us_high": us_high,
+            "p95_us": 1e6 * float(np.quantile(rounds.seconds[name], 0.95)),
             "ratio": ratio,
-            "ratio_low": low,
-            "ratio_high": high,
+            "ratio_low": ratio_low,
+            "ratio_high": ratio_high,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
 
 
-def median_interval(values: np.ndarray) -> tuple[float, float, float]:
-    """Median of independent values and its 95 % bootstrap interval ``(median, low, high)``."""
-    draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
-    medians = np.median(values[draws], axis=1)
-    return float(np.median(values)), *np.quantile(medians, [0.025, 0.975]).tolist()
-
-
 def verdict(low: float, high: float) -> str:
     """What the interval of a ratio says: "faster" or "slower" where it is clear of 1."""
-    if high < 1 - RESOLUTION:
+    if high < 1:
         return "faster"
-    return "slower" if low > 1 + RESOLUTION else "cannot tell"
+    return "slower" if low > 1 else "cannot tell"
 
 
 def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:
-    """The fastest target; of those that cannot be told from it the smallest, and then the first.
+    """The fastest target; of those whose intervals overlap with its own the smallest one's name.
 
-    The smallest median alone would name another target whenever two are about as fast.
+    The smallest figure alone would name another target whenever two are about as fast.
 
     Args:
         table: some rows of a :class:`Comparison`'s table, or of what a stage has compared:
@@ -233,5 +292,5 @@ def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:
         >>> pick_fastest(comparison.table.drop("slow"), {"Conv1D": 134068, "Conv2D": 134620})
         'Conv1D'
     """
-    limit = table.ratio_high[table.ratio.idxmin()] * (1 + RESOLUTION)
+    limit = table.ratio_high[table.ratio.idxmin()]
     return min(table.index[table.ratio_low <= limit], key=lambda name: sizes[name])

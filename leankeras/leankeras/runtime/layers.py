@@ -125,7 +125,7 @@ def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Se
     calls = {name: [as_call(model, sample)] for name, model in models.items()}
     # With warm caches the two methods part by 6 to 14 points, as the layers behind a costly one
     # are then charged for what it leaves to them; as it is, by 5 at most (signal and vision).
-    seconds, _ = paired_rounds(calls, warm=False)
+    seconds = paired_rounds(calls, warm=False).seconds
     return pd.Series({name: 1e6 * np.quantile(times, 0.1) for name, times in seconds.items()})
 
 

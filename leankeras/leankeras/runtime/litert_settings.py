@@ -13,7 +13,6 @@ import psutil
 from leankeras.runtime.latency import (
     BUSY_CPU_SHARE,
     COPIES,
-    median_interval,
     paired_rounds,
     verdict,
 )
@@ -54,7 +53,7 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
 
     Returns:
         A row for each file and setting: ``file``, ``kernels``, ``threads``, ``input``,
-        ``median_us``, ``ratio`` with its 95 % interval ``ratio_low`` and ``ratio_high``, and
+        ``us``, ``ratio`` with its 95 % interval ``ratio_low`` and ``ratio_high``, and
         ``verdict``: "reference", "faster", "slower", "cannot tell" or "cannot tell: core busy".
 
     Raises:
@@ -69,19 +68,19 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
         for setting in _settings(path):
             calls[name, setting] = [_call(path, sample, setting) for _ in range(COPIES)]
     with CoreWatch() as cores:
-        seconds, cpu_share = paired_rounds(calls)
+        rounds = paired_rounds(calls)
     rows = []
-    for (name, setting), times in seconds.items():
-        ratio, low, high = median_interval(times / seconds[name, DEFAULT])
+    for name, setting in calls:
+        ratio, low, high = rounds.ratio((name, setting), (name, DEFAULT))
         waited = setting.threads > 1 and cores.free < setting.threads - 1 + FREE_CORE
         if setting == DEFAULT:
             said = "reference"
-        elif waited or cpu_share < BUSY_CPU_SHARE:
+        elif waited or rounds.cpu_share < BUSY_CPU_SHARE:
             said = "cannot tell: core busy"
         else:
             said = verdict(low, high)
         figures = {
-            "median_us": float(np.median(times)) * 1e6,
+            "us": 1e6 * float(np.median(rounds.best[name, setting])),
             "ratio": ratio,
             "ratio_low": low,
             "ratio_high": high,

@@ -26,18 +26,18 @@ y_test = np.arange(32) % 2
 def measure(made):
     models = {0.0: model, **made}
     files = {at: kopt.convert(each, f"{at}.tflite", "float32").path for at, each in models.items()}
-    latency = kopt.compare_latency(files, x_test[:1]).table.median_us
+    latency = kopt.compare_latency(files, x_test[:1]).table.us
     return pd.DataFrame({
         at: {
             "accuracy": kopt.evaluate(path, x_test, y_test)["accuracy"],
             "gzip_kb": len(gzip.compress(path.read_bytes())) / 1000,
-            "median_us": latency[at],
+            "us": latency[at],
         }
         for at, path in files.items()
     }).T
 """,
     """
-columns = ["accuracy", "gzip_kb", "median_us"]
+columns = ["accuracy", "gzip_kb", "us"]
 zeros = pd.DataFrame(
     [[0.860, 121.6, 15.60], [0.858, 76.2, 15.62], [0.827, 29.1, 15.61], [0.788, 18.7, 15.59]],
     [0.0, 0.5, 0.9, 0.97], columns,
@@ -60,7 +60,7 @@ modes = ["float32", "float16", "dynamic", "int8", "int8-io", "int16x8", "int8, Q
 result = pd.DataFrame(
     {
         "accuracy": [0.8734, 0.8734, 0.8716, 0.8725, 0.8725, 0.8725, 0.8707],
-        "median_us": [7.84, 7.87, 5.88, 3.93, 3.87, 187.8, 4.34],
+        "us": [7.84, 7.87, 5.88, 3.93, 3.87, 187.8, 4.34],
         "size_kb": [38.6, 23.8, 16.6, 16.4, 16.1, 17.9, 15.8],
         "mode": [name.partition(",")[0] for name in modes],
     },

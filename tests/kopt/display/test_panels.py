@@ -43,7 +43,7 @@ def shares(*parts):
 
 
 def ladder(*medians):
-    return pd.DataFrame({"median_us": medians}, index=["predict", "tf.function", "XLA"])
+    return pd.DataFrame({"us": medians}, index=["predict", "tf.function", "XLA"])
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_of_many_layers_the_costliest_are_shown_in_the_order_they_run():
 def points(*settings):
     """Rows as `Stage.compare` gives them, where each quantity falls in its own way."""
     at = np.array(settings)
-    rows = {"accuracy": 0.9 - 0.1 * at, "gzip_kb": 100 * (1 - at), "median_us": 10 * (1 - at / 2)}
+    rows = {"accuracy": 0.9 - 0.1 * at, "gzip_kb": 100 * (1 - at), "us": 10 * (1 - at / 2)}
     return pd.DataFrame(rows, index=at)
 
 
@@ -154,7 +154,7 @@ def test_a_refused_point_is_said_in_the_panel_and_the_buttons_come_back(tradeoff
 FILES = pd.DataFrame(
     {
         "accuracy_lost": [0.0, 0.001, 0.02, -0.003],
-        "median_us": [8.0, 7.9, 4.0, 5.0],
+        "us": [8.0, 7.9, 4.0, 5.0],
         "size_kb": [40.0, 21.0, 15.0, 16.0],
         "mode": ["float32", "float16", "int8", "int8"],
     },
@@ -182,7 +182,7 @@ def test_what_remains_within_a_budget(budget, remaining, front):
     panel = pareto(**budget)
     assert panel.remaining == remaining
     assert panel.front == front
-    assert list(panel.plot.data[0].x) == FILES.median_us[front].tolist()
+    assert list(panel.plot.data[0].x) == FILES.us[front].tolist()
     assert panel.table().remains.sum() == len(remaining)
     assert panel.chosen == (front[0] if front else "int8")
 
@@ -262,7 +262,7 @@ import pandas as pd
 from pathlib import Path
 from kopt.display.panels import LatencyPanel
 shares = pd.DataFrame({"layer": ["loop", "dense"], "share": [0.8, 0.2]})
-ladder = pd.DataFrame({"median_us": [9.0, 3.0]}, index=["eager", "XLA"])
+ladder = pd.DataFrame({"us": [9.0, 3.0]}, index=["eager", "XLA"])
 LatencyPanel(shares, ladder, measure=lambda *_: Path("measured").touch())
 """
 

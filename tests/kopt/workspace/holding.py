@@ -2,8 +2,8 @@
 
 import time
 
-from kopt.errors import WorkspaceError
 from kopt.workspace.lock import NamedLock
+from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 
 
@@ -22,7 +22,7 @@ def write_limited(path, size, told):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
     try:
         write_atomically(path, lambda temporary: temporary.write_bytes(bytes(10_000)))
-    except WorkspaceError as error:
+    except KoptError as error:
         told.put(str(error))
     else:
         told.put("written")

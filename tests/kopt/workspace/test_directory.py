@@ -22,9 +22,9 @@ def record(stage, inputs=None, outputs=None, **changed):
         "size_bytes": 2000,
         "gzip_bytes": 1000,
         "latency": {
-            "median_us": 5.0,
-            "median_low": 4.9,
-            "median_high": 5.1,
+            "us": 5.0,
+            "us_low": 4.9,
+            "us_high": 5.1,
             "p95_us": 6.0,
             "ratio": 0.1,
             "ratio_low": 0.08,
@@ -97,7 +97,7 @@ def test_a_torn_record_is_refused_by_name(workspace):
     "change",
     [
         {"latency": {}},
-        {"latency": {"median_us": 1.0, "ratio": 0, "ratio_low": 0, "ratio_high": 0}},
+        {"latency": {"us": 1.0, "ratio": 0, "ratio_low": 0, "ratio_high": 0}},
         {"accuracy": "x"},
         {"parameters": {}},
         {"inputs": {"02_rewrite": {}}},

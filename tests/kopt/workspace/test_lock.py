@@ -13,6 +13,7 @@ from kopt.errors import WorkspaceError
 from kopt.workspace import directory
 from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.lock import NamedLock
+from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 from tests.kopt.workspace.holding import hold, write_limited
 
@@ -158,7 +159,7 @@ def test_a_model_that_fills_the_disk_leaves_the_old_one_whole(small_disk, small_
     write_atomically(path, small_model.save)
     before = path.read_bytes()
     large = keras.Sequential([keras.Input((100,)), keras.layers.Dense(2000)])
-    with pytest.raises(WorkspaceError, match=r"cannot be written \(No space left on device"):
+    with pytest.raises(KoptError, match=r"cannot be written \(No space left on device"):
         write_atomically(path, large.save)
     assert path.read_bytes() == before
     assert list(small_disk.iterdir()) == [path]

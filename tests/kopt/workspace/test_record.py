@@ -4,7 +4,7 @@ from kopt.budget import Budget
 from kopt.workspace.record import LATENCY
 from tests.kopt.workspace.test_directory import record
 
-ROWS = [{"target": "a", "accuracy": 0.5, "median_us": 2.0}, {"target": "b", "accuracy": 0.6}]
+ROWS = [{"target": "a", "accuracy": 0.5, "us": 2.0}, {"target": "b", "accuracy": 0.6}]
 
 
 @pytest.mark.parametrize(
@@ -12,7 +12,7 @@ ROWS = [{"target": "a", "accuracy": 0.5, "median_us": 2.0}, {"target": "b", "acc
     [
         ({"seconds": 7.0, "conditions": "busy"}, True),
         ({"latency": dict.fromkeys(LATENCY, 9.0)}, True),
-        ({"tables": {"t": [ROWS[1], ROWS[0] | {"median_us": 3.0, "verdict": "faster"}]}}, True),
+        ({"tables": {"t": [ROWS[1], ROWS[0] | {"us": 3.0, "verdict": "faster"}]}}, True),
         ({"accuracy": 0.81}, False),
         ({"outputs": {"01_profile.tflite": "1"}}, False),
         ({"tables": {"t": [ROWS[0], ROWS[1] | {"accuracy": 0.61}]}}, False),

@@ -45,7 +45,7 @@ def test_a_model_with_a_layer_of_the_users_is_measured_in_a_fresh_process(model)
     assert shares.share.sum() == pytest.approx(1)
     assert list(rungs.index)[:3] == ["predict", "eager", "tf.function"]
     assert rungs.ratio["tf.function"] == 1
-    assert (rungs.median_us > 0).all()
+    assert (rungs.us > 0).all()
 
 
 def test_a_process_that_fails_is_one_line(model, script):
