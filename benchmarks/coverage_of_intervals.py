@@ -92,7 +92,7 @@ def main(
 ) -> None:
     """Print the table of docs/latency.md."""
     print(
-        "| machine | speed-up | contained, half-width | slow, µs | contained | fast, µs | contained |"
+        "| machine | speed-up | contained, ± | slow, µs | contained, ± | fast, µs | contained, ± |"
     )
     print("|---|---|---|---|---|---|---|")
     kept = []

@@ -19,11 +19,13 @@ def run(case: str, seed: int) -> dict[str, float]:
     workspace = Workspace(RUNS / "seeds" / f"{case}-{seed}")
     run_chain(workspace, {"case": case, "seed": seed}, resume=True)
     slow, *_, final = workspace.records()
-    whole = final.table("whole").set_index("target").ratio
+    whole = final.table("whole").set_index("target").times_faster
     return {
-        "slow accuracy, %": 100 * slow.accuracy,
-        "final accuracy, %": 100 * final.accuracy,
-        "points lost": 100 * final.accuracy_loss,
+        "slow accuracy, %": 100 * slow.test["accuracy"],
+        "final accuracy, %": 100 * final.test["accuracy"],
+        "points lost": 100 * final.test["accuracy_lost"],
+        "lost, low": 100 * final.test["lost_low"],
+        "lost, high": 100 * final.test["lost_high"],
         "final kB": final.size_bytes / 1000,
         "final µs": final.latency["us"],
         "× slow in LiteRT": 1 / final.latency["ratio"],

@@ -53,7 +53,7 @@ def run(
     from kopt.parameters import read_value
     from kopt.project import RUNS
     from kopt.workspace.directory import Workspace
-    from kopt.workspace.record import summary, verdict
+    from kopt.workspace.record import table_in_words, verdict
 
     if (model is None) != (data is None) or (model and case):
         raise ParameterError("expected CASE, or --model and --data together")
@@ -71,7 +71,7 @@ def run(
     run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()
-    click.echo(f"\n{summary(records).round(2).to_string()}\n\n{verdict(records)}\nreport: {report}")
+    click.echo(f"\n{table_in_words(records).to_string()}\n\n{verdict(records)}\nreport: {report}")
 
 
 @commands.command()

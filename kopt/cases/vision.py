@@ -48,12 +48,7 @@ class SpatialAttention(keras.Layer):
 def load() -> Data:
     """Pictures with pixels from 0 to 1 and a channel axis."""
     raw = Data.load(DATA / "fashion_mnist.npz")
-    return Data(
-        raw.x_train[..., np.newaxis].astype(np.float32) / 255,
-        raw.y_train.astype(np.int64),
-        raw.x_test[..., np.newaxis].astype(np.float32) / 255,
-        raw.y_test.astype(np.int64),
-    )
+    return raw.with_samples(lambda x: x[..., np.newaxis].astype(np.float32) / 255)
 
 
 def _network(name: str, widths: tuple[int, ...], attention: bool) -> keras.Model:

@@ -48,7 +48,7 @@ def layer_shares(tables: dict[str, pd.DataFrame], title: str) -> go.Figure:
 
 
 def latencies(table: pd.DataFrame, title: str) -> go.Figure:
-    """The rungs of a ladder: median latency of each target, up to its 95th percentile.
+    """The rungs of a ladder: latency of each target, up to its 95th percentile.
 
     Args:
         table: ``.table`` of what :func:`kopt.compare_latency` gave.
@@ -60,11 +60,11 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
             y=table.index,
             orientation="h",
             marker_color=COLORS[0],
-            text=[f"{median:,.0f} µs" for median in table.us],
+            text=[f"{us:,.0f} µs" for us in table.us],
             error_x={"array": table.p95_us - table.us, "color": COLORS[5]},
         )
     )
-    figure.update_xaxes(type="log", title="median µs a call, logarithmic; whisker to p95")
+    figure.update_xaxes(type="log", title="µs a call, logarithmic; whisker to p95")
     figure.update_yaxes(autorange="reversed")
     return _styled(figure.update_layout(title=title), height=110 + 34 * len(table))
 
@@ -104,11 +104,33 @@ def pareto(table: pd.DataFrame, title: str) -> go.Figure:
         log_x=True,
         size_max=42,
         title=title,
-        labels={"latency_us": "LiteRT latency, µs (logarithmic)", "accuracy": "test accuracy, %"},
+        labels={"latency_us": "LiteRT latency, µs (logarithmic)", "accuracy": "accuracy, %"},
         color_discrete_sequence=COLORS,
     )
     figure.update_traces(textposition="top center")
     return _styled(figure.update_layout(showlegend=False), height=460)
+
+
+def calibrations(table: pd.DataFrame, title: str) -> go.Figure:
+    """Points lost by the samples that calibrated a file and by their number, with intervals.
+
+    Args:
+        table: what :func:`leankeras.quantization.compare_calibrations` gave.
+        title: what the figure says.
+    """
+    points = (100 * table).reset_index().sort_values("samples")
+    figure = px.bar(
+        points.assign(margin=points.lost_high - points.accuracy_lost),
+        x="samples",
+        y="accuracy_lost",
+        error_y="margin",
+        color="choice",
+        barmode="group",
+        title=title,
+        labels={"accuracy_lost": "points lost"},
+        color_discrete_sequence=COLORS,
+    )
+    return _styled(figure.update_xaxes(type="category"))
 
 
 def _styled(figure: go.Figure, height: int = HEIGHT) -> go.Figure:

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 from kopt.display.plots import layer_shares, pareto
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import Record, summary, verdict
+from kopt.workspace.record import Record, summary, table_in_words, verdict
 from leankeras.files import write_atomically
 
 QUICK = (
@@ -87,10 +87,11 @@ def _run(workspace: Workspace) -> list[str]:
         f"<h2>{html.escape(str(workspace.path))}</h2>",
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
-        chain.to_html(float_format="{:,.4g}".format, border=0, index_names=False),
-        "<p>Sizes in kB of 1000 bytes; latency is the median of one inference in LiteRT on one "
-        "thread; speed-up is against the slow model in the same runtime, measured in the same "
-        "rounds, with its 95 % interval.</p>",
+        table_in_words(records).to_html(border=0, index_names=False),
+        "<p>Accuracy is that of the test part; sizes in kB of 1000 bytes; latency is that of one "
+        "undisturbed inference in LiteRT on one thread. Points lost and times faster are against "
+        "the slow model in the same runtime, on the same samples and in the same blocks of time, "
+        "with their 95 % intervals.</p>",
         figure_html(pareto(chain, "What each stage paid and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",

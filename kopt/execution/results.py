@@ -64,7 +64,7 @@ def _measures(outcome: Record | Exception) -> dict:
             "error": reason,
         }
     told = summary([outcome]).iloc[0].to_dict() | {
-        "accuracy_loss": 100 * outcome.accuracy_loss,
+        "accuracy_loss": 100 * outcome.test["accuracy_lost"],
         "latency_low": outcome.latency["us_low"],
         "latency_high": outcome.latency["us_high"],
     }

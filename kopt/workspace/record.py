@@ -7,11 +7,12 @@ from typing import Any
 import pandas as pd
 
 from kopt.budget import Budget
+from leankeras.runtime import gain_in_words
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
-SPREAD = ("us_low", "us_high", "p95_us")
-LATENCY = ("us", *SPREAD, "ratio", "ratio_low", "ratio_high")
+LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")
+ACCURACY = ("accuracy", "accuracy_lost", "lost_low", "lost_high")
 
 # What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
 TIMED = {
@@ -36,8 +37,10 @@ class Record:
         case: the case's name.
         parameters: the notebook's parameters as they were given.
         epochs: passes over the training data, 0 where the stage does not train.
-        accuracy: test accuracy of the deployed file, a fraction.
-        accuracy_loss: against the slow model's, a fraction; negative is a gain.
+        test: ``accuracy`` of the deployed file on the test part, ``accuracy_lost`` against the
+            slow model with its 95 % interval ``lost_low`` and ``lost_high``; fractions, and
+            negative is a gain.
+        validation: the same on the validation part, by which the stage has made its choices.
         size_bytes: of the deployed file.
         gzip_bytes: of the same, compressed.
         latency: ``us`` with its interval ``us_low`` and ``us_high``, ``p95_us``
@@ -57,8 +60,8 @@ class Record:
     case: str
     parameters: dict[str, Any]
     epochs: int
-    accuracy: float
-    accuracy_loss: float
+    test: dict[str, float]
+    validation: dict[str, float]
     size_bytes: int
     gzip_bytes: int
     latency: dict[str, float]
@@ -73,7 +76,8 @@ class Record:
 
     def __post_init__(self) -> None:
         """Refuse what no stage has written, so that a damaged file is not read as a result."""
-        numbers = [self.accuracy, self.accuracy_loss, self.size_bytes, self.gzip_bytes]
+        numbers = [self.size_bytes, self.gzip_bytes]
+        numbers += [part[name] for part in (self.test, self.validation) for name in ACCURACY]
         times = [self.latency[name] for name in LATENCY]
         if not all(isinstance(number, int | float) for number in numbers + times):
             raise ValueError("accuracy, size and latency are not all numbers")
@@ -88,20 +92,20 @@ class Record:
     def within_budget(self) -> dict[str, str]:
         """How each limit is kept: "latency", "size" and "accuracy", as far as they have one.
 
-        "met", "missed" or, of a latency whose interval holds the limit, "cannot tell".
+        "met", "missed", or "cannot tell" where the interval holds the limit. The accuracy is that
+        of the test part.
         """
-        states, limits = {}, self.budget
-        if limits.latency_us is not None:
-            if self.latency["us_high"] < limits.latency_us:
-                states["latency"] = "met"
-            else:
-                over = self.latency["us_low"] > limits.latency_us
-                states["latency"] = "missed" if over else "cannot tell"
-        if limits.size_kb is not None:
-            states["size"] = "met" if self.size_bytes <= 1000 * limits.size_kb else "missed"
-        if limits.accuracy_loss is not None:
-            states["accuracy"] = "met" if self.accuracy_loss <= limits.accuracy_loss else "missed"
-        return states
+        limits, size = self.budget, self.size_bytes / 1000
+        held = {
+            "latency": (limits.latency_us, self.latency["us_low"], self.latency["us_high"]),
+            "size": (limits.size_kb, size, size),
+            "accuracy": (limits.accuracy_loss, self.test["lost_low"], self.test["lost_high"]),
+        }
+        return {
+            name: "met" if high <= limit else "missed" if low > limit else "cannot tell"
+            for name, (limit, low, high) in held.items()
+            if limit is not None
+        }
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the stage's tables as a frame."""
@@ -134,12 +138,16 @@ def _without_times(value: Any) -> Any:
 def summary(records: list[Record]) -> pd.DataFrame:
     """The chain at a glance, a row for each stage.
 
-    Columns: ``accuracy`` in per cent, ``size_kb`` and ``gzip_kb`` (1000 bytes), ``latency_us``,
-    ``speedup`` against the slow model in LiteRT with its 95 % interval, ``budget``.
+    Columns: ``accuracy`` on the test part in per cent; ``points_lost`` against the slow model with
+    its 95 % interval ``lost_low`` and ``lost_high``; ``size_kb`` and ``gzip_kb`` (1000 bytes);
+    ``latency_us``; ``speedup`` against the slow model in LiteRT with its interval; ``budget``.
     """
     return pd.DataFrame(
         {
-            "accuracy": [100 * record.accuracy for record in records],
+            "accuracy": [100 * record.test["accuracy"] for record in records],
+            "points_lost": [100 * record.test["accuracy_lost"] for record in records],
+            "lost_low": [100 * record.test["lost_low"] for record in records],
+            "lost_high": [100 * record.test["lost_high"] for record in records],
             "size_kb": [record.size_bytes / 1000 for record in records],
             "gzip_kb": [record.gzip_bytes / 1000 for record in records],
             "latency_us": [record.latency["us"] for record in records],
@@ -149,6 +157,24 @@ def summary(records: list[Record]) -> pd.DataFrame:
             "budget": [_in_words(record.within_budget) for record in records],
         },
         index=pd.Index([record.stage for record in records], name="stage"),
+    )
+
+
+def table_in_words(records: list[Record]) -> pd.DataFrame:
+    """The chain at a glance for people: the columns of :func:`summary` with their units."""
+    chain = summary(records)
+    lost = zip(chain.points_lost, chain.lost_low, chain.lost_high, strict=True)
+    times = zip(chain.speedup, chain.speedup_low, chain.speedup_high, strict=True)
+    return pd.DataFrame(
+        {
+            "accuracy, %": chain.accuracy.map("{:.1f}".format),
+            "points lost": [f"{loss:.1f} [{low:.1f}, {high:.1f}]" for loss, low, high in lost],
+            "kB": chain.size_kb.map("{:.1f}".format),
+            "gzip kB": chain.gzip_kb.map("{:.1f}".format),
+            "µs": chain.latency_us.map("{:.3g}".format),
+            "times faster": [f"{ratio:.3g} [{low:.3g}, {high:.3g}]" for ratio, low, high in times],
+            "budget": chain.budget,
+        }
     )
 
 
@@ -163,9 +189,10 @@ def verdict(records: list[Record]) -> str:
     """The chain's outcome in a sentence: what the last stage reached and whether it is enough."""
     last = records[-1]
     ratio, low, high = (last.latency[name] for name in ("ratio", "ratio_low", "ratio_high"))
+    gain = gain_in_words(pd.Series(last.test))
     return (
         f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
         f"slow model in the same runtime, {last.latency['us']:.3g} µs, "
-        f"{last.size_bytes / 1000:.3g} kB, {100 * last.accuracy:.1f} % accurate "
-        f"({-100 * last.accuracy_loss:+.1f} points); budget: {_in_words(last.within_budget)}."
+        f"{last.size_bytes / 1000:.3g} kB, {100 * last.test['accuracy']:.1f} % accurate on the "
+        f"test part ({gain}); budget: {_in_words(last.within_budget)}."
     )

@@ -1,14 +1,16 @@
 """One stage at work: takes the model the stage before left, leaves a better one and a record."""
 
-import gzip
 import platform
+import shutil
 import time
+import weakref
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 import keras
@@ -23,11 +25,11 @@ from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import LATENCY, SPREAD, STAGES, Record, predecessor, summary
+from kopt.workspace.record import ACCURACY, LATENCY, STAGES, Record, predecessor, table_in_words
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically
-from leankeras.runtime import compare_accuracy, compare_latency, is_tflite, load_keras
+from leankeras.runtime import compare_accuracy, compare_files, is_tflite, load_keras
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -60,6 +62,10 @@ class Stage:
         # taken before the work, so that an edit during it is noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
         self.epochs = self._epochs() if "epochs" in parameters else 0
+        self._folder = Path(mkdtemp())  # panels compare when the stage has long finished, too
+        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        self._converted: dict[tuple[int, int], tuple[keras.Model, Path]] = {}
+        self._judged: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
 
     @property
@@ -86,9 +92,17 @@ class Stage:
         """The Keras model an earlier stage left; by default the one before."""
         return load_keras(self.workspace.models / f"{stage or self.before}.keras")
 
+    def exported(self, stage: str) -> Path:
+        """The quantization-aware model an earlier stage left, as :func:`kopt.convert` takes it."""
+        return self.workspace.models / stage
+
     def file(self, stage: str) -> Path:
         """The ``.tflite`` an earlier stage left."""
         return self.workspace.models / f"{stage}.tflite"
+
+    def record(self, stage: str) -> Record:
+        """What an earlier stage measured."""
+        return self.workspace.record(stage)
 
     def scratch(self, name: str) -> Path:
         """A path in the run directory for a file that is measured in this stage only."""
@@ -96,29 +110,32 @@ class Stage:
         folder.mkdir(exist_ok=True)
         return folder / f"{self.name}-{name}"
 
+    def files(self, targets: Mapping[Any, Any]) -> dict[Any, Path]:
+        """Every target as a ``.tflite``: a Keras model is converted to float32, once.
+
+        Args:
+            targets: name to Keras model or ``.tflite`` path.
+        """
+        return {name: self._file_of(target) for name, target in targets.items()}
+
     def compare(self, targets: Mapping[Any, Any], reference: Any = None) -> pd.DataFrame:
-        """Accuracy, size and latency of several models or files, against one of them.
+        """Accuracy on the validation part, size and latency of several models or files.
 
         Args:
             targets: name to Keras model, which is converted to float32, or to ``.tflite`` path.
             reference: a name in ``targets``; by default the first.
 
         Returns:
-            Indexed by name: ``accuracy`` and ``accuracy_lost`` with its interval (fractions),
-            ``size_kb`` and ``gzip_kb`` (1000 bytes), ``us``, and ``ratio`` with its interval
-            and verdict, as :func:`kopt.compare_latency` gives them.
+            As :func:`leankeras.runtime.compare_files`.
         """
-        with TemporaryDirectory() as folder:  # a panel compares when the stage has long finished
-            files = {
-                name: target
-                if is_tflite(target)
-                else convert(target, Path(folder, f"{number}.tflite"), mode="float32").path
-                for number, (name, target) in enumerate(targets.items())
-            }
-            table, _ = self._measure(files, reference)
-        table.insert(4, "size_kb", table.pop("size_bytes") / 1000)
-        table.insert(5, "gzip_kb", table.pop("gzip_bytes") / 1000)
-        return table.drop(columns=list(SPREAD))
+        data = self.data
+        files = self.files(targets)
+        table, _ = compare_files(files, data.x_val, data.y_val, self.sample, reference)
+        return table.drop(columns=["us_low", "us_high", "p95_us"])
+
+    def against_slow(self, file: Path) -> pd.Series:
+        """Latency of a file and its ratio to the slow model's, as the record will have them."""
+        return pd.Series(self._judge(file)["latency"])
 
     def finish(
         self,
@@ -140,7 +157,7 @@ class Stage:
         """
         file = self.file(self.name)
         if deployed is None:
-            deployed = convert(model, self.scratch("float32.tflite"), mode="float32").path
+            deployed = self._file_of(model)
         measured = self._judge(deployed)
         write_atomically(file, partial(copy, deployed), WorkspaceError)
         kept = [file, *self._keep(model)]
@@ -183,29 +200,35 @@ class Stage:
         write_atomically(path, write, WorkspaceError)
         return [path]
 
-    def _measure(self, files: Mapping[Any, Any], reference: Any) -> tuple[pd.DataFrame, str]:
-        """All that is measured of files, and the conditions their latencies were taken under."""
-        table = compare_accuracy(files, self.data.x_test, self.data.y_test, reference)
-        contents = [Path(path).read_bytes() for path in files.values()]
-        table["size_bytes"] = [len(content) for content in contents]
-        table["gzip_bytes"] = [len(gzip.compress(content)) for content in contents]
-        comparison = compare_latency(files, self.sample, reference)
-        return table.join(comparison.table), comparison.conditions
+    def _file_of(self, target: Any) -> Path:
+        if is_tflite(target):
+            return Path(target)
+        weights = zlib.crc32(b"".join(weight.tobytes() for weight in target.get_weights()))
+        key = id(target), weights  # it may have been trained since
+        if key not in self._converted:
+            path = self._folder / f"{len(self._converted)}.tflite"
+            self._converted[key] = target, convert(target, path, mode="float32").path
+        return self._converted[key][1]
 
     def _judge(self, deployed: Path) -> dict[str, Any]:
-        """The part of the record that says how good the deployed file is."""
-        slow = self.file(STAGES[0]) if self.before else deployed
-        table, conditions = self._measure({"slow": slow, "this": deployed}, reference="slow")
-        this = table.loc["this"].to_dict()
-        return {
-            "accuracy": this["accuracy"],
-            "accuracy_loss": this["accuracy_lost"],
-            "size_bytes": this["size_bytes"],
-            "gzip_bytes": this["gzip_bytes"],
-            "latency": {name: this[name] for name in LATENCY},
-            "conditions": conditions,
-            "budget": self.case.budget,
-        }
+        """The part of the record that says how good a file is; measured once for each file."""
+        content = digest(deployed)
+        if content not in self._judged:
+            slow = self.file(STAGES[0]) if self.before else deployed
+            files = {"slow": slow, "this": deployed}
+            data = self.data
+            table, conditions = compare_files(files, data.x_test, data.y_test, self.sample)
+            this = table.loc["this"].to_dict()
+            validation = compare_accuracy(files, data.x_val, data.y_val).loc["this"].to_dict()
+            self._judged[content] = {
+                "test": {name: this[name] for name in ACCURACY},
+                "validation": validation,
+                "size_bytes": deployed.stat().st_size,
+                "gzip_bytes": round(1000 * this["gzip_kb"]),
+                "latency": {name: this[name] for name in LATENCY},
+                "conditions": conditions,
+            }
+        return self._judged[content] | {"budget": self.case.budget}
 
 
 class Outcome:
@@ -215,10 +238,12 @@ class Outcome:
         self.records = records
 
     def __str__(self) -> str:
-        return summary(self.records).round(2).to_string()
+        return table_in_words(self.records).to_string()
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return summary(self.records).to_html(float_format="{:.4g}".format)
+        return table_in_words(self.records).to_html()
 
 
 def open_stage(

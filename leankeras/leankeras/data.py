@@ -1,80 +1,129 @@
 """The arrays a model is trained, calibrated and scored with."""
 
 import zlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
 from leankeras.errors import DataError
+from leankeras.validation_part import validation_rows
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+OPTIONAL = ("x_val", "y_val", "groups_train")
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training and test samples of a classification task.
+    """Training, validation and test samples of a classification task.
+
+    Models are trained on the training part, and every choice (which model, file, layer, setting)
+    is made on the validation part. The test part is only reported: a figure that a choice was made
+    on is too good. Without a validation part, a fifth of the training part is set aside for it.
 
     Args:
         x_train: samples, shape ``(n, ...)``, numbers.
         y_train: class indices from 0, shape ``(n,)``, integers.
         x_test: samples, shape ``(m, ...)``, the same sample shape.
         y_test: class indices, shape ``(m,)``.
+        x_val: samples to choose by, shape ``(k, ...)``.
+        y_val: class indices, shape ``(k,)``.
+        groups_train: who or what each training sample is from (a subject, a recording), shape
+            ``(n,)``; whole groups are then set aside, as overlapping windows of one recording
+            would tell of each other.
 
     Raises:
-        DataError: where an array is empty, not finite, of the wrong rank or length, or where the
-            training labels hold one class only.
+        DataError: where an array is empty, not finite, of the wrong rank or length, where the
+            training labels hold one class only, or where nothing can be set aside.
 
     Example:
         >>> data = Data.load("data/watch.npz")
-        >>> data.x_train.shape, data.classes
-        ((2460, 128, 6), 7)
+        >>> len(data.x_train), len(data.x_val), data.classes
+        (1816, 644, 7)
     """
 
     x_train: np.ndarray
     y_train: np.ndarray
     x_test: np.ndarray
     y_test: np.ndarray
+    x_val: np.ndarray | None = None
+    y_val: np.ndarray | None = None
+    groups_train: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for part in ("train", "test"):
-            _check_part(part, getattr(self, f"x_{part}"), getattr(self, f"y_{part}"))
-        if self.x_train.shape[1:] != self.x_test.shape[1:]:
-            raise DataError(
-                f"x_train has samples of shape {self.x_train.shape[1:]} and x_test of "
-                f"{self.x_test.shape[1:]}; both must have the same"
-            )
+        if (self.x_val is None) != (self.y_val is None):
+            raise DataError("x_val and y_val go together; give both, or neither")
+        for part in ("train", "test") if self.x_val is None else ("train", "val", "test"):
+            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
+            _check_part(part, x, y)
+            if x.shape[1:] != self.x_train.shape[1:]:
+                raise DataError(
+                    f"x_train has samples of shape {self.x_train.shape[1:]} and x_{part} of "
+                    f"{x.shape[1:]}; both must have the same"
+                )
         if len(np.unique(self.y_train)) < 2:
             raise DataError(
                 f"y_train holds only class {self.y_train[0]}; a classifier needs at least 2 classes"
             )
+        groups = self.groups_train
+        if groups is not None and np.shape(groups) != self.y_train.shape:
+            raise DataError(
+                f"groups_train has shape {np.shape(groups)}; expected {self.y_train.shape}, a "
+                "group for each training sample"
+            )
+        if self.x_val is None:
+            self._set_aside(validation_rows(self.y_train, groups))
+
+    def _set_aside(self, rows: np.ndarray) -> None:
+        stays = np.ones(len(self.y_train), bool)
+        stays[rows] = False
+        split = {"x_val": self.x_train[rows], "y_val": self.y_train[rows]}
+        for name in ("x_train", "y_train", "groups_train"):
+            if getattr(self, name) is not None:
+                split[name] = getattr(self, name)[stays]
+        for name, array in split.items():
+            object.__setattr__(self, name, array)
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest label of either part, plus one."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        """Number of classes: the largest label of any part, plus one."""
+        return 1 + int(max(self.y_train.max(), self.y_val.max(), self.y_test.max()))
+
+    def with_samples(self, change: Callable[[np.ndarray], np.ndarray]) -> "Data":
+        """The same labels, with the samples of every part changed by a function."""
+        samples = {name: change(getattr(self, name)) for name in ("x_train", "x_val", "x_test")}
+        return replace(self, **samples)
 
     def standardised(self) -> "Data":
-        """Every channel (the last axis) less its mean and over its spread in the training part."""
+        """Every channel (the last axis) minus its mean, divided by its standard deviation.
+
+        Both are those of the training part.
+        """
         axes = tuple(range(self.x_train.ndim - 1))
-        mean, spread = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
-        x_train, x_test = (
-            ((x - mean) / spread).astype(np.float32) for x in (self.x_train, self.x_test)
-        )
-        return Data(x_train, self.y_train, x_test, self.y_test)
+        mean, deviation = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
+        return self.with_samples(lambda x: ((x - mean) / deviation).astype(np.float32))
 
     def part(self, fraction: float) -> "Data":
-        """A random part of both parts, always the same one, in the order it had."""
-        arrays = []
-        for x, y in ((self.x_train, self.y_train), (self.x_test, self.y_test)):
-            chosen = np.random.default_rng(0).permutation(len(x))[: int(np.ceil(fraction * len(x)))]
-            arrays += [x[np.sort(chosen)], y[np.sort(chosen)]]
-        return Data(*arrays)
+        """A random part of each part, always the same one, in the order it had."""
+        kept = {}
+        for part in ("train", "val", "test"):
+            count = len(getattr(self, f"y_{part}"))
+            chosen = np.random.default_rng(0).permutation(count)[: int(np.ceil(fraction * count))]
+            for name in (f"x_{part}", f"y_{part}", f"groups_{part}"):
+                if getattr(self, name, None) is not None:
+                    kept[name] = getattr(self, name)[np.sort(chosen)]
+        return Data(**kept)
+
+    def calibration(self, count: int = 200) -> np.ndarray:
+        """Training samples at even distances, to calibrate a conversion with: ``count`` at most."""
+        count = min(count, len(self.x_train))
+        return self.x_train[np.linspace(0, len(self.x_train) - 1, count).round().astype(int)]
 
     @classmethod
     def load(cls, path: str | Path) -> "Data":
-        """Read an ``.npz`` with the arrays x_train, y_train, x_test and y_test, never pickles."""
+        """Read an ``.npz`` whose arrays are named as the arguments above; never pickles."""
         arrays = _read(Path(path))
         try:
             return cls(**arrays)
@@ -96,7 +145,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
                     f"{path}: has arrays {', '.join(archive.files)}; "
                     f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
                 )
-            return {name: archive[name] for name in ARRAYS}
+            return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
     except (ValueError, TypeError, BadZipFile, zlib.error, EOFError, MemoryError) as error:
         reason = str(error).splitlines()[0].partition(" when allow_pickle")[0]
         raise DataError(f"{path}: not a readable .npz of plain arrays ({reason}); {how}") from error

@@ -16,7 +16,7 @@ from leankeras.errors import DataError
 )
 def test_the_committed_sets_are_what_the_datasheet_says(name, shape, test_samples, classes):
     data = Data.load(DATA / f"{name}.npz")
-    assert data.x_train.shape == shape
+    assert (len(data.x_train) + len(data.x_val), *data.x_train.shape[1:]) == shape
     assert len(data.x_test) == test_samples
     assert data.classes == classes
     assert f"`{name}.npz`" in (DATA / "README.md").read_text()
@@ -43,6 +43,16 @@ def arrays(**changed):
         ({"y_train": np.array([0.0, 1.0] * 3)}, "integer class indices"),
         ({"y_test": np.array([-1, 0])}, "label -1"),
         ({"x_train": np.array([["a"] * 4] * 6)}, "expected numbers"),
+        ({"x_val": np.zeros((2, 4))}, "x_val and y_val go together"),
+        ({"x_val": np.zeros((2, 5)), "y_val": np.array([0, 1])}, "x_val of \\(5,\\)"),
+        ({"x_val": np.zeros((0, 4)), "y_val": np.zeros(0, int)}, r"x_val has shape \(0, 4\)"),
+        ({"groups_train": np.zeros(5)}, r"groups_train has shape \(5,\)"),
+        ({"groups_train": np.zeros(6)}, "no group can be spared"),
+        ({"groups_train": np.array([0, 1] * 3)}, "no group can be spared"),
+        (
+            {"x_train": np.zeros((2, 4)), "y_train": np.array([0, 1])},
+            "no class has a second sample",
+        ),
     ],
 )
 def test_arrays_that_cannot_be_trained_with_are_refused(changed, message):
@@ -53,14 +63,15 @@ def test_arrays_that_cannot_be_trained_with_are_refused(changed, message):
 def test_a_saved_set_comes_back(tmp_path):
     np.savez(tmp_path / "set.npz", **arrays())
     data = Data.load(tmp_path / "set.npz")
-    np.testing.assert_array_equal(data.y_train, [0, 1] * 3)
+    np.testing.assert_array_equal(np.bincount(data.y_train), [2, 2])
+    np.testing.assert_array_equal(np.sort(data.y_val), [0, 1])
 
 
 def test_a_part_is_a_fixed_choice_of_matching_rows():
     x = np.arange(400.0).reshape(200, 2)
     data = Data(x, (x[:, 0] // 2 % 2).astype(int), x, np.zeros(200, int))
     part = data.part(0.25)
-    assert len(part.x_train) == len(part.y_test) == 50
+    assert [len(part.x_train), len(part.x_val), len(part.y_test)] == [40, 10, 50]
     np.testing.assert_array_equal(part.y_train, part.x_train[:, 0] // 2 % 2)
     np.testing.assert_array_equal(part.x_train, data.part(0.25).x_train)
 
@@ -90,3 +101,45 @@ def test_standardised_channels_have_mean_0_and_spread_1_in_the_training_part():
     np.testing.assert_allclose(data.x_train.std(axis=(0, 1)), 1, atol=1e-4)
     assert data.x_test.dtype == np.float32
     assert abs(data.x_test.mean()) > 1e-4  # by the training part's, not its own
+
+
+def test_a_fifth_of_every_class_is_set_aside_to_choose_by():
+    x = np.arange(300.0).reshape(150, 2)
+    y = np.repeat([0, 1, 2], [100, 40, 10])
+    data = Data(x, y, x, y)
+    np.testing.assert_array_equal(np.bincount(data.y_val), [20, 8, 2])
+    assert not set(data.x_val[:, 0]) & set(data.x_train[:, 0])
+    np.testing.assert_array_equal(data.x_val, Data(x, y, x, y).x_val)
+
+
+def test_a_group_is_on_one_side_only():
+    groups = np.repeat(np.arange(8), 20)
+    x, y = np.stack([groups, groups], axis=1).astype(float), np.arange(160) % 2
+    data = Data(x, y, x, y, groups_train=groups)
+    assert set(data.x_val[:, 0]).isdisjoint(data.x_train[:, 0])
+    assert len(data.x_val) == 40
+    np.testing.assert_array_equal(data.groups_train, data.x_train[:, 0])
+    assert set(data.part(0.5).x_val[:, 0]).isdisjoint(data.part(0.5).x_train[:, 0])
+
+
+def test_a_group_that_alone_has_a_class_is_trained_on():
+    y = np.repeat([0, 1, 1, 0, 1], 10) % 2
+    y[:10] = 2
+    groups = np.repeat(np.arange(5), 10)
+    data = Data(np.zeros((50, 1)), y, np.zeros((50, 1)), y, groups_train=groups)
+    assert 2 in data.y_train
+    assert 2 not in data.y_val
+
+
+def test_a_validation_part_of_ones_own_is_kept_as_it_is():
+    own = {"x_val": np.ones((3, 4)), "y_val": np.array([0, 1, 1])}
+    data = Data(**arrays(**own))
+    assert len(data.x_train) == 6
+    np.testing.assert_array_equal(data.x_val, own["x_val"])
+
+
+def test_calibration_samples_are_spread_over_the_training_part():
+    x = np.arange(100.0)[:, None]
+    data = Data(x, np.arange(100) % 2, x, np.arange(100) % 2, x_val=x, y_val=np.arange(100) % 2)
+    np.testing.assert_array_equal(data.calibration(12)[:, 0], 9 * np.arange(12))
+    assert len(data.calibration(1000)) == 100

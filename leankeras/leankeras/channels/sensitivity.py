@@ -13,20 +13,20 @@ def channel_sensitivity(model: keras.Model, data: Data, fraction: float = 0.5) -
 
     Args:
         model: a trained Keras 3 classifier; it is left as it is.
-        data: its test part is scored.
+        data: its validation part is scored.
         fraction: the share of each group to remove, in [0, 1).
 
     Returns:
         A row for each group that can be reduced, the most sensitive first: ``layers``,
         ``channels`` it has, ``accuracy`` without the fraction, and the ``accuracy_lost``.
     """
-    before = evaluate(model, data.x_test, data.y_test)["accuracy"]
+    before = evaluate(model, data.x_val, data.y_val)["accuracy"]
     groups = plan_removal(model, fraction).table
     rows = []
     for group in groups[groups["frozen because"] == ""].itertuples():
         reduced = {group.layers.split(", ")[0]: fraction}
         smaller = remove_channels(model, fraction=reduced, verbose=0)
-        accuracy = evaluate(smaller, data.x_test, data.y_test)["accuracy"]
+        accuracy = evaluate(smaller, data.x_val, data.y_val)["accuracy"]
         rows.append((group.layers, group.channels, accuracy, before - accuracy))
     table = pd.DataFrame(rows, columns=["layers", "channels", "accuracy", "accuracy_lost"])
     return table.sort_values("accuracy_lost", ascending=False, ignore_index=True)

@@ -7,5 +7,6 @@ __getattr__, __dir__, __all__ = face(
     {
         "distill": ".distillation",
         "distillation_trials": ".trials",
+        "logits_of": ".logits",
     },
 )

@@ -26,7 +26,7 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
 
     Args:
         model: as :func:`leankeras.convert` takes it.
-        data: the training part calibrates, the test part decides.
+        data: the training part calibrates, the validation part decides.
         counts: sizes of the sets, 10 to 300.
 
     Returns:
@@ -52,7 +52,7 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
             ).path
             for number, ((choice, size), samples) in enumerate(choices.items())
         }
-        table = compare_accuracy(files, data.x_test, data.y_test, reference)
+        table = compare_accuracy(files, data.x_val, data.y_val, reference)
     return table.set_index(names).sort_index(level="choice", sort_remaining=False)
 
 
@@ -64,7 +64,7 @@ def _choices(data: Data, count: int) -> dict[str, np.ndarray]:
     noise = np.random.default_rng(0).normal(size=(count, *x.shape[1:]))
     return {
         "the first ones": x[:count],
-        SPREAD: x[np.linspace(0, len(x) - 1, count).round().astype(int)],
+        SPREAD: data.calibration(count),
         "of one class only": x[y == frequent][:count],
         "random noise": noise.astype(x.dtype),
     }

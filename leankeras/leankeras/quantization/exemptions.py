@@ -73,7 +73,7 @@ def find_exemptions(
         int8: its conversion in mode ``"int8"``; the files tried are written beside it.
         errors: what :func:`leankeras.quantization.layer_error.quantization_error` gave for them.
         calibration: the samples ``int8`` was calibrated with, shape ``(n, ...)``.
-        data: its test part decides.
+        data: its validation part decides.
 
     Raises:
         ConversionError: the model cannot be converted with one of the layers in float.
@@ -94,7 +94,7 @@ def find_exemptions(
 
     def is_worse(layers: tuple[str, ...], goal: Path) -> bool:
         pair = {"goal": goal, "exempt": file(layers)}
-        return compare_accuracy(pair, data.x_test, data.y_test).lost_low["exempt"] > 0
+        return compare_accuracy(pair, data.x_val, data.y_val).lost_low["exempt"] > 0
 
     kept, lossy = (), is_worse((), float32.path)
     while lossy and len(kept) < len(candidates):
@@ -112,6 +112,6 @@ def find_exemptions(
     return Exemptions(
         layers=kept,
         path=file(kept),
-        accuracy=compare_accuracy(named, data.x_test, data.y_test),
+        accuracy=compare_accuracy(named, data.x_val, data.y_val),
         tried=tried,
     )

@@ -12,7 +12,7 @@ from leankeras.runtime.artifacts import predict
 def compare_accuracy(
     targets: Mapping[Any, Any], x: np.ndarray, y: np.ndarray, reference: Any = None
 ) -> pd.DataFrame:
-    """Score artifacts on one test set and say what a difference is worth.
+    """Score artifacts on the same samples and say what a difference is worth.
 
     Two models judged on the same samples mostly agree, so the interval comes from the samples on
     which they differ (a paired comparison, as in McNemar's test) and is far narrower than what
@@ -44,3 +44,15 @@ def compare_accuracy(
             "lost_high": float(lost.mean() + margin),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
+
+
+def gain_in_words(row: pd.Series) -> str:
+    """A row of :func:`compare_accuracy` as a gain, with its interval and what to make of it.
+
+    Example:
+        >>> gain_in_words(compare_accuracy(files, data.x_val, data.y_val).loc["int8"])
+        '-0.4 points [-1.1, +0.3]: too close to call'
+    """
+    gain, low, high = 0 - 100 * row[["accuracy_lost", "lost_high", "lost_low"]]
+    verdict = "better" if low > 0 else "worse" if high < 0 else "too close to call"
+    return f"{gain:+.1f} points [{low:+.1f}, {high:+.1f}]: {verdict}"

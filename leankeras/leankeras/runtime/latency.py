@@ -32,6 +32,7 @@ import pandas as pd
 
 from leankeras.errors import MeasurementError
 from leankeras.runtime.artifacts import as_call, is_tflite
+from leankeras.runtime.cores import CoreWatch
 from leankeras.runtime.intervals import median_interval
 
 SAMPLE_SECONDS = 100e-6
@@ -43,9 +44,11 @@ BLOCKS, MOST_BLOCKS = 12, 36
 AGREEMENT = 0.03  # the half-width of a ratio's interval that is worth measuring longer for
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
-# How far the same comparison drifts from one time and process to another, at 95 %: measured by
+# How far the same comparison drifts from one time and process to another, at 95 %: on a quiet
+# machine, and what others add who keep all other cores busy. Measured by
 # benchmarks/coverage_of_intervals.py.
-RATIO_DRIFT, TIME_DRIFT = 0.02, 0.05
+RATIO_DRIFT, BUSY_RATIO_DRIFT = 0.02, 0.05
+TIME_DRIFT, BUSY_TIME_DRIFT = 0.05, 0.1
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,8 @@ class Comparison:
         blocks: number of blocks of time that the targets were timed in.
         cpu_share: part of the wall time that this process was really running, 0 to 1; a low one
             means that other processes held the core.
+        others: share of the other cores that other processes used, 0 to 1; the larger it is, the
+            wider are the intervals.
         load: the system's load average over the last minute, in runnable processes.
     """
 
@@ -72,6 +77,7 @@ class Comparison:
     threads: int
     blocks: int
     cpu_share: float
+    others: float
     load: float
 
     @property
@@ -84,7 +90,8 @@ class Comparison:
         """Under what conditions the table was measured, in a line."""
         line = (
             f"{self.blocks} blocks of time, {self.threads} LiteRT thread(s), "
-            f"{self.cpu_share:.0%} of the core, load {self.load:.1f}"
+            f"{self.cpu_share:.0%} of its core, {self.others:.0%} of the others in use, "
+            f"load {self.load:.1f}"
         )
         return f"{line}: too busy to tell" if self.busy else line
 
@@ -149,6 +156,7 @@ def compare_latency(
         threads=threads,
         blocks=len(rounds.best[reference]),
         cpu_share=rounds.cpu_share,
+        others=rounds.others,
         load=os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan"),
     )
 
@@ -161,17 +169,27 @@ class Rounds:
         seconds: name to the seconds a call of every timed sample.
         best: name to the shortest of them in every block.
         cpu_share: part of the wall time that this process was really running, 0 to 1.
+        others: share of the other cores that other processes used, 0 to 1.
+        free_cores: cores minus what other processes used of them.
     """
 
     seconds: dict[Any, np.ndarray]
     best: dict[Any, np.ndarray]
     cpu_share: float
+    others: float
+    free_cores: float
 
     def ratio(self, name: Any, reference: Any) -> tuple[float, float, float]:
         """The ratio of two undisturbed latencies, and its 95 % interval ``(ratio, low, high)``."""
         if name == reference:
             return 1.0, 1.0, 1.0
-        return median_interval(self.best[name] / self.best[reference], RATIO_DRIFT)
+        drift = float(np.hypot(RATIO_DRIFT, BUSY_RATIO_DRIFT * self.others))
+        return median_interval(self.best[name] / self.best[reference], drift)
+
+    def us(self, name: Any) -> tuple[float, float, float]:
+        """The undisturbed latency in microseconds, and its 95 % interval."""
+        drift = float(np.hypot(TIME_DRIFT, BUSY_TIME_DRIFT * self.others))
+        return median_interval(1e6 * self.best[name], drift)
 
 
 def paired_rounds(
@@ -191,31 +209,40 @@ def paired_rounds(
     collecting = gc.isenabled()
     gc.disable()
     try:
-        begin, running = time.perf_counter(), time.process_time()
-        turns = 0
-        while len(blocks) < BLOCKS or (len(blocks) < MOST_BLOCKS and not _agree(blocks, reference)):
-            block: dict[Any, list[float]] = {name: [] for name in calls}
-            end = time.perf_counter() + BLOCK_SECONDS
-            while not block[reference] or time.perf_counter() < end:
-                for name in _shuffled(calls, order):
-                    copies = calls[name]
-                    block[name] += _turn(copies[turns % len(copies)], shortest[name], warm)
-                turns += 1
-            blocks.append(block)
+        with CoreWatch() as cores:
+            while len(blocks) < BLOCKS or (
+                len(blocks) < MOST_BLOCKS and not _agree(blocks, reference)
+            ):
+                blocks.append(_block(calls, shortest, order, warm))
     finally:
         if collecting:
             gc.enable()
-    share = (time.process_time() - running) / (time.perf_counter() - begin)
     return Rounds(
         seconds={name: np.concatenate([block[name] for block in blocks]) for name in calls},
         best={name: np.array([min(block[name]) for block in blocks]) for name in calls},
-        cpu_share=min(1.0, share),
+        cpu_share=cores.own,
+        others=cores.others,
+        free_cores=cores.free,
     )
 
 
-def _shuffled(calls: Mapping[Any, Any], order: np.random.Generator) -> list[Any]:
-    names = list(calls)
-    return [names[index] for index in order.permutation(len(names))]
+def _block(
+    calls: Mapping[Any, list[Callable[[], Any]]],
+    shortest: Mapping[Any, float],
+    order: np.random.Generator,
+    warm: bool,
+) -> dict[Any, list[float]]:
+    """Samples of every target from as many rounds as a block has time for, one at least."""
+    names, block = list(calls), {name: [] for name in calls}
+    end = time.perf_counter() + BLOCK_SECONDS
+    rounds = 0
+    while not rounds or time.perf_counter() < end:
+        for index in order.permutation(len(names)):
+            copies = calls[names[index]]
+            call = copies[rounds % len(copies)]
+            block[names[index]] += _turn(call, shortest[names[index]], warm)
+        rounds += 1
+    return block
 
 
 def _turn(call: Callable[[], Any], seconds: float, warm: bool) -> list[float]:
@@ -256,8 +283,8 @@ def _shortest(call: Callable[[], Any]) -> float:
 
 def _table(rounds: Rounds, reference: str) -> pd.DataFrame:
     rows = {}
-    for name, best in rounds.best.items():
-        us, us_low, us_high = median_interval(1e6 * best, TIME_DRIFT)
+    for name in rounds.best:
+        us, us_low, us_high = rounds.us(name)
         ratio, ratio_low, ratio_high = rounds.ratio(name, reference)
         rows[name] = {
             "us": us,

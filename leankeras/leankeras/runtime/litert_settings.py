@@ -1,6 +1,5 @@
 """What LiteRT's own settings do to a .tflite: its kernels, its threads, and who converts floats."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 from leankeras.runtime.latency import (
     BUSY_CPU_SHARE,
@@ -67,12 +65,11 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
     for name, path in files.items():
         for setting in _settings(path):
             calls[name, setting] = [_call(path, sample, setting) for _ in range(COPIES)]
-    with CoreWatch() as cores:
-        rounds = paired_rounds(calls)
+    rounds = paired_rounds(calls)
     rows = []
     for name, setting in calls:
         ratio, low, high = rounds.ratio((name, setting), (name, DEFAULT))
-        waited = setting.threads > 1 and cores.free < setting.threads - 1 + FREE_CORE
+        waited = setting.threads > 1 and rounds.free_cores < setting.threads - 1 + FREE_CORE
         if setting == DEFAULT:
             said = "reference"
         elif waited or rounds.cpu_share < BUSY_CPU_SHARE:
@@ -89,26 +86,6 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
             figures = dict.fromkeys(figures, float("nan"))
         rows.append({"file": name, **vars(setting), **figures, "verdict": said})
     return pd.DataFrame(rows)
-
-
-class CoreWatch:
-    """How many cores were left for this process while something ran.
-
-    Attributes:
-        free: cores less what other processes used of them, 0 to the number of cores.
-    """
-
-    def __enter__(self) -> "CoreWatch":
-        psutil.cpu_percent()  # the next call tells about the time since this one
-        self._began, self._running = time.perf_counter(), time.process_time()
-        self.free = float("nan")
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        cores = psutil.cpu_count()
-        used = psutil.cpu_percent() / 100 * cores
-        own = (time.process_time() - self._running) / (time.perf_counter() - self._began)
-        self.free = float(np.clip(cores - (used - own), 0, cores))
 
 
 def _settings(path: str | Path) -> tuple[Setting, ...]:

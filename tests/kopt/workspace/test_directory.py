@@ -11,14 +11,24 @@ from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
 
 
+def accuracy(share, lost, margin=0.005):
+    """A part of a record that says how accurate a file is."""
+    return {
+        "accuracy": share,
+        "accuracy_lost": lost,
+        "lost_low": lost - margin,
+        "lost_high": lost + margin,
+    }
+
+
 def record(stage, inputs=None, outputs=None, **changed):
     values = {
         "stage": stage,
         "case": "signal",
         "parameters": {"quick": True},
         "epochs": 1,
-        "accuracy": 0.8,
-        "accuracy_loss": 0.01,
+        "test": accuracy(0.8, 0.01),
+        "validation": accuracy(0.82, 0.0),
         "size_bytes": 2000,
         "gzip_bytes": 1000,
         "latency": {
@@ -31,7 +41,7 @@ def record(stage, inputs=None, outputs=None, **changed):
             "ratio_high": 0.125,
         },
         "budget": Budget(latency_us=5.0, size_kb=1.0, accuracy_loss=0.02),
-        "conditions": "40 paired rounds",
+        "conditions": "12 blocks of time",
         "inputs": inputs or {},
         "outputs": outputs or {},
         "environment": {"python": "3.11"},
@@ -165,7 +175,7 @@ def test_a_kernel_may_run_its_first_cell_again(workspace):
 
 
 def test_the_summary_turns_ratios_into_speedups_and_names_what_is_open():
-    records = [record("01_profile", accuracy_loss=0.0), record("02_rewrite")]
+    records = [record("01_profile", test=accuracy(0.8, 0.0, 0.0)), record("02_rewrite")]
     table = summary(records)
     assert table.loc["02_rewrite", ["speedup", "speedup_low", "speedup_high"]].tolist() == [
         10,

@@ -2,7 +2,7 @@ import pytest
 
 from kopt.budget import Budget
 from kopt.workspace.record import LATENCY
-from tests.kopt.workspace.test_directory import record
+from tests.kopt.workspace.test_directory import accuracy, record
 
 ROWS = [{"target": "a", "accuracy": 0.5, "us": 2.0}, {"target": "b", "accuracy": 0.6}]
 
@@ -13,7 +13,7 @@ ROWS = [{"target": "a", "accuracy": 0.5, "us": 2.0}, {"target": "b", "accuracy":
         ({"seconds": 7.0, "conditions": "busy"}, True),
         ({"latency": dict.fromkeys(LATENCY, 9.0)}, True),
         ({"tables": {"t": [ROWS[1], ROWS[0] | {"us": 3.0, "verdict": "faster"}]}}, True),
-        ({"accuracy": 0.81}, False),
+        ({"test": accuracy(0.81, 0.01)}, False),
         ({"outputs": {"01_profile.tflite": "1"}}, False),
         ({"tables": {"t": [ROWS[0], ROWS[1] | {"accuracy": 0.61}]}}, False),
         ({"tables": {"t": ROWS[:1]}}, False),
@@ -28,13 +28,23 @@ def test_what_a_repetition_gives_again_is_all_but_the_times(change, same):
 
 
 @pytest.mark.parametrize(
-    ("limit", "said"), [(4.8, "missed"), (4.9, "cannot tell"), (5.1, "cannot tell"), (5.2, "met")]
+    ("limit", "said"), [(4.8, "missed"), (4.9, "cannot tell"), (5.0, "cannot tell"), (5.1, "met")]
 )
 def test_a_latency_is_within_budget_only_with_its_whole_interval(limit, said):
     assert record("01_profile", budget=Budget(latency_us=limit)).within_budget == {"latency": said}
 
 
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [(0.004, "missed"), (0.005, "cannot tell"), (0.01, "cannot tell"), (0.015, "met")],
+)
+def test_so_is_an_accuracy(limit, said):
+    budget = Budget(accuracy_loss=limit)
+    judged = record("01_profile", budget=budget, test=accuracy(0.8, 0.01)).within_budget
+    assert judged == {"accuracy": said}
+
+
 def test_only_what_has_a_limit_is_judged():
-    judged = record("01_profile", budget=Budget(size_kb=2, accuracy_loss=0.005)).within_budget
+    judged = record("01_profile", budget=Budget(size_kb=2, accuracy_loss=0.004)).within_budget
     assert judged == {"size": "met", "accuracy": "missed"}
     assert record("01_profile", budget=Budget()).within_budget == {}

@@ -1,16 +1,13 @@
 import subprocess
 import sys
-import time
 
 import numpy as np
-import psutil
 import pytest
 
 from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError
 from leankeras.runtime import latency
 from leankeras.runtime import litert_settings as runtime_settings
-from leankeras.runtime.litert_settings import CoreWatch
 
 SAMPLE = np.zeros((1, 16, 2), np.float32)
 DEFAULT = ("XNNPACK", 1, "the file's type")
@@ -71,35 +68,6 @@ def test_a_busy_machine_cannot_tell(files, monkeypatch):
 def test_a_sample_that_does_not_fit_is_refused(files):
     with pytest.raises(DataError, match=r"has shape \(1, 3, 2\); expected \(16, 2\)"):
         runtime_settings.runtime_settings(files, SAMPLE[:, :3])
-
-
-def test_cores_that_other_processes_use_are_not_free():
-    workers = [
-        subprocess.Popen([sys.executable, "-c", "while True: pass"])
-        for _ in range(psutil.cpu_count())
-    ]
-    try:
-        time.sleep(0.5)
-        with CoreWatch() as cores:
-            time.sleep(1)
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
-    assert cores.free < 0.5 * psutil.cpu_count()
-
-
-def test_what_this_process_uses_counts_as_free(monkeypatch):
-    monkeypatch.setattr(psutil, "cpu_count", lambda: 2)
-    monkeypatch.setattr(psutil, "cpu_percent", lambda: 50.0)
-    with CoreWatch() as resting:
-        time.sleep(0.2)
-    with CoreWatch() as working:
-        end = time.process_time() + 0.2
-        while time.process_time() < end:
-            pass
-    assert resting.free == pytest.approx(1, abs=0.2)
-    assert working.free > resting.free
 
 
 def test_tensorflow_is_not_imported():
