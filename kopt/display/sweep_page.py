@@ -11,7 +11,6 @@ from kopt.display.plots import COLORS
 from kopt.display.report import QUICK, figure_html, write_page
 
 COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, of accuracy more
-MEASURED = ["accuracy", "latency_us", "size_kb", "speedup"]
 SCALE = "Viridis"
 HOW = (
     "Latencies were measured after all points were finished, one point after another on one "

@@ -118,6 +118,19 @@ def walk(
     return graph._run_through_graph(tree.flatten(inputs), call_fn=call_node)
 
 
+def run_with(
+    graph: Functional, inputs: Any, stand_in: Callable[[keras.Operation], keras.Operation]
+) -> Any:
+    """The outputs of a graph on other inputs, with another operation in place of each of its own.
+
+    Args:
+        graph: what ``as_graph`` returned.
+        inputs: tensors, nested as those of the graph.
+        stand_in: gives the operation to call instead of one of the graph's.
+    """
+    return graph._run_through_graph(inputs, operation_fn=stand_in)
+
+
 def copy_model(model: keras.Model, input_shape: Any = None) -> keras.Model:
     """Copy a Keras 3 model with its weights; layers are made anew from their configs.
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from leankeras.channels.groups import ChannelGraph, LayerChannels, functional_of
-from leankeras.graph import copy_layer, input_name
+from leankeras.graph import copy_layer, input_name, run_with
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ class _Rebuilding:
             layers = [self._operation(layer) for layer in model.layers]
             return keras.Sequential([*inputs, *layers], name=model.name)
         inputs = keras.tree.pack_sequence_as(model.input, inputs)
-        outputs = model._run_through_graph(inputs, operation_fn=self._operation)
+        outputs = run_with(model, inputs, self._operation)
         return keras.Model(inputs, outputs, name=model.name)
 
     def _input(self, tensor: Any, channels: Any) -> Any:

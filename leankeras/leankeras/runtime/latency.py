@@ -11,7 +11,8 @@ figures are in docs/latency.md).
 The figure is the median over blocks. Its interval is a bootstrap over blocks (Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13), combined in quadrature with the
 drift between one comparison and the next, which no single comparison can see (the uncertainty of
-type B of JCGM 100:2008, 4.3). Where the blocks do not agree, more are measured.
+type B of JCGM 100:2008, 4.3) and which grows with what others do on the other cores. Where a
+machine changes its pace from block to block, the interval is wide.
 
 A turn begins with calls that are not timed: a slow target, which makes few calls a turn, would
 else pay more for cold caches than a fast one, which makes many. Where a file's tensors come to lie
@@ -40,8 +41,7 @@ SAMPLES = 3  # timed one after another in a turn
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
 LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
 BLOCK_SECONDS = 0.25
-BLOCKS, MOST_BLOCKS = 12, 36
-AGREEMENT = 0.03  # the half-width of a ratio's interval that is worth measuring longer for
+BLOCKS = 12
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
 # How far the same comparison drifts from one time and process to another, at 95 %: on a quiet
@@ -143,7 +143,7 @@ def compare_latency(
         for name in names if copy % 2 else reversed(names):  # the first to be loaded lies worst
             if copy == 0 or is_tflite(targets[name]):
                 calls[name].append(as_call(targets[name], sample, threads))
-    rounds = paired_rounds(calls, reference)
+    rounds = paired_rounds(calls)
     table = _table(rounds, reference)
     busy = rounds.cpu_share < BUSY_CPU_SHARE
     table["verdict"] = [
@@ -192,28 +192,20 @@ class Rounds:
         return median_interval(1e6 * self.best[name], drift)
 
 
-def paired_rounds(
-    calls: Mapping[Any, list[Callable[[], Any]]], reference: Any = None, warm: bool = True
-) -> Rounds:
+def paired_rounds(calls: Mapping[Any, list[Callable[[], Any]]], warm: bool = True) -> Rounds:
     """Time functions in turns, block by block.
 
     Args:
         calls: name to copies of a function of no arguments, gone through round by round.
-        reference: whose ratios are to agree; by default the first.
         warm: whether turns begin with calls that are not timed.
     """
-    reference = next(iter(calls)) if reference is None else reference
     shortest = {name: min(map(_shortest, copies)) for name, copies in calls.items()}
     order = np.random.default_rng(0)
-    blocks: list[dict[Any, list[float]]] = []
     collecting = gc.isenabled()
     gc.disable()
     try:
         with CoreWatch() as cores:
-            while len(blocks) < BLOCKS or (
-                len(blocks) < MOST_BLOCKS and not _agree(blocks, reference)
-            ):
-                blocks.append(_block(calls, shortest, order, warm))
+            blocks = [_block(calls, shortest, order, warm) for _ in range(BLOCKS)]
     finally:
         if collecting:
             gc.enable()
@@ -257,16 +249,6 @@ def _turn(call: Callable[[], Any], seconds: float, warm: bool) -> list[float]:
             call()
         samples.append((time.perf_counter() - start) / count)
     return samples
-
-
-def _agree(blocks: list[dict[Any, list[float]]], reference: Any) -> bool:
-    """Whether the blocks so far settle every ratio to within :data:`AGREEMENT`."""
-    base = np.array([min(block[reference]) for block in blocks])
-    for name in blocks[0]:
-        ratio, low, high = median_interval(np.array([min(b[name]) for b in blocks]) / base)
-        if high - low > 2 * AGREEMENT * ratio:
-            return False
-    return True
 
 
 def _shortest(call: Callable[[], Any]) -> float:

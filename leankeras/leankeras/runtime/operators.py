@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from ai_edge_litert.interpreter import Interpreter
 
 from leankeras.errors import MeasurementError
 from leankeras.runtime.flatbuffer import TFLiteFile, layer_of
@@ -25,13 +25,11 @@ SECONDS = 4.0
 MIN_ROUNDS = 8
 
 
-def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) -> pd.DataFrame:
+def profile_operators(path: str | Path) -> pd.DataFrame:
     """Time every operator of a .tflite file.
 
     Args:
         path: the file.
-        threads: CPU threads for LiteRT.
-        xnnpack: whether the XNNPACK delegate runs what it can.
 
     Returns:
         One row for each operator in order: ``operator`` (its kind), ``layer`` (the Keras layer, as
@@ -48,9 +46,8 @@ def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) 
         >>> profile_operators("model.tflite").groupby("operator").share.sum()
     """
     file = TFLiteFile(path)
-    resolver = OpResolverType.AUTO if xnnpack else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
     try:
-        whole = _ready(file.content, threads, resolver)
+        whole = _ready(file.content)
     except (ValueError, RuntimeError) as error:
         raise MeasurementError(
             f"{path}: LiteRT cannot run it ({str(error).splitlines()[0]}); convert the model again "
@@ -63,12 +60,9 @@ def profile_operators(path: str | Path, threads: int = 1, xnnpack: bool = True) 
     # In a round every prefix, half the whole on average, has a turn, and the whole beside it.
     turns = count * (max(latency / 2, TURN_SECONDS) + max(latency, TURN_SECONDS))
     rounds = int(np.clip(SECONDS / turns, MIN_ROUNDS, ROUNDS))
-    parts = [
-        _ratio(_ready(prefix(file, size), threads, resolver), whole, rounds)
-        for size in range(1, count)
-    ]
+    parts = [_ratio(_ready(prefix(file, size)), whole, rounds) for size in range(1, count)]
     share = _shares(np.asarray([*parts, 1.0]))
-    delegated = _delegated(whole) if xnnpack else set()
+    delegated = _delegated(whole)
     results = [file.tensors[operator.outputs[0]] for operator in file.operators]
     return pd.DataFrame(
         {
@@ -143,11 +137,9 @@ def _joined(names: pd.Series) -> str:
     return ", ".join(dict.fromkeys(name for name in names if name))
 
 
-def _ready(content: bytes, threads: int, resolver: OpResolverType) -> Interpreter:
+def _ready(content: bytes) -> Interpreter:
     """An interpreter whose inputs are filled with plausible values."""
-    interpreter = Interpreter(
-        model_content=content, num_threads=threads, experimental_op_resolver_type=resolver
-    )
+    interpreter = Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
     generator = np.random.default_rng(0)
     for details in interpreter.get_input_details():

@@ -36,7 +36,7 @@ def test_more_work_is_slower_and_less_is_faster():
     row = comparison.table.loc["more"]
     assert 1 < row.ratio_low <= row.ratio <= row.ratio_high
     assert row.us_low <= row.us <= row.us_high <= row.p95_us * 1.5
-    assert comparison.blocks >= latency.BLOCKS
+    assert comparison.blocks == latency.BLOCKS
 
 
 def test_cold_caches_weigh_on_slow_and_fast_alike(monkeypatch):
@@ -161,12 +161,11 @@ def test_the_ratio_is_that_of_an_undisturbed_machine(monkeypatch, regime_seconds
     assert low <= 30 <= high
 
 
-def test_blocks_that_do_not_agree_are_measured_for_longer(monkeypatch):
+def test_the_interval_is_wide_where_the_machine_changes_its_pace(monkeypatch):
     machine = DisturbedMachine(regime_seconds=1.0)
     monkeypatch.setattr(latency, "time", machine)
     monkeypatch.setattr(latency, "BLOCK_SECONDS", 0.25)
     calls = {"slow": [machine.target(300e-6, 1.0)], "fast": [machine.target(10e-6, 1.5)]}
     rounds = latency.paired_rounds(calls)
-    assert len(rounds.best["slow"]) > latency.BLOCKS
     _, low, high = rounds.ratio("slow", "fast")
-    assert low < 30 / 1.2 or high > 30 / 1.2  # the interval says that there were two regimes
+    assert high / low > 1.3  # as the two paces lie a factor of 1.5 apart

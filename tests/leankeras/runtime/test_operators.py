@@ -44,10 +44,6 @@ def test_the_heavy_layer_takes_the_time(files, mode):
     assert set(weighted.kernel) == {"XNNPACK"}
 
 
-def test_without_the_delegate_all_kernels_are_built_in(files):
-    assert set(profile_operators(files["float32"], xnnpack=False).kernel) == {"built-in"}
-
-
 def profile(*rows):
     columns = ["operator", "layer", "us", "kernel"]
     return pd.DataFrame(rows, columns=columns)
