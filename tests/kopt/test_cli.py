@@ -43,7 +43,7 @@ def kopt(*arguments, capsys):
         (["run", "-p", "alpha", "["], "alpha: saw '['"),
         (["run", "--run-dir", "/proc/run"], "/proc/run cannot be written"),
         (["report", "{folder}"], "has no finished stage"),
-        (["report", "{folder}/none"], "is no run directory"),
+        (["report", "{folder}/none"], "is not a run directory"),
         (["bench", "{folder}"], "no SavedModel"),
         (["convert", "a.keras", "-o", "{folder}/a.pb"], "expected a name that ends in .tflite"),
         (["bench", "{folder}/none.tflite"], "none.tflite"),
