@@ -73,7 +73,7 @@ class ParetoPanel(Panel):
         self.refresh()
 
     def figure(self) -> go.Figure:
-        """Loss against latency: remaining files in colour, their front a line, the chosen ringed."""
+        """Loss against latency: remaining files in colour, their front a line, a ring on one."""
         points, front = self.points, self.points.loc[self.front]
         remains = points.index.isin(self.remaining)
         ring = points.loc[[self.chosen]]
