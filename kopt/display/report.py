@@ -47,7 +47,7 @@ def write_report(workspaces: list[Workspace], path: Path) -> Path:
     for name, records in runs.items():
         if not records:
             there = "has no finished stage" if Path(name).is_dir() else "is not a run directory"
-            raise WorkspaceError(f"{name} {there}; use kopt run first")
+            raise WorkspaceError(f"{name} {there}; run kopt run first")
     sections = [section for workspace in workspaces for section in _run(workspace)]
     cases = ", ".join(sorted({records[0].case for records in runs.values()}))
     return write_page(f"{cases}: from slow to deployed", sections, path)
