@@ -33,7 +33,7 @@ def kopt(*arguments, capsys):
         (["run", "--from", "9"], "stage '9': no such stage"),
         (["run", "--from", ""], "stage '': no such stage"),
         (["run", "--run-dir", "{folder}/new", "--from", "6"], "05_qat, which has not finished"),
-        (["run", "-p", "case", "5"], "case is no parameter of a run; give CASE"),
+        (["run", "-p", "case", "5"], "case is not a parameter of a run; use CASE"),
         (["run", "-p", "quick", "maybe"], "quick: saw 'maybe'; expected True or False"),
         (["run", "-p", "alpha", "0.5", "-p", "alpha", "1e-1"], "alpha is given twice"),
         (["run", "--budget", ""], "budget: saw ''; expected limits such as"),
