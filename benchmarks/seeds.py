@@ -1,8 +1,8 @@
-"""What the whole chain reaches on a case, over several seeds.
+"""What the whole chain achieves on a case, over several seeds.
 
     uv run python benchmarks/seeds.py signal 0 1 2
 
-Runs the six notebooks once for each seed, in runs/seeds/, and prints the table of the README.
+Runs the six notebooks once per seed, in runs/seeds/, and prints the table in the README.
 """
 
 import sys
