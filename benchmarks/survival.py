@@ -3,10 +3,10 @@
     uv run python benchmarks/survival.py [CASE] [KILLS] [DIRECTORY]
 
 A run is killed equally often in each stage and resumed after each kill. When it ends, all its
-records must equal those of the uninterrupted run, except for latencies; another run takes the remaining
-kills. Every second time only the process of ``kopt run`` is killed, otherwise its kernel and its
-converter too. A third of the kills wait for a file to be written and a third for the converter to
-be running. An uninterrupted run in DIRECTORY is used if there is one.
+records must equal those of the uninterrupted run, except for latencies; another run takes the
+remaining kills. Every second time only the process of ``kopt run`` is killed, otherwise its kernel
+and its converter too. A third of the kills wait for a file to be written and a third for the
+converter to be running. An uninterrupted run in DIRECTORY is used if there is one.
 """
 
 import contextlib

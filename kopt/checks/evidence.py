@@ -142,7 +142,7 @@ def fastest_within(
             else f"{name} loses more than the {accuracy_lost:.1%} allowed"
         )
     best = fits.loc[fits.ratio.idxmin()]
-    if row.ratio_low > best.ratio_high * (1 + RESOLUTION):
+    if row.ratio_low > best.ratio_high:
         return not_yet(f"{name} is within the limits, but so is something faster")
     return right(
         f"{name} loses at most {100 * row.lost_high:.1f} points, interval included, at "

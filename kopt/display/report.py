@@ -88,9 +88,9 @@ def _run(workspace: Workspace) -> list[str]:
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
         chain.to_html(float_format="{:,.4g}".format, border=0, index_names=False),
-        "<p>Sizes are in kB of 1000 bytes. Latency is the median of one inference in LiteRT on one "
-        "thread. Speed-up is relative to the slow model in the same runtime, measured in the same "
-        "rounds, with its 95 % interval.</p>",
+        "<p>Sizes are in kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT "
+        "on one thread. Speed-up is relative to the slow model in the same runtime, measured "
+        "alongside, with its 95 % interval.</p>",
         figure_html(pareto(chain, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",

@@ -179,9 +179,9 @@ def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     table = finished[columns].assign(front=front.map({True: "yes", False: ""}))
     return (
         "<p>Accuracy is in per cent, the loss in points relative to the slow model; sizes are in "
-        "kB of 1000 bytes. Latency is the median of one inference in LiteRT on one thread. "
-        "Speed-up is relative to the slow model in the same runtime, with its 95 % interval.</p>"
-        + _as_html(table)
+        "kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT on one "
+        "thread. Speed-up is relative to the slow model in the same runtime, with its 95 % "
+        "interval.</p>" + _as_html(table)
     )
 
 

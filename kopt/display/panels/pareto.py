@@ -23,7 +23,7 @@ class ParetoPanel(Panel):
 
     Args:
         table: indexed by name, with ``accuracy_lost`` (a fraction; negative is a gain),
-            ``median_us`` and ``size_kb``; all columns are shown for the chosen point.
+            ``us`` and ``size_kb``; all columns are shown for the chosen point.
         files: the file for each name.
         budget: the initial limits; a limit of None starts beyond every point.
 
@@ -58,7 +58,7 @@ class ParetoPanel(Panel):
     @property
     def front(self) -> list[str]:
         """The remaining points that no other one beats in speed and accuracy, fastest first."""
-        ordered = self.points.loc[self.remaining].sort_values(["median_us", "accuracy_lost"])
+        ordered = self.points.loc[self.remaining].sort_values(["us", "accuracy_lost"])
         better = ordered.accuracy_lost < ordered.accuracy_lost.cummin().shift(fill_value=np.inf)
         return ordered.index[better].tolist()
 

@@ -23,7 +23,7 @@ class TradeoffPanel(Panel):
 
     Args:
         curves: the measured points of each knob, by its name: a frame indexed by the knob's
-            settings, including 0, with ``accuracy`` (a fraction), ``gzip_kb`` and ``median_us``.
+            settings, including 0, with ``accuracy`` (a fraction), ``gzip_kb`` and ``us``.
         make: for each knob a function ``make(value)`` that returns a model trained there.
         measure: ``measure({value: model})`` returns a frame of such rows for the models and for
             the one at 0, which is measured again alongside.
