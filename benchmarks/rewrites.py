@@ -1,9 +1,9 @@
-"""What the right rewrite of each pattern brings, in tf.function and in LiteRT.
+"""What the right rewrite of each pattern gains, in tf.function and in LiteRT.
 
     python benchmarks/rewrites.py > docs/rewrites.md
 
-Each rewrite is checked to be the same function at the size it is measured at. A speed-up is the
-time of the slow layer over that of the rewrite, measured in pairs, with its 95 % interval.
+Each rewrite is checked to be equivalent at the size it is measured at. A speed-up is the time of
+the slow layer divided by that of the rewrite, measured in pairs, with its 95 % interval.
 """
 
 import tempfile
@@ -16,12 +16,12 @@ import kopt
 from leankeras.diagnosis import diagnose
 from tests.layers import PATTERNS, Pattern
 
-HEAD = """# What rewriting a slow layer brings
+HEAD = """# What rewriting a slow layer gains
 
 From `python benchmarks/rewrites.py`. Every rewrite passed `kopt.check_equivalence` at the size
-measured. A speed-up is the time of the slow layer over that of its rewrite at batch 1 on one
-thread, measured in pairs, with its 95 % interval; an interval that holds 1 means that no
-difference can be told. Nodes are those of the graph at batch 1. The layers are in `tests/layers`.
+measured. A speed-up is the time of the slow layer divided by that of its rewrite at batch 1 on one
+thread, measured in pairs, with its 95 % interval; an interval that contains 1 shows no difference.
+Nodes are counted in the graph at batch 1. The layers are in `tests/layers`.
 
 | pattern | input | nodes | rewrite | nodes | tf.function | LiteRT |
 |---|---|---|---|---|---|---|

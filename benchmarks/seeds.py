@@ -1,8 +1,8 @@
-"""What the whole chain reaches on a case, over several seeds.
+"""What the whole chain achieves on a case, over several seeds.
 
     uv run python benchmarks/seeds.py signal 0 1 2
 
-Runs the six notebooks once for each seed, in runs/seeds/, and prints the table of the README.
+Runs the six notebooks once per seed, in runs/seeds/, and prints the table in the README.
 """
 
 import sys
@@ -28,8 +28,8 @@ def run(case: str, seed: int) -> dict[str, float]:
         "lost, high": 100 * final.test["lost_high"],
         "final kB": final.size_bytes / 1000,
         "final µs": final.latency["us"],
-        "× slow in LiteRT": 1 / final.latency["ratio"],
-        "× slow as tf.function": whole["slow, tf.function"],
+        "speed-up in LiteRT": 1 / final.latency["ratio"],
+        "speed-up over tf.function": whole["slow, tf.function"],
     }
 
 

@@ -1,12 +1,12 @@
-"""Kill quick runs at random moments, resume them, and hold them against an unbroken one.
+"""Kill quick runs at random moments, resume them, and compare them with an uninterrupted one.
 
     uv run python benchmarks/survival.py [CASE] [KILLS] [DIRECTORY]
 
-One run takes the kills, the same number in each stage, and is resumed after each. Where it comes to
-its end, all its records must equal the unbroken run's, latencies aside; another run takes the
-kills that are left. Every second time only the process of ``kopt run`` is killed, else its kernel
-and its converter with it. A third of the kills wait for a file to be written and a third for the
-converter to be at work. The unbroken run is looked for in DIRECTORY first.
+A run is killed equally often in each stage and resumed after each kill. When it ends, all its
+records must equal those of the uninterrupted run, except for latencies; another run takes the
+remaining kills. Every second time only the process of ``kopt run`` is killed, otherwise its kernel
+and its converter too. A third of the kills wait for a file to be written and a third for the
+converter to be running. An uninterrupted run in DIRECTORY is used if there is one.
 """
 
 import contextlib

@@ -1,9 +1,9 @@
-"""What the engine of a sweep costs by itself: points whose task returns at once.
+"""What the engine of a sweep costs by itself: points whose task returns immediately.
 
     uv run python benchmarks/sweep_engine.py 1000
 
-Runs them on two workers, prints time and memory by hundreds of points, and draws
-docs/sweep-engine.png (needs chromium).
+Runs them on two workers, prints time and memory per hundred points, and draws
+docs/sweep-engine.png (needs Chromium).
 """
 
 import os

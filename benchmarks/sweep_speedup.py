@@ -2,9 +2,9 @@
 
     uv run python benchmarks/sweep_speedup.py signal 03
 
-Sweeps the quick notebooks up to a stage in runs/sweep-speedup and prints seconds and ratios. The
-points of the first two rows differ from 01 on (seed), those of the third in 03 only (fraction).
-One worker has all cores for each point.
+Sweeps the quick notebooks up to a stage in runs/sweep-speedup and prints seconds and ratios. In the
+first two rows the points differ from 01 on (seed), in the third only from 03 on (fraction). A
+single worker has all cores for each point.
 """
 
 import os

@@ -19,18 +19,18 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("case", required=False)
-@click.option("--model", type=PATH, help="A trained .keras, instead of CASE; with --data.")
-@click.option("--data", type=PATH, help="An .npz of x_train, y_train, x_test and y_test.")
+@click.option("--model", type=PATH, help="A trained .keras model, in place of CASE; needs --data.")
+@click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
 @click.option("--budget", help='Such as "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
 @click.option(
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
-    help="A notebook parameter; may be given several times.",
+    help="A notebook parameter; can be repeated.",
 )  # fmt: skip
-@click.option("--quick", is_flag=True, help="Few samples and epochs: shows that all of it works.")
-@click.option("--resume", is_flag=True, help="Leave finished stages as they are.")
+@click.option("--quick", is_flag=True, help="Few samples and epochs, to see that it all works.")
+@click.option("--resume", is_flag=True, help="Skip finished stages.")
 def run(
     case: str | None,
     model: Path | None,
@@ -43,9 +43,9 @@ def run(
     quick: bool,
     resume: bool,
 ) -> None:
-    """Run the notebooks in order on CASE and draw the report.
+    """Run the notebooks in order on CASE and write the report.
 
-    CASE is signal (the default), vision, stream, or FILE.py:NAME for a kopt.Case of your own.
+    CASE is signal (the default), vision, stream, or FILE.py:NAME for your own kopt.Case.
     """
     from kopt.cases.catalogue import case_name
     from kopt.display.report import write_report
@@ -64,7 +64,7 @@ def run(
     parameters: dict[str, Any] = {"case": case} | ({"quick": True} if quick else {})
     for name, value in [*([("budget", budget)] if budget is not None else []), *pairs]:
         if name in ("case", "run_dir"):
-            raise ParameterError(f"{name} is no parameter of a run; give CASE or --run-dir")
+            raise ParameterError(f"{name} is not a parameter of a run; use CASE or --run-dir")
         if name in parameters:
             raise ParameterError(f"{name} is given twice; expected one value")
         parameters[name] = read_value(value)
@@ -76,15 +76,17 @@ def run(
 
 @commands.command()
 @click.argument("grid", type=PATH)
-@click.option("--run-dir", type=PATH, help="Where to keep it.  [default: runs/sweep-GRID]")
+@click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
 @click.option(
     "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
-    help="A Dask scheduler.  [default: a cluster of its own on this machine]",
+    help="A Dask scheduler.  [default: a new cluster on this machine]",
 )  # fmt: skip
-@click.option("--workers", type=click.IntRange(1), help="Of its own cluster.  [default: cores]")
-@click.option("--resume", is_flag=True, help="Leave what is finished, run again what failed.")
-@click.option("--yes", is_flag=True, help="Run more than 1000 points.")
+@click.option(
+    "--workers", type=click.IntRange(1), help="For a new cluster.  [default: one per core]"
+)
+@click.option("--resume", is_flag=True, help="Keep what has finished, rerun what failed.")
+@click.option("--yes", is_flag=True, help="Allow more than 1000 points.")
 def sweep(
     grid: Path,
     run_dir: Path | None,
@@ -94,9 +96,9 @@ def sweep(
     resume: bool,
     yes: bool,
 ) -> None:
-    """Run the notebooks on every point of GRID, a YAML file of their parameters, with Dask.
+    """Run the notebooks with Dask on every point of GRID, a YAML file of their parameters.
 
-    A list in GRID is an axis. Exits with 1 where a point failed.
+    A list in GRID is an axis. Exits with 1 if a point failed.
     """
     from kopt.execution.results import in_words
     from kopt.execution.sweep import run_sweep
@@ -114,7 +116,7 @@ def sweep(
 @click.argument("run_dirs", nargs=-1, required=True, type=PATH)
 @click.option("-o", "--output", type=PATH, help="[default: report.html in the first RUN_DIR]")
 def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
-    """Draw one self-contained HTML page from the records of RUN_DIRS."""
+    """Write one self-contained HTML page from the records of RUN_DIRS."""
     from kopt.display.report import write_report
     from kopt.workspace.directory import Workspace
 
@@ -127,7 +129,7 @@ def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
 @commands.command()
 @click.argument("folder", metavar="DIR", type=PATH)
 def workshop(folder: Path) -> None:
-    """Copy the notebooks to DIR for learners, without the solutions of the exercises."""
+    """Copy the notebooks to DIR for learners, without the solutions to the exercises."""
     from kopt.execution.learner import write_learners_copy
 
     click.echo(write_learners_copy(folder))
@@ -146,5 +148,5 @@ for command in (cli.diagnose, cli.convert, cli.bench):
 
 
 def main(arguments: list[str] | None = None) -> Any:
-    """Run a command of kopt."""
+    """Run a kopt command."""
     return cli.run(commands, "kopt", arguments)

@@ -1,10 +1,10 @@
-"""What can go wrong with runs, beside the errors of leankeras."""
+"""What can go wrong in a run, in addition to the errors of leankeras."""
 
 from leankeras.errors import KoptError
 
 
 class WorkspaceError(KoptError):
-    """A run directory that cannot be used: another case's, locked, unwritable or damaged."""
+    """A run directory that cannot be used: of another case, locked, not writable or damaged."""
 
 
 class StageError(KoptError):
@@ -16,10 +16,10 @@ class ChainError(KoptError):
 
 
 class Interrupted(KoptError):
-    """Ctrl-C ended a run; what it had finished is kept."""
+    """Ctrl-C ended a run; finished work is kept."""
 
     exit_code = 130
 
 
 class ClusterError(KoptError):
-    """A Dask cluster that cannot be used: no answer, no workers, workers of other versions."""
+    """A Dask cluster that cannot be used: no answer, no workers, or workers of other versions."""

@@ -1,4 +1,4 @@
-"""Where the workbook's own files lie: kopt is used from its checkout."""
+"""Where the workbook's own files are; kopt is used from its checkout."""
 
 import os
 from pathlib import Path
@@ -6,5 +6,5 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
-# an installation that many share keeps the runs of each elsewhere
+# in a shared installation, every user keeps runs somewhere else
 RUNS = Path(os.environ.get("KOPT_RUNS", ROOT / "runs"))

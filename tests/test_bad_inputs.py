@@ -251,7 +251,7 @@ COMMANDS = {
     "diagnose broken.py:A": "broken.py fails when it is run: ZeroDivisionError: division by zero;",
     "diagnose case.py:A": "case.py has no A; its layer classes are none",
     "diagnose good.tflite": "good.tflite: expected a layer, a layer class, a model,",
-    "report none": "none is no run directory; run kopt run first",
+    "report none": "none is not a run directory; run kopt run first",
     "report folder": "folder has no finished stage; run kopt run first",
     "run case.py:number": "case: 'number' in case.py is int; expected a kopt.Case",
     "run broken.py:case": "broken.py fails when it is run: ZeroDivisionError: division by zero;",

@@ -246,13 +246,13 @@ def test_curves_and_pareto_panel_follow_keyboard_and_mouse(lab, page):
     ring = curves.locator("path.point[style*='stroke-width: 3px']").first
     before = ring.get_attribute("transform")
     press(sparsity, "ArrowLeft", times=10)
-    curves.locator("text=/sparsity 0.87: .*estimated between 0.5 and 0.9/").wait_for()
+    curves.locator("text=/sparsity 0.87: .*interpolated between 0.5 and 0.9/").wait_for()
     assert ring.get_attribute("transform") != before
     in_both_themes(page, curves, "tradeoff")
 
     points = curves.locator("path.point").count()
     press(fraction, "ArrowLeft", times=5)
-    curves.locator("text=/fraction 0.70: .*estimated/").wait_for()
+    curves.locator("text=/fraction 0.70: .*interpolated/").wait_for()
     press(curves.get_by_role("button", name="Compute this fraction"), "Enter")
     curves.locator("text=/added to the curve in/").wait_for()
     curves.locator("text=/fraction 0.70: .*\\(measured\\)/").wait_for()

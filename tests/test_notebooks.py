@@ -125,7 +125,7 @@ def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["run", case, "--quick", "--resume", "--run-dir", str(workspace.path)])
     assert not ended.value.code
-    assert capsys.readouterr().out.count("done before, left as it is") == len(STAGES)
+    assert capsys.readouterr().out.count("already done, skipped") == len(STAGES)
     assert {stage: workspace.record(stage) for stage in STAGES} == before
 
 

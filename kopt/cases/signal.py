@@ -16,13 +16,13 @@ WINDOW, CHANNELS, CLASSES = 128, 6, 7
 
 @keras.saving.register_keras_serializable("kopt")
 class CustomConv(keras.Layer):
-    """A 1-D convolution as one writes it on a first try: a loop over the filters, then a stack.
+    """A 1-D convolution as a first attempt might be written: a loop over the filters, then a stack.
 
     Args:
         filters: number of output channels.
         kernel_size: length of the kernel, in samples.
 
-    Takes ``(batch, time, channels)`` and gives ``(batch, time, filters)``, "same" padding.
+    Takes ``(batch, time, channels)`` and returns ``(batch, time, filters)``; "same" padding.
     """
 
     def __init__(self, filters: int, kernel_size: int, **kwargs):
@@ -52,12 +52,12 @@ class CustomConv(keras.Layer):
 
 
 def load() -> Data:
-    """Windows of the watch's motion, standardised by the training subjects' mean and spread."""
+    """Windows of watch motion: minus the training mean, divided by its standard deviation."""
     return Data.load(DATA / "watch.npz").standardised()
 
 
 def _network(name: str, widths: tuple[int, ...], custom: int | None = None) -> keras.Model:
-    """Three convolutions; the one of number ``custom`` is the slow one."""
+    """Three convolutions; number ``custom`` is the slow one."""
     inputs = x = keras.Input((WINDOW, CHANNELS), name="window")
     for number, width in enumerate(widths, 1):
         if number == custom:
@@ -72,7 +72,7 @@ def _network(name: str, widths: tuple[int, ...], custom: int | None = None) -> k
 
 
 def _conv_2d(old: CustomConv) -> keras.Model:
-    """The same as a picture one pixel wide."""
+    """The same convolution on a picture one pixel wide."""
     inputs = keras.Input(old.input.shape[1:])
     picture = layers.Reshape((old.input.shape[1], 1, old.input.shape[2]))(inputs)
     filtered = layers.Conv2D(old.filters, (old.kernel_size, 1), padding="same")(picture)

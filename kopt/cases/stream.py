@@ -1,4 +1,4 @@
-"""Who is speaking? One utterance at a time, through an LSTM written by hand, step by step."""
+"""Who is speaking? One utterance at a time, with an LSTM written by hand, step by step."""
 
 import keras
 import numpy as np
@@ -17,12 +17,12 @@ GATES = ("input", "forget", "cell", "output")
 
 @keras.saving.register_keras_serializable("kopt")
 class SteppedLSTM(keras.Layer):
-    """An LSTM as in the textbook: a loop over the steps, and in it one product for each gate.
+    """A textbook LSTM: a loop over the steps with one product for each gate.
 
     Args:
         units: size of the state.
 
-    Takes ``(batch, steps, features)`` and gives the last state, ``(batch, units)``.
+    Takes ``(batch, steps, features)`` and returns the last state, ``(batch, units)``.
     """
 
     def __init__(self, units: int, **kwargs):
@@ -69,7 +69,7 @@ class SteppedLSTM(keras.Layer):
 
 
 def load() -> Data:
-    """Utterances, standardised by the training part's mean and spread, padding included."""
+    """Utterances: minus the training mean, divided by its standard deviation, padding included."""
     return Data.load(DATA / "japanese_vowels.npz").standardised()
 
 
@@ -82,7 +82,7 @@ def _network(name: str, recurrent: keras.Layer) -> keras.Model:
 
 
 def _port(old: SteppedLSTM, new: layers.LSTM) -> None:
-    """Keras keeps the four gates side by side, in the same order."""
+    """Keras stores the four gates side by side, in the same order."""
     gates = (old.kernels, old.recurrent_kernels, old.biases)
     new.set_weights([np.concatenate([np.asarray(w) for w in each], axis=-1) for each in gates])
 

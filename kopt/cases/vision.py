@@ -1,4 +1,4 @@
-"""What piece of clothing is this? Spatial attention, written channel by channel."""
+"""Which piece of clothing is this? Spatial attention, written channel by channel."""
 
 import keras
 import numpy as np
@@ -16,12 +16,12 @@ SIDE, CLASSES = 28, 10
 
 @keras.saving.register_keras_serializable("kopt")
 class SpatialAttention(keras.Layer):
-    """Weighs every place of every channel by what surrounds it; a loop over the channels.
+    """Weights every position of every channel by its surroundings, in a loop over the channels.
 
     Args:
-        kernel_size: side of the neighbourhood, in pixels.
+        kernel_size: side of the surroundings, in pixels.
 
-    Takes and gives ``(batch, rows, columns, channels)``.
+    Takes and returns ``(batch, rows, columns, channels)``.
     """
 
     def __init__(self, kernel_size: int = 5, **kwargs):
@@ -65,7 +65,7 @@ def _network(name: str, widths: tuple[int, ...], attention: bool) -> keras.Model
 
 
 def _depthwise(old: SpatialAttention) -> keras.Model:
-    """One depthwise convolution for all channels, and one product."""
+    """One depthwise convolution for all channels, then one product."""
     inputs = keras.Input(old.input.shape[1:])
     weight = layers.DepthwiseConv2D(
         old.kernel_size, padding="same", activation="sigmoid", name="surroundings"

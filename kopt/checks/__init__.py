@@ -1,7 +1,7 @@
-"""The checks of the exercises in the notebooks: each tells right from wrong and gives a hint.
+"""The checks for the exercises in the notebooks: each tells right from wrong and gives a hint.
 
-Every check takes the answer first and then what was measured in the run at hand, and returns a
-:class:`Check`. None raises for a wrong answer, so an unfilled exercise stops no run.
+Every check takes the answer first, then what this run has measured, and returns a :class:`Check`.
+None of them raises for a wrong answer, so an unanswered exercise never stops a run.
 """
 
 from kopt.checks.check import Check

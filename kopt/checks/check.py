@@ -1,4 +1,4 @@
-"""What a check says of an answer, and the comparison that most checks are made of."""
+"""What a check says about an answer, and the comparison most checks consist of."""
 
 import math
 from collections.abc import Sequence
@@ -11,24 +11,24 @@ import numpy as np
 RIGHT, NOT_YET, NOT_ANSWERED, NO_QUESTION = "right", "not yet", "not answered yet", "no question"
 
 SLIPS = (
-    (-1, "the sign is the wrong way round"),
+    (-1, "the sign is wrong"),
     (100, "a hundred times too large: is it in per cent?"),
-    (1 / 100, "a hundred times too small: is it a fraction where per cent were asked for?"),
-    (1e3, "a thousand times too large: which unit was asked for?"),
-    (1e-3, "a thousand times too small: which unit was asked for?"),
-    (1e6, "a million times too large: which unit was asked for?"),
-    (1e-6, "a million times too small: which unit was asked for?"),
+    (1 / 100, "a hundred times too small: is it a fraction where a percentage is wanted?"),
+    (1e3, "a thousand times too large: which unit is wanted?"),
+    (1e-3, "a thousand times too small: which unit is wanted?"),
+    (1e6, "a million times too large: which unit is wanted?"),
+    (1e-6, "a million times too small: which unit is wanted?"),
 )
 
 
 @dataclass(frozen=True, repr=False)
 class Check:
-    """What became of an answer; shows itself in a line.
+    """The verdict on an answer; prints as one line.
 
     Attributes:
-        state: "right", "not yet", "not answered yet", or "no question" where the run at hand
-            gives nothing to ask.
-        message: why it is right, or a hint.
+        state: "right", "not yet", "not answered yet", or "no question" if this run gives nothing
+            to ask about.
+        message: why the answer is right, or a hint.
     """
 
     state: str
@@ -49,17 +49,17 @@ def right(message: str) -> Check:
 
 
 def not_yet(hint: str) -> Check:
-    """The answer is not right; the hint leads on and does not give it away."""
+    """The answer is not right; the hint helps without giving the answer away."""
     return Check(NOT_YET, hint)
 
 
 def not_answered(task: str) -> Check:
-    """Nothing was answered; the task says what to put in place of the dots."""
+    """There is no answer yet; the task says what to put in place of the dots."""
     return Check(NOT_ANSWERED, task)
 
 
 def no_question(reason: str) -> Check:
-    """This run gives nothing to ask."""
+    """This run gives nothing to ask about."""
     return Check(NO_QUESTION, reason)
 
 
@@ -71,7 +71,7 @@ def as_number(answer: Any) -> float | None:
 
 
 def as_numbers(answer: Any, shape: tuple[int, ...]) -> np.ndarray | None:
-    """Finite numbers of a shape as an array of floats; None for anything else."""
+    """Finite numbers of the given shape as an array of floats; None for anything else."""
     try:
         numbers = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
@@ -94,20 +94,20 @@ def check_number(
     mistakes: Sequence[tuple[float, str]] = (),
     tolerance: float = 0.01,
 ) -> Check:
-    """Compare a number with the right one, and with what the usual mistakes would give.
+    """Compare a number with the right one, and with what common mistakes would give.
 
     Args:
-        answer: what stands in the answer cell; an Ellipsis is no answer.
+        answer: the content of the answer cell; an Ellipsis means not answered.
         expected: the right number.
-        task: what is asked for, in a few words.
+        task: what to give, in a few words.
         because: what the right number means.
-        hint: where to look when no mistake is recognised.
-        mistakes: pairs of the number that a mistake leads to and the hint for it; the first that
-            fits is told. Signs and factors of a hundred, a thousand and a million come after.
-        tolerance: relative, for rounding on the way.
+        hint: where to look if no mistake is recognized.
+        mistakes: pairs of the number a mistake leads to and the hint for it; the first that fits
+            is used. Wrong signs and factors of a hundred, a thousand and a million come after.
+        tolerance: relative, to allow for rounding.
     """
     if answer is ...:
-        return not_answered(f"replace the dots by {task}")
+        return not_answered(f"replace the dots with {task}")
     number = as_number(answer)
     if number is None:
         return not_yet(f"saw {answer!r:.60}; expected a number, {task}")

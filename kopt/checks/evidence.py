@@ -1,4 +1,4 @@
-"""Exercises on evidence: what a measured difference is worth, and what follows from it."""
+"""Exercises on evidence: what a measured difference is worth and what follows from it."""
 
 import math
 from collections.abc import Hashable
@@ -18,51 +18,51 @@ from kopt.checks.check import (
 
 
 def samples_for_half_the_interval(answer: Any, samples: int) -> Check:
-    """How many test samples make the interval of an accuracy half as wide.
+    """How many test samples make the confidence interval of an accuracy half as wide.
 
     The standard error of a proportion falls with the square root of the number of samples.
 
     Args:
-        answer: number of samples in all.
-        samples: how many there are now.
+        answer: total number of samples.
+        samples: the number now.
 
     Example:
         >>> samples_for_half_the_interval(4000, samples=1000)
-        right: four times as many, 4,000: the width falls with the square root
+        right: four times as many, 4,000: the width shrinks with the square root
     """
     return check_number(
         answer,
         4 * samples,
         task="the number of test samples, a whole number",
-        because=f"four times as many, {4 * samples:,}: the width falls with the square root",
+        because=f"four times as many, {4 * samples:,}: the width shrinks with the square root",
         hint="the interval is ± 1.96 √(p (1 − p) / n), with accuracy p and n samples",
         mistakes=(
-            (2 * samples, "n stands under a square root: twice as many do not halve it"),
-            (3 * samples, "so many more are needed; the question is how many in all"),
+            (2 * samples, "n is under a square root: twice as many do not halve the width"),
+            (3 * samples, "that is how many more are needed; the question is how many in total"),
             (samples / 2, "fewer samples make the interval wider"),
             (samples / 4, "fewer samples make the interval wider"),
-            (samples**2, "the width falls with the square root of n: solve √(n_new / n) = 2"),
+            (samples**2, "the width shrinks with the square root of n: solve √(n_new / n) = 2"),
             (samples * 2**0.5, "the square root is on the wrong side: solve √(n_new / n) = 2"),
-            (4, "that is the factor; the question is how many samples in all"),
+            (4, "that is the factor; the question is how many samples in total"),
         ),
         tolerance=0.01,
     )
 
 
 def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
-    """Which settings are better than a baseline beyond what the luck of the seed explains.
+    """Which settings beat a baseline by more than the luck of the seed can explain.
 
     Args:
-        answer: a set of names of settings, empty where there are none.
-        trials: a row for each trial, with ``setting``, ``seed`` and ``accuracy``.
-        baseline: the setting that the others are held against.
+        answer: a set of names of settings, empty if there are none.
+        trials: one row per trial, with ``setting``, ``seed`` and ``accuracy``.
+        baseline: the setting to compare the others with.
 
     Example:
         >>> better_settings({"T = 4"}, trials, baseline="labels alone")
         right: even its worst seed beats the best one of labels alone: T = 4
     """
     if answer is ...:
-        return not_answered("replace the dots by a set of settings; set() says: none")
+        return not_answered("replace the dots with a set of settings; set() means none")
     if not isinstance(answer, set | frozenset | list | tuple):
         return not_yet(f"saw {answer!r:.60}; expected a set of settings, such as {{'a', 'b'}}")
     spread = trials.groupby("setting").accuracy.agg(["mean", "min", "max"])
@@ -75,13 +75,13 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
     better = set() if single else set(others.index[others["min"] > base["max"]])
     if named == better:
         if single:
-            return right("none: with one seed there is no spread to judge by")
+            return right("none: a single seed has no spread to judge by")
         names = f"even its worst seed beats the best one of {baseline}: {', '.join(sorted(better))}"
         return right(
-            names if better else f"none: no setting's worst seed beats the best of {baseline}"
+            names if better else f"none: no setting's worst seed beats the best one of {baseline}"
         )
     if single:
-        return not_yet("each setting has one seed here; what is the spread of one value?")
+        return not_yet("each setting has only one seed here; what is the spread of one value?")
     if named - better:
         name = sorted(named - better)[0]
         by_mean = others.loc[name, "mean"] > base["mean"]
@@ -91,67 +91,67 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
             if by_mean
             else f"{name}: compare its min with the max of {baseline}"
         )
-    return not_yet("one is missing; its worst seed beats the best one of the baseline")
+    return not_yet("at least one is missing: its worst seed beats the best one of the baseline")
 
 
 def fastest_within(
     answer: Any, table: pd.DataFrame, accuracy_lost: float, size_kb: float | None = None
 ) -> Check:
-    """The fastest row of a table whose loss, interval included, and size stay within limits.
+    """The fastest row of a table whose upper bound of the loss and whose size are within limits.
 
-    Where several are as fast as can be told apart, each of them is right.
+    If several rows are equally fast as far as can be measured, each of them is right.
 
     Args:
-        answer: a name from the table's index; None says that nothing fits.
+        answer: a name from the table's index; None means that nothing fits.
         table: with ``lost_high`` and ``accuracy_lost`` (fractions), ``size_kb`` (1000 bytes),
             ``ratio``, ``ratio_low`` and ``ratio_high``.
-        accuracy_lost: the most that may be lost, a fraction.
-        size_kb: the largest size, where there is a limit.
+        accuracy_lost: the largest loss allowed, a fraction.
+        size_kb: the largest size allowed, if there is a limit.
 
     Example:
         >>> fastest_within(0.25, curve, accuracy_lost=0.05)
-        right: 0.25 loses at most 4.5 points with the interval counted, at 0.87 of the latency
+        right: 0.25 loses at most 4.5 points, interval included, at 0.87 of the latency
     """
     kind = table.index.name or "row"
     if answer is ...:
-        return not_answered(f"replace the dots by a {kind} from the table; None says: none fits")
+        return not_answered(f"replace the dots with a {kind} from the table; None: no row fits")
     safe = table.lost_high <= accuracy_lost
     small = table.size_kb <= (math.inf if size_kb is None else size_kb)
     fits = table[safe & small]
     if answer is None:
         if fits.empty:
-            return right("none: nothing in the table keeps within the limits")
-        return not_yet(f"{len(fits)} of {len(table)} rows keep within the limits")
+            return right("none: nothing in the table is within the limits")
+        return not_yet(f"{len(fits)} of {len(table)} rows are within the limits")
     name = _row(answer, table)
     if name is None:
         number = as_number(answer)
         percent = number is not None and _row(number / 100, table) is not None
         known = ", ".join(map(str, table.index))
         return not_yet(
-            "that is in per cent; the table has fractions"
+            "that is a percentage; the table has fractions"
             if percent
             else f"saw {answer!r:.60}; expected one of {known}, or None"
         )
     row = table.loc[name]
     if not small[name]:
-        return not_yet(f"{name} has {row.size_kb:.3g} kB; at most {size_kb:.3g} are allowed")
+        return not_yet(f"{name} has {row.size_kb:.3g} kB; the limit is {size_kb:.3g}")
     if not safe[name]:
         return not_yet(
-            f"{name}: its own loss would do, but not the upper end of its interval, lost_high"
+            f"{name}: its measured loss is within the limit, but lost_high is not"
             if row.accuracy_lost <= accuracy_lost
-            else f"{name} loses more than the {accuracy_lost:.1%} that are allowed"
+            else f"{name} loses more than the {accuracy_lost:.1%} allowed"
         )
     best = fits.loc[fits.ratio.idxmin()]
     if row.ratio_low > best.ratio_high:
-        return not_yet(f"{name} keeps within the limits, but something faster does too")
+        return not_yet(f"{name} is within the limits, but so is something faster")
     return right(
-        f"{name} loses at most {100 * row.lost_high:.1f} points with the interval counted, at "
+        f"{name} loses at most {100 * row.lost_high:.1f} points, interval included, at "
         f"{row.ratio:.2f} of the latency"
     )
 
 
 def _row(answer: Any, table: pd.DataFrame) -> Hashable | None:
-    """The name of the row that is meant; numbers need not be written alike."""
+    """The name of the row meant; the same number may be written differently."""
     number = as_number(answer)
     for name in table.index:
         value = as_number(name)

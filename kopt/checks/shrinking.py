@@ -1,4 +1,4 @@
-"""Exercises on smaller models: what a removal leaves, and what a teacher's answer says."""
+"""Exercises on smaller models: what a removal leaves and what a teacher's answer says."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,15 +22,15 @@ WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, ker
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel of a layer, as one counts its weights.
+    """The kernel of a layer, described by the sizes needed to count its weights.
 
     Attributes:
         layer: the layer's name.
-        window: weights for each pair of an input and an output channel; 5 for a convolution over
-            5 steps, 9 over 3 × 3 pixels, 1 for a dense layer.
-        inputs: channels it reads.
-        outputs: channels it makes.
-        has_bias: whether it has a bias for each output.
+        window: weights per pair of an input and an output channel; 5 for a convolution over 5
+            steps, 9 over 3 × 3 pixels, 1 for a dense layer.
+        inputs: channels the layer reads.
+        outputs: channels the layer produces.
+        has_bias: whether there is a bias for each output.
     """
 
     layer: str
@@ -50,7 +50,7 @@ class Kernel:
 def widest_kernel(model: keras.Model) -> Kernel:
     """The kernel with the most weights among a model's dense and convolutional layers.
 
-    A model that has none of them is given a kernel without weights, of which nothing is asked.
+    For a model without such layers it is a kernel without weights, and no question is asked.
 
     Example:
         >>> print(widest_kernel(model))
@@ -66,11 +66,11 @@ def widest_kernel(model: keras.Model) -> Kernel:
 
 
 def kept_parameters(answer: Any, kernel: Kernel) -> Check:
-    """How many parameters a layer keeps when half its inputs and half its outputs go.
+    """How many parameters a layer keeps when half its inputs and half its outputs are removed.
 
     Args:
         answer: weights and biases together.
-        kernel: the layer's kernel before; of an odd number of channels the smaller half is kept.
+        kernel: the layer's kernel before; of an odd number of channels, the smaller half stays.
 
     Example:
         >>> kept_parameters(2592, Kernel("conv", window=5, inputs=32, outputs=64, has_bias=True))
@@ -91,20 +91,20 @@ def kept_parameters(answer: Any, kernel: Kernel) -> Check:
         "of half as many outputs",
         hint="a kernel has window × inputs × outputs weights; a bias belongs to an output",
         mistakes=(
-            (weights, "and the biases? one stays for each output that stays"),
+            (weights, "and the biases? each remaining output keeps one"),
             (weights + outputs, "a bias goes with its output"),
-            (one_side, "that is one side halved; the inputs it reads are halved too"),
-            (one_side + bias * (outputs // 2), "half of everything? the inputs are halved as well"),
-            (one_side + bias * outputs, "only the inputs are halved; the outputs are too"),
+            (one_side, "that halves one side only; the inputs are halved too"),
+            (one_side + bias * (outputs // 2), "half of everything? the inputs are halved too"),
+            (one_side + bias * outputs, "that halves the inputs only; the outputs are halved too"),
             (total / 4, "the kernel shrinks on both sides, the biases only with the outputs"),
-            (total - expected, "that is what goes; the question is what stays"),
+            (total - expected, "that is what is removed; the question is what stays"),
         ),
         tolerance=1e-9,
     )
 
 
 def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
-    """The probabilities that a teacher's logits stand for at a temperature.
+    """The probabilities that a teacher's logits stand for at a given temperature.
 
     The softmax of ``logits / temperature`` (Hinton, Vinyals and Dean, arXiv:1503.02531, eq. 1).
 
@@ -115,23 +115,23 @@ def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
 
     Example:
         >>> soft_targets([0.5, 0.5], np.array([1.0, 1.0]), temperature=4)
-        right: the likeliest class has 50 %, against 50 % at temperature 1
+        right: the likeliest class has 50%, compared with 50% at temperature 1
     """
     if answer is ...:
-        return not_answered("replace the dots by an array of probabilities, one for each class")
+        return not_answered("replace the dots with an array of probabilities, one per class")
     given = as_numbers(answer, logits.shape)
     if given is None:
-        return not_yet(f"expected {len(logits)} finite numbers, one for each class")
+        return not_yet(f"expected {len(logits)} finite numbers, one per class")
     plain, expected = _softmax(logits), _softmax(logits / temperature)
     if np.allclose(given, expected, rtol=1e-3, atol=1e-5):
         return right(
-            f"the likeliest class has {expected.max():.0%}, against {plain.max():.0%} at "
+            f"the likeliest class has {expected.max():.0%}, compared with {plain.max():.0%} at "
             "temperature 1"
         )
     mistakes = (
-        (np.eye(len(logits))[logits.argmax()], "that is a hard label: what is left of the others?"),
+        (np.eye(len(logits))[logits.argmax()], "a hard label; what about the other classes?"),
         (plain, "that is temperature 1; where does the temperature come in?"),
-        (_softmax(logits * temperature), "that makes the answer harder; a temperature softens it"),
+        (_softmax(logits * temperature), "that makes the answer harder; temperature softens it"),
         (plain / temperature, "the temperature divides the logits, before the exponential"),
         (np.exp(logits / temperature), "these do not add up to 1 yet"),
         (logits / temperature, "those are still logits; probabilities are above 0 and sum to 1"),
@@ -140,8 +140,8 @@ def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
         if np.allclose(given, wrong, rtol=1e-3, atol=1e-5):
             return not_yet(text)
     if not np.isclose(given.sum(), 1, atol=1e-3):
-        return not_yet(f"probabilities add up to 1, these to {given.sum():.3g}")
-    return not_yet("divide the logits by the temperature, then take the softmax of that")
+        return not_yet(f"probabilities add up to 1; these add up to {given.sum():.3g}")
+    return not_yet("divide the logits by the temperature, then take the softmax")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The figures of the notebooks and the report, each from a table that can be read as well."""
+"""The figures of the notebooks and the report, each drawn from a table that can also be read."""
 
 import numpy as np
 import pandas as pd
@@ -24,11 +24,11 @@ def sample(x: np.ndarray, title: str) -> go.Figure:
 
 
 def layer_shares(tables: dict[str, pd.DataFrame], title: str) -> go.Figure:
-    """Time of each layer in one or several models, as bars side by side.
+    """Time per layer in one or several models, as bars side by side.
 
     Args:
-        tables: name of the model to what :func:`kopt.profile_layers` gave for it.
-        title: what the figure says.
+        tables: the result of :func:`kopt.profile_layers` for each model, by its name.
+        title: the figure's title.
     """
     rows = pd.concat(tables, names=["model"]).reset_index("model")
     figure = px.bar(
@@ -51,8 +51,8 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
     """The rungs of a ladder: latency of each target, up to its 95th percentile.
 
     Args:
-        table: ``.table`` of what :func:`kopt.compare_latency` gave.
-        title: what the figure says.
+        table: the ``.table`` of a :func:`kopt.compare_latency` result.
+        title: the figure's title.
     """
     figure = go.Figure(
         go.Bar(
@@ -64,18 +64,22 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
             error_x={"array": table.p95_us - table.us, "color": COLORS[5]},
         )
     )
+<<<<<<< HEAD
     figure.update_xaxes(type="log", title="µs a call, logarithmic; whisker to p95")
+=======
+    figure.update_xaxes(type="log", title="µs per call (logarithmic); whisker to p95")
+>>>>>>> prose
     figure.update_yaxes(autorange="reversed")
     return _styled(figure.update_layout(title=title), height=110 + 34 * len(table))
 
 
 def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
-    """Several quantities over one knob, each relative to its value at the first point.
+    """Several quantities against one setting, each relative to its value at the first point.
 
     Args:
-        table: indexed by the knob's settings, the index named after it.
+        table: indexed by the values of the setting, with the index named after it.
         lines: the columns to draw.
-        title: what the figure says.
+        title: the figure's title.
     """
     figure = px.line(
         table[lines] / table[lines].iloc[0],
@@ -88,11 +92,11 @@ def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
 
 
 def pareto(table: pd.DataFrame, title: str) -> go.Figure:
-    """Accuracy against latency, a marker's area for the size; up and to the left is better.
+    """Accuracy against latency, with the size as a marker's area; up and to the left is better.
 
     Args:
         table: indexed by name, with ``accuracy`` in per cent, ``latency_us`` and ``size_kb``.
-        title: what the figure says.
+        title: the figure's title.
     """
     figure = px.scatter(
         table.reset_index(names="artifact"),

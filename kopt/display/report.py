@@ -1,4 +1,4 @@
-"""One self-contained HTML page over one or several runs: it opens offline and can be mailed."""
+"""One self-contained HTML page about one or several runs; it opens offline and can be mailed."""
 
 import html
 from pathlib import Path
@@ -15,8 +15,8 @@ from kopt.workspace.record import Record, summary, table_in_words, verdict
 from leankeras.files import write_atomically
 
 QUICK = (
-    "A quick run, with a quarter of the samples and two epochs: it shows that the chain works, and "
-    "its accuracies are no results."
+    "A quick run, with a quarter of the samples and two epochs. It shows that the chain works; its "
+    "accuracies mean nothing."
 )
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>kopt: $title</title>
@@ -41,12 +41,12 @@ def write_report(workspaces: list[Workspace], path: Path) -> Path:
         path: the ``.html`` to write.
 
     Raises:
-        WorkspaceError: a run without a finished stage, or a path that cannot be written.
+        WorkspaceError: a run has no finished stage, or the path cannot be written.
     """
     runs = {str(workspace.path): workspace.records() for workspace in workspaces}
     for name, records in runs.items():
         if not records:
-            there = "has no finished stage" if Path(name).is_dir() else "is no run directory"
+            there = "has no finished stage" if Path(name).is_dir() else "is not a run directory"
             raise WorkspaceError(f"{name} {there}; run kopt run first")
     sections = [section for workspace in workspaces for section in _run(workspace)]
     cases = ", ".join(sorted({records[0].case for records in runs.values()}))
@@ -54,11 +54,11 @@ def write_report(workspaces: list[Workspace], path: Path) -> Path:
 
 
 def write_page(title: str, sections: list[str], path: Path) -> Path:
-    """Write a page that needs nothing but itself.
+    """Write a page that depends on no other file.
 
     Args:
-        title: as text.
-        sections: of the body, as HTML.
+        title: plain text.
+        sections: parts of the body, as HTML.
         path: the ``.html`` to write.
     """
     page = PAGE.substitute(
@@ -71,7 +71,7 @@ def write_page(title: str, sections: list[str], path: Path) -> Path:
 
 
 def figure_html(figure: go.Figure) -> str:
-    """A figure as a part of such a page."""
+    """A figure for use in such a page."""
     return figure.to_html(full_html=False, include_plotlyjs=False)
 
 
@@ -87,12 +87,20 @@ def _run(workspace: Workspace) -> list[str]:
         f"<h2>{html.escape(str(workspace.path))}</h2>",
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
+<<<<<<< HEAD
         table_in_words(records).to_html(border=0, index_names=False),
         "<p>Accuracy is that of the test part; sizes in kB of 1000 bytes; latency is that of one "
         "undisturbed inference in LiteRT on one thread. Points lost and times faster are against "
         "the slow model in the same runtime, on the same samples and in the same blocks of time, "
         "with their 95 % intervals.</p>",
         figure_html(pareto(chain, "What each stage paid and gained")),
+=======
+        chain.to_html(float_format="{:,.4g}".format, border=0, index_names=False),
+        "<p>Sizes are in kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT "
+        "on one thread. Speed-up is relative to the slow model in the same runtime, measured "
+        "alongside, with its 95 % interval.</p>",
+        figure_html(pareto(chain, "What each stage cost and gained")),
+>>>>>>> prose
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),

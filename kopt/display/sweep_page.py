@@ -1,4 +1,4 @@
-"""The page over all points of a sweep: what each setting paid and gained, and the best trades."""
+"""The page about all points of a sweep: what each setting cost and gained, and the best ones."""
 
 import html
 from pathlib import Path
@@ -10,14 +10,19 @@ import plotly.graph_objects as go
 from kopt.display.plots import COLORS
 from kopt.display.report import QUICK, figure_html, write_page
 
+<<<<<<< HEAD
 COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, of accuracy more
+=======
+COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, except for accuracy
+MEASURED = ["accuracy", "latency_us", "size_kb", "speedup"]
+>>>>>>> prose
 SCALE = "Viridis"
 HOW = (
-    "Latencies were measured after all points were finished, one point after another on one "
-    "worker with nothing beside it, each in turns with the slow model of its own run: those in the "
-    "runs' own records were taken while other workers ran. A marker's area is the file's size. "
-    "Ringed points are on the Pareto front of accuracy, latency and size: no other point of the "
-    "same case is as good in all three and better in one."
+    "Latencies were measured once all points were finished, one point after another on one worker "
+    "with nothing else running, each taking turns with the slow model of its own run; those in the "
+    "records of the runs were taken while other workers were running. A marker's area is the file "
+    "size. Ringed points are on the Pareto front of accuracy, latency and size: no other point of "
+    "the same case is at least as good in all three and better in one."
 )
 
 
@@ -25,7 +30,7 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
     """Draw the page of a sweep.
 
     Args:
-        table: a row for each point, indexed by its name; the parameters, ``status`` ("finished"
+        table: one row per point, indexed by its name; the parameters, ``status`` ("finished"
             or "failed"), ``accuracy`` (per cent), ``accuracy_loss`` (points), ``size_kb``,
             ``latency_us``, ``speedup``, ``speedup_low``, ``speedup_high``, ``within_budget``,
             ``error``.
@@ -41,7 +46,7 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
     constants = [f"{name} = {table[name].iloc[0]}" for name in parameters if name not in axes]
     sections = [
         f"<p>{len(finished)} of {len(table)} points finished. "
-        f"The same in all of them: {html.escape(', '.join(constants)) or 'nothing'}.</p>",
+        f"Common to all of them: {html.escape(', '.join(constants)) or 'nothing'}.</p>",
         f"<p>{HOW}</p>",
         *([f'<p class="warning">{QUICK}</p>'] if _any_quick(table) else []),
     ]
@@ -62,13 +67,13 @@ def _any_quick(table: pd.DataFrame) -> bool:
 
 
 def pareto_front(table: pd.DataFrame) -> np.ndarray:
-    """Which rows no other beats: at least as good in everything and better in something.
+    """The rows that no other row beats by being as good in everything and better in something.
 
     Args:
         table: with ``accuracy``, ``latency_us`` and ``size_kb``.
 
     Returns:
-        A boolean for each row.
+        One boolean per row.
     """
     costs = np.column_stack([sign * table[name].to_numpy(float) for name, sign in COSTS.items()])
     beaten = [((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any() for row in costs]
@@ -78,13 +83,13 @@ def pareto_front(table: pd.DataFrame) -> np.ndarray:
 def sweep_figure(
     points: pd.DataFrame, front: np.ndarray | pd.Series, axes: list[str], title: str
 ) -> go.Figure:
-    """Accuracy against latency of the points of one case, with a menu of what colours them.
+    """Accuracy against latency for the points of one case, with a menu to colour them by.
 
     Args:
         points: the finished points.
-        front: which of them to ring.
-        axes: the parameters to choose the colour from.
-        title: what the figure says.
+        front: the ones to ring.
+        axes: the parameters that can set the colour.
+        title: the figure's title.
     """
     size = {"sizemode": "area", "sizeref": points.size_kb.max() / 30**2, "sizemin": 5}
     hover = [
@@ -126,7 +131,7 @@ def sweep_figure(
 
 
 def _colouring(values: pd.Series) -> dict:
-    """How a parameter colours the points: a step of the scale for each of its values."""
+    """How a parameter colours the points: one step of the scale per value."""
     choices = sorted(values.dropna().unique())
     codes = values.map({value: code for code, value in enumerate(choices)})
     labels = [html.escape(str(value)) for value in choices]
@@ -177,9 +182,10 @@ def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     ]  # fmt: skip
     table = finished[columns].assign(front=front.map({True: "yes", False: ""}))
     return (
-        "<p>Accuracy in per cent and the loss in points against the slow model; sizes in kB of "
-        "1000 bytes; latency is the median of one inference in LiteRT on one thread; speed-up is "
-        "against the slow model in the same runtime, with its 95 % interval.</p>" + _as_html(table)
+        "<p>Accuracy is in per cent, the loss in points relative to the slow model; sizes are in "
+        "kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT on one "
+        "thread. Speed-up is relative to the slow model in the same runtime, with its 95 % "
+        "interval.</p>" + _as_html(table)
     )
 
 
@@ -188,7 +194,7 @@ def _failures(failed: pd.DataFrame, axes: list[str]) -> str:
 
 
 def _as_html(table: pd.DataFrame) -> str:
-    """A table with its texts in full, which scrolls where the page is too narrow for it."""
+    """A table with its text in full; it scrolls if the page is too narrow."""
     with pd.option_context("display.max_colwidth", None):
         text = table.to_html(float_format="{:,.4g}".format, border=0, index_names=False)
     return f'<div style="overflow-x: auto">{text}</div>'

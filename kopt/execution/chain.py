@@ -1,4 +1,4 @@
-"""The notebooks in order, each in a kernel of its own, by papermill."""
+"""The notebooks in order, each in its own kernel, run by papermill."""
 
 import ast
 import logging
@@ -23,9 +23,9 @@ ERROR_LINES = 3
 
 
 def _is_news(record: logging.LogRecord) -> bool:
-    """Whether a line of asyncio's tells something other than that a kernel has died.
+    """Whether an asyncio log record says something other than that a kernel has died.
 
-    After Ctrl-C, that is the end of a task nobody waits for any more; else it is a ChainError.
+    After Ctrl-C, that is the end of a task nobody waits for; otherwise it becomes a ChainError.
     """
     return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
@@ -40,10 +40,10 @@ def notebook_parameters(stage: str) -> dict[str, Any]:
 
 
 def select_stages(first: str | None, last: str | None) -> tuple[str, ...]:
-    """The stages from one to another, both given by number or name.
+    """The stages from the first to the last, each given by number or name.
 
     Raises:
-        ParameterError: no such stage, or none between them.
+        ParameterError: no such stage, or no stage between them.
     """
     start = 0 if first is None else _position(first)
     end = len(STAGES) - 1 if last is None else _position(last)
@@ -61,29 +61,29 @@ def run_chain(
 ) -> None:
     """Run the notebooks of a run directory in order.
 
-    The executed notebooks are left in ``workspace.notebooks``. Everything is checked before the
+    The executed notebooks are kept in ``workspace.notebooks``. Everything is checked before the
     first one starts.
 
     Args:
         workspace: the run directory.
-        parameters: of the notebooks, "case" among them; each notebook is given those it has.
-        stages: which to run.
-        resume: leave out the stages that are finished, fresh and ran with these parameters.
-        say: takes the lines that tell what is being done.
+        parameters: parameters of the notebooks, including "case"; each notebook gets its own.
+        stages: the stages to run.
+        resume: skip stages that are finished, not stale, and ran with the same parameters.
+        say: receives progress messages, line by line.
 
     Raises:
-        ParameterError: a parameter that no notebook of these has, or that is not valid.
-        StageError: what the first of the stages continues from is missing or stale.
-        WorkspaceError: the run directory is another case's, is being written, or cannot be.
-        ChainError: a cell failed, or its kernel died; names its notebook, its number and the error.
-        Interrupted: by Ctrl-C; the stages before are whole, and resuming goes on from this one.
+        ParameterError: a parameter is invalid, or none of these notebooks has it.
+        StageError: the stage that the first one continues from is missing or stale.
+        WorkspaceError: the run directory belongs to another case, is in use, or is not writable.
+        ChainError: a cell failed or the kernel died; names the notebook, the cell and the error.
+        Interrupted: by Ctrl-C; earlier stages are complete, and resuming continues from this one.
     """
     defaults = {stage: notebook_parameters(stage) for stage in stages}
     known = {name for names in defaults.values() for name in names}
     unknown = set(parameters) - known
     if unknown:
         raise ParameterError(
-            f"{', '.join(sorted(unknown))}: no notebook from {stages[0]} to {stages[-1]} has that "
+            f"{', '.join(sorted(unknown))}: no notebook from {stages[0]} to {stages[-1]} has this "
             f"parameter; expected {', '.join(sorted(known - {'run_dir'}))}"
         )
     check_parameters(parameters)
@@ -98,14 +98,14 @@ def run_chain(
             }
             reason = _reason_to_run(workspace, stage, given)
             if resume and reason is None:
-                say(f"{stage}: done before, left as it is")
+                say(f"{stage}: already done, skipped")
                 continue
             if resume and workspace.record(stage):
-                say(f"{stage}: run again, {reason}")
+                say(f"{stage}: running again, {reason}")
             run_notebook(stage, workspace, given)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"{stage} was interrupted; the same command with --resume goes on from there"
+            f"{stage} was interrupted; repeat the command with --resume to continue"
         ) from None
     finally:
         del os.environ[OWNER]
@@ -118,7 +118,7 @@ def run_chain(
 def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -> None:
     """Run one notebook with a progress bar: which notebook, which cell, how long.
 
-    What it has reached lies in ``.<stage>.ipynb`` until it has ended, well or badly.
+    The notebook so far is in ``.<stage>.ipynb`` until the run ends, successfully or not.
 
     Raises:
         ChainError: a cell failed, or the kernel died.
@@ -145,31 +145,31 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
         raise ChainError(
             f"{stage}, cell [{error.exec_count}], after {time.monotonic() - started:.0f} s: "
             f"{error.ename}: {message}\n"
-            f"the executed notebook with the whole traceback is {output}"
+            f"the executed notebook with the full traceback is {output}"
         ) from error
     except RuntimeError as error:  # DeadKernelError, and a kernel that does not start
         raise ChainError(
-            f"{stage}, after {time.monotonic() - started:.0f} s: {error}; was memory short? "
-            "The same command with --resume goes on from there"
+            f"{stage}, after {time.monotonic() - started:.0f} s: {error}; out of memory? "
+            "Repeat the command with --resume to continue"
         ) from error
     except OSError as error:
         raise WorkspaceError(
-            f"{output} cannot be written ({error.strerror or error}); make room and go on with "
-            "--resume"
+            f"{output} cannot be written ({error.strerror or error}); free some space and continue "
+            "with --resume"
         ) from error
 
 
 def _reason_to_run(workspace: Workspace, stage: str, given: dict[str, Any]) -> str | None:
-    """Why a stage cannot be left as it is; None if it can."""
+    """Why a stage cannot be skipped; None if it can."""
     record = workspace.record(stage)
     if record is None:
         return f"{stage} has not finished"
     for name in sorted(given.keys() - {"run_dir"}):
         before = record.parameters.get(name)
         if before != given[name]:
-            return f"{name} was {before} and is {given[name]} now"
+            return f"{name} was {before} and is now {given[name]}"
     if workspace.running_notebook(stage).exists():
-        return "its notebook had not come to its end"
+        return "its notebook did not run to the end"
     return workspace.stale_because(stage)
 
 

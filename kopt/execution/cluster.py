@@ -1,4 +1,4 @@
-"""The Dask cluster a sweep runs on: one of its own on this machine, or one already there."""
+"""The Dask cluster a sweep runs on: a local one of its own, or an existing one."""
 
 import asyncio
 import hashlib
@@ -37,15 +37,15 @@ START = "start some with: dask worker {address} --nthreads 1"
 
 @contextmanager
 def open_cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Client]:
-    """A client of a cluster whose workers can run this kopt's notebooks.
+    """A client of a cluster whose workers can run the notebooks of this kopt.
 
     Args:
         scheduler: address of a running scheduler; None starts a cluster of processes on this
-            machine, reachable from this machine only, and ends it afterwards.
-        workers: how many of those processes; None for one a core, as far as the memory goes.
+            machine, reachable from this machine only, and shuts it down afterwards.
+        workers: the number of those processes; None for one per core, if there is enough memory.
 
     Raises:
-        ClusterError: the scheduler does not answer, has no workers, or they have other versions.
+        ClusterError: the scheduler does not answer or has no workers, or their versions differ.
 
     Example:
         >>> with open_cluster(workers=2) as client:
@@ -62,7 +62,7 @@ def open_cluster(scheduler: str | None = None, workers: int | None = None) -> It
 
 
 def thread_settings(workers: int) -> dict[str, str]:
-    """Environment that gives TensorFlow in each of some workers its part of the cores."""
+    """Environment variables that give TensorFlow in each worker its share of the cores."""
     threads = str(max(1, CPU_COUNT // workers))
     return {
         "TF_NUM_INTRAOP_THREADS": threads,
@@ -72,7 +72,7 @@ def thread_settings(workers: int) -> dict[str, str]:
 
 
 def installed() -> dict[str, str]:
-    """What a process would run the notebooks with: Python, the packages, and kopt's own files."""
+    """What this process would run the notebooks with: Python, packages and kopt's own files."""
     sources = hashlib.sha256()
     for folder, pattern in SOURCES:
         for path in sorted(folder.rglob(pattern)):
@@ -91,11 +91,11 @@ def check_storage(client: Client, folder: Path) -> None:
     """Refuse a directory that cannot be written here or that a worker does not see.
 
     Args:
-        client: of the cluster.
-        folder: need not exist yet; the directory it will lie in is tried.
+        client: the client of the cluster.
+        folder: need not exist yet; its nearest existing parent is tested.
 
     Raises:
-        WorkspaceError: it cannot be written.
+        WorkspaceError: the directory cannot be written.
         ClusterError: a worker is on a machine that does not share it.
     """
     nearest = next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
@@ -121,7 +121,7 @@ def _fitting_workers() -> int:
 
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[Client]:
-    # The workers inherit that Ctrl-C is not theirs: they are ended below, in order.
+    # The workers inherit this and ignore Ctrl-C: they are shut down below, in order.
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         cluster = LocalCluster(
@@ -129,7 +129,7 @@ def _local_cluster(workers: int) -> Iterator[Client]:
             threads_per_worker=1,
             host="127.0.0.1",
             dashboard_address="127.0.0.1:0",  # any free port
-            memory_limit=0,  # what takes memory are the kernels, which Dask does not see
+            memory_limit=0,  # the kernels use the memory, and Dask does not see them
             silence_logs=logging.CRITICAL,
             env={"TQDM_DISABLE": "1", **thread_settings(workers)},
         )
@@ -145,7 +145,7 @@ def _local_cluster(workers: int) -> Iterator[Client]:
 
 
 def _end_kernels(cluster: LocalCluster) -> None:
-    """End what the workers have started, so that they need not wait for it."""
+    """End the processes the workers have started, so that the workers need not wait for them."""
     workers = {nanny.pid for nanny in cluster.workers.values()}
     for worker in psutil.Process().children():
         if worker.pid in workers:
@@ -165,18 +165,18 @@ def _connect(scheduler: str) -> Client:
     try:
         asyncio.run(asyncio.wait_for(_shake_hands(scheduler), ANSWER_SECONDS))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", VersionMismatchWarning)  # told in our own words below
+            warnings.simplefilter("ignore", VersionMismatchWarning)  # reported below
             return Client(scheduler, timeout=ANSWER_SECONDS, set_as_default=False)
-    # MemoryError for another kind of server, the rest for addresses that need more than a name
+    # MemoryError: another kind of server; the rest: addresses that need more than a name
     except (OSError, ValueError, MemoryError, TypeError, RuntimeError, ImportError) as error:
         raise ClusterError(
-            f"scheduler {scheduler} does not answer as one within {ANSWER_SECONDS} s "
+            f"{scheduler} does not answer as a scheduler within {ANSWER_SECONDS} s "
             f"({type(error).__name__}); expected the address of a running `dask scheduler`"
         ) from error
 
 
 async def _shake_hands(scheduler: str) -> None:
-    """Connect once: Dask's client itself would wait for ever for a port that stays silent."""
+    """Connect once: Dask's own client would wait forever for a port that stays silent."""
     arguments = Security().get_connection_args("client")
     comm = await connect(scheduler, timeout=ANSWER_SECONDS, **arguments)
     await comm.close()
@@ -196,12 +196,12 @@ def _check_workers(client: Client, scheduler: str) -> None:
         other = _difference(ours, theirs)
         if other:
             raise ClusterError(
-                f"worker {address} has {other}; expected the same everywhere, start it from the "
+                f"worker {address} has {other}; expected the same everywhere, so start it from the "
                 "same environment"
             )
         if threads[address] != 1:
             raise ClusterError(
-                f"worker {address} runs {threads[address]} tasks at once; expected 1, start it "
+                f"worker {address} runs {threads[address]} tasks at once; expected 1, so start it "
                 "with --nthreads 1"
             )
 

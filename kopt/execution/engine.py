@@ -1,4 +1,4 @@
-"""Running the segments of a sweep on a cluster, each as soon as what it continues from is there."""
+"""Running the segments of a sweep on a cluster, each as soon as its predecessor has finished."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -15,22 +15,21 @@ from kopt.execution.tree import Segment
 def run_tree(
     client: Client, segments: list[Segment], task: Callable[[Segment], Any]
 ) -> Iterator[tuple[Segment, Any]]:
-    """Run every segment once, those that continue from others after them.
+    """Run every segment once, each after the one it continues from.
 
-    What continues from a segment is submitted here when that has finished, and is no dependency
-    that Dask knows of: it would run a finished segment again when the worker that holds its result
-    is lost, while others already work in its directory. The segments of one point come before
-    those that begin another, so that points are finished early. A lost worker's segment is run
-    again by Dask.
+    Followers of a segment are submitted here once it has finished, not as dependencies in Dask: if
+    the worker holding a result were lost, Dask would run that finished segment again while others
+    already work in its directory. Continuing a point has priority over starting another, so that
+    points finish early. If a worker is lost, Dask runs its current segment again.
 
     Args:
-        client: of the cluster.
-        segments: as :func:`kopt.execution.tree.share` gives them.
-        task: what a worker does with one; must survive being run again.
+        client: the client of the cluster.
+        segments: the result of :func:`kopt.execution.tree.share`.
+        task: what a worker does with a segment; it must tolerate being run again.
 
     Yields:
-        A segment and what its task gave, or the exception that it raised; what continues from a
-        segment that failed is not run.
+        A segment and the result of its task, or the exception it raised; followers of a failed
+        segment are not run.
 
     Raises:
         ClusterError: the scheduler was lost.
@@ -64,7 +63,7 @@ def run_tree(
 
 
 def outcome_of(future: Future) -> Any:
-    """A task's result or the exception it raised, once it is there.
+    """The result of a task, or the exception it raised; waits for it.
 
     Raises:
         ClusterError: the scheduler was lost.
@@ -73,10 +72,10 @@ def outcome_of(future: Future) -> Any:
         error = future.exception()
     except CancelledError as lost:
         raise ClusterError(
-            "the scheduler was lost; start it again and go on with --resume"
+            "the scheduler was lost; start it again and continue with --resume"
         ) from lost
     if isinstance(error, KilledWorker):
         return ClusterError(
-            "every worker that tried this died; give each more memory (fewer --workers)"
+            "every worker that tried this died; give each one more memory (fewer --workers)"
         )
     return future.result() if error is None else error

@@ -1,4 +1,4 @@
-"""The grid of a sweep: a YAML file of notebook parameters, where a list is an axis."""
+"""The grid of a sweep: a YAML file of notebook parameters, in which a list is an axis."""
 
 import math
 import re
@@ -20,11 +20,11 @@ EXPECTED = "expected lines such as fraction: [0.3, 0.5]"
 
 @dataclass(frozen=True)
 class Point:
-    """One combination of the grid.
+    """One combination of values from the grid.
 
     Attributes:
-        name: its number and what sets it apart, such as "2_fraction=0.5"; a safe directory name.
-        parameters: of the notebooks, "case" among them.
+        name: its number and distinguishing values, such as "2_fraction=0.5"; a safe directory name.
+        parameters: parameters of the notebooks, including "case".
     """
 
     name: str
@@ -33,24 +33,24 @@ class Point:
 
 @dataclass(frozen=True)
 class Grid:
-    """The points of a sweep, in the order of the file: the last axis changes fastest."""
+    """The points of a sweep, in the order of the file; the last axis changes fastest."""
 
     axes: tuple[str, ...]
     points: tuple[Point, ...]
 
 
 def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
-    """Read a grid and check all of it.
+    """Read a grid and check it completely.
 
     Args:
-        path: a YAML file; its keys are notebook parameters and ``case``, a list is an axis.
-        known: the parameters that the notebooks to be run have.
-        many: whether more than :data:`MOST_POINTS` points are meant.
+        path: a YAML file; its keys are notebook parameters and ``case``, and a list is an axis.
+        known: the parameters of the notebooks to be run.
+        many: whether more than :data:`MOST_POINTS` points are intended.
 
     Raises:
-        ParameterError: no readable mapping, an unknown parameter, a value of a wrong type or out
-            of range, an empty or repeating list, no such case, or too many points.
-        ModelError: a case's file is not there or fails.
+        ParameterError: no readable mapping, an unknown parameter, a value of the wrong type or out
+            of range, an empty list or a repeated value, an unknown case, or too many points.
+        ModelError: a case's file is missing or fails.
 
     Example:
         >>> grid = read_grid(Path("grid.yaml"), {"case", "fraction"})  # fraction: [0.3, 0.5]
@@ -60,7 +60,7 @@ def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
     values = {name: _as_list(name, value) for name, value in _read(path).items()}
     for name, choices in values.items():
         _check(name, choices, known)
-    # one file may be written in two ways
+    # the same file may be written in two ways
     values["case"] = [absolute_case(case) for case in values.get("case", ["signal"])]
     for name, choices in values.items():
         _refuse_repeated(name, choices)
@@ -90,30 +90,30 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())
-        raise ParameterError(f"{path}: no YAML ({reason}); {EXPECTED}") from error
+        raise ParameterError(f"{path}: not YAML ({reason}); {EXPECTED}") from error
     if values is None:
-        raise ParameterError(f"{path}: is empty; {EXPECTED}")
+        raise ParameterError(f"{path}: the file is empty; {EXPECTED}")
     if not isinstance(values, dict):
-        raise ParameterError(f"{path}: holds a {type(values).__name__}; {EXPECTED}")
+        raise ParameterError(f"{path}: contains a {type(values).__name__}; {EXPECTED}")
     keys = [key.value for key, _ in node.value]
     repeated = sorted({key for key in keys if keys.count(key) > 1})
-    if repeated:  # YAML itself would let the last one win
-        raise ParameterError(f"{path}: {', '.join(repeated)} is there twice; give one list")
+    if repeated:  # YAML itself would keep the last one
+        raise ParameterError(f"{path}: {', '.join(repeated)} appears twice; give one list")
     return values
 
 
 def _as_list(name: str, value: Any) -> list[Any]:
     if value == []:
-        raise ParameterError(f"{name}: an empty list makes no point; give values or leave it out")
+        raise ParameterError(f"{name}: an empty list gives no points; add values or leave it out")
     choices = value if isinstance(value, list) else [value]
-    # YAML takes 1e-1 for a word, and none too
+    # YAML reads 1e-1 as a string, and none too
     return [read_value(choice) if isinstance(choice, str) else choice for choice in choices]
 
 
 def _check(name: str, choices: list[Any], known: set[str]) -> None:
     if name not in known - {"run_dir"}:
         raise ParameterError(
-            f"{name}: no parameter of these notebooks; expected "
+            f"{name}: not a parameter of these notebooks; expected "
             f"{', '.join(sorted(known - {'run_dir'}))}"
         )
     for value in choices:
@@ -127,9 +127,9 @@ def _check(name: str, choices: list[Any], known: set[str]) -> None:
 def _refuse_repeated(name: str, choices: list[Any]) -> None:
     for position, value in enumerate(choices):
         if value in choices[:position]:
-            raise ParameterError(f"{name}: {value!r} is there twice; each value makes a point")
+            raise ParameterError(f"{name}: {value!r} appears twice; each value makes a point")
 
 
 def _safe(name: str) -> str:
-    """A directory name on every file system; the number in front keeps names apart."""
+    """A directory name valid on every file system; the leading number keeps names distinct."""
     return re.sub(r"[^A-Za-z0-9._=+-]", "-", name)[:LONGEST_NAME].rstrip(".")

@@ -1,4 +1,4 @@
-"""The learner's copy of the notebooks: the exercises without their solutions."""
+"""The learners' copy of the notebooks: exercises without their solutions."""
 
 import ast
 import shutil
@@ -15,19 +15,19 @@ EXERCISE, SOLUTION = "exercise", "solution"
 
 
 def write_learners_copy(folder: str | Path) -> Path:
-    """Copy the notebooks for learners, whole or not at all.
+    """Copy the notebooks for learners, completely or not at all.
 
-    The copy has no solutions and no outputs; it runs with the installed kopt, headless as well.
+    The copy has no solutions and no outputs; it uses the installed kopt and also runs headless.
 
     Args:
-        folder: a directory that is not there yet, or empty.
+        folder: a directory that does not exist yet or is empty.
 
     Returns:
-        The directory, absolute.
+        The absolute path of the directory.
 
     Raises:
         WorkspaceError: the directory is in use or cannot be written, or somebody has answered an
-            exercise in the notebooks themselves.
+            exercise in the original notebooks.
 
     Example:
         >>> write_learners_copy("workshop")
@@ -35,9 +35,7 @@ def write_learners_copy(folder: str | Path) -> Path:
     """
     folder = Path(folder).resolve()
     if folder == Path.cwd() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise WorkspaceError(
-            f"{folder} is in use; expected the name of a new directory, or of an empty one"
-        )
+        raise WorkspaceError(f"{folder} is in use; expected a new directory or an empty one")
     notebooks = {f"{stage}.ipynb": learners_notebook(stage) for stage in STAGES}
 
     def write(temporary: Path) -> None:
@@ -51,10 +49,10 @@ def write_learners_copy(folder: str | Path) -> Path:
 
 
 def learners_notebook(stage: str) -> nbformat.NotebookNode:
-    """A notebook with its exercises unanswered and without solutions and outputs.
+    """A notebook with its exercises unanswered, without solutions and outputs.
 
     Raises:
-        WorkspaceError: an exercise is answered; what its placeholder was is not known here.
+        WorkspaceError: an exercise is answered, and its placeholder is not known here.
     """
     path = NOTEBOOKS / f"{stage}.ipynb"
     notebook = nbformat.read(path, as_version=4)
@@ -62,7 +60,7 @@ def learners_notebook(stage: str) -> nbformat.NotebookNode:
     for cell in notebook.cells:
         if EXERCISE in tags(cell) and not _is_open(cell.source):
             raise WorkspaceError(
-                f"{path}: an exercise is answered ({cell.source.splitlines()[-1]}); put its dots "
+                f"{path}: an exercise is answered ({cell.source.splitlines()[-1]}); put the dots "
                 f"back, or run: git checkout {path}"
             )
         if cell.cell_type == "code":
@@ -76,7 +74,7 @@ def tags(cell: nbformat.NotebookNode) -> list[str]:
 
 
 def _is_open(source: str) -> bool:
-    """Whether a cell still holds its dots; what does not parse has been worked on."""
+    """Whether a cell still has its dots; one that does not parse has been edited."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
     except SyntaxError:

@@ -1,4 +1,4 @@
-"""How far a sweep is: in a terminal as a table that stays in place, elsewhere as lines."""
+"""Progress of a sweep: in a terminal as a table that stays in place, elsewhere as lines."""
 
 import shutil
 import sys
@@ -13,11 +13,11 @@ UP_AND_CLEAR = "\x1b[{lines}F\x1b[J"
 
 
 class Progress:
-    """Counts what is done, running and failed, and shows it whenever it changes.
+    """Counts what is done, running and failed, and displays every change.
 
     Args:
-        points: how many there are.
-        stream: where to show it; by default standard error.
+        points: the number of points.
+        stream: where to display it; standard error by default.
     """
 
     def __init__(self, points: int, stream: TextIO | None = None):
@@ -28,32 +28,32 @@ class Progress:
         self._running: dict[str, str] = {}
         self._done = self._failed = self._drawn = 0
         self._best: tuple[tuple[int, float], str] | None = None
-        self._lock = Lock()  # stages are told from the thread of Dask's client
+        self._lock = Lock()  # stages are reported from the thread of Dask's client
 
     def say(self, line: str) -> None:
-        """Show a line that stays."""
+        """Show a line that remains visible."""
         with self._lock:
             self._show(line)
 
     def stage(self, event: tuple[float, dict[str, Any]]) -> None:
-        """A worker has begun a stage; takes a Dask event."""
+        """A worker has started a stage; takes a Dask event."""
         with self._lock:
             self._running[event[1]["point"]] = event[1]["stage"]
             self._show()
 
     def timing(self, point: str) -> None:
-        """A finished point is being timed, and nothing else is at work."""
+        """A finished point is being timed, with nothing else running."""
         with self._lock:
             self._running = {point: "timing"}
             self._show()
 
     def segment(self, segment: Segment, outcome: Any, last: bool) -> None:
-        """A segment has come to its end.
+        """A segment has ended.
 
         Args:
-            segment: which one.
-            outcome: the record of its last stage, or the exception that it failed with.
-            last: whether its point is finished with it.
+            segment: the segment.
+            outcome: the record of its last stage, or the exception it failed with.
+            last: whether this finishes its point.
         """
         with self._lock:
             self._running.pop(segment.point, None)
@@ -66,11 +66,11 @@ class Progress:
                 self._keep_best(segment.point, outcome)
                 self._show(f"finished: {segment.point}: {in_short(outcome)}", also_live=False)
             else:
-                shared = f"{len(segment.points)} points from {segment.point} on"
+                shared = f"{len(segment.points)} points starting with {segment.point}"
                 self._show(f"done for {shared}: {', '.join(segment.stages)}", also_live=False)
 
     def close(self) -> None:
-        """Take the table away."""
+        """Remove the table."""
         with self._lock:
             self._clear()
 
@@ -93,7 +93,7 @@ class Progress:
     def _table(self) -> list[str]:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
         waiting = self._points - self._done - self._failed
-        counts = f"done {self._done}   failed {self._failed}   to come {waiting}"
+        counts = f"done {self._done}   failed {self._failed}   remaining {waiting}"
         running = ", ".join(f"{point} ({stage})" for point, stage in self._running.items())
         return [
             f"{counts}   {minutes}:{seconds:02}",
@@ -108,7 +108,7 @@ class Progress:
 
 
 def in_short(record: Record) -> str:
-    """A point's outcome in a few words."""
+    """The outcome of a point in a few words."""
     row = summary([record]).iloc[0]
     return (
         f"{row.speedup:.3g}× the speed, {row.accuracy:.1f} % accurate, {row.size_kb:.3g} kB, "

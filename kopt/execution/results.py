@@ -1,4 +1,4 @@
-"""The table of a sweep: a row for each point, in a file for people and in one for programs."""
+"""The table of a sweep: one row per point, as a file for people and one for programs."""
 
 from pathlib import Path
 
@@ -17,18 +17,18 @@ MEASURES += ["latency_high", *SPEEDUP]
 
 
 def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:
-    """One row a point, in the order of the grid.
+    """One row per point, in the order of the grid.
 
     Args:
-        grid: what was swept.
-        outcomes: the name of each point to its last record, or to the error it failed with.
+        grid: the grid of the sweep.
+        outcomes: each point's last record, or the error it failed with, by the point's name.
 
     Returns:
         Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``accuracy`` in
         per cent and ``accuracy_loss`` in points; ``size_kb`` and ``gzip_kb`` (1000 bytes);
         ``latency_us`` with its 95 % interval ``latency_low`` and ``latency_high``; ``speedup``
-        against the slow model with its interval; ``within_budget``, ``conditions`` and ``error``
-        in words.
+        over the slow model with its interval; ``within_budget``, ``conditions`` and ``error`` in
+        words.
     """
     parameters = pd.DataFrame([point.parameters for point in grid.points])
     table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
@@ -39,7 +39,7 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
 
 
 def in_words(table: pd.DataFrame) -> str:
-    """The table for a terminal: what differs and what was measured, then what failed and why."""
+    """The table for a terminal: what was measured, then what failed and why."""
     finished = table[table.status == "finished"]
     shown = finished[["accuracy", "size_kb", "latency_us", *SPEEDUP, "within_budget"]].round(2)
     failed = [f"failed: {point}: {row.error}" for point, row in table.iterrows() if row.error]
@@ -47,7 +47,7 @@ def in_words(table: pd.DataFrame) -> str:
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> None:
-    """Leave the table as ``sweep.csv`` and ``sweep.parquet``."""
+    """Write the table as ``sweep.csv`` and ``sweep.parquet``."""
     write_atomically(folder / "sweep.csv", table.to_csv, WorkspaceError)
     write_atomically(folder / "sweep.parquet", table.to_parquet, WorkspaceError)
 

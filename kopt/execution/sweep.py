@@ -1,4 +1,4 @@
-"""A sweep: every point of a grid run on Dask, timed, and brought together in a table and a page."""
+"""A sweep: every point of a grid run on Dask, timed, and collected in a table and a page."""
 
 import json
 from collections.abc import Iterator
@@ -37,38 +37,38 @@ def run_sweep(
     resume: bool = False,
     many: bool = False,
 ) -> pd.DataFrame:
-    """Run every point of a grid and leave ``sweep.csv``, ``sweep.parquet`` and ``report.html``.
+    """Run every point of a grid and write ``sweep.csv``, ``sweep.parquet`` and ``report.html``.
 
-    Each point is an ordinary run directory, ``points/NAME`` in the folder. A point that fails
-    stops no other. Latencies are taken anew at the end, one point after another, since those in
-    the points' records were taken while other workers ran.
+    Each point is an ordinary run directory, ``points/NAME`` in the folder. A point that fails does
+    not stop the others. Latencies are measured again at the end, one point after another, since
+    those in the points' records were taken while other workers were running.
 
     Args:
         grid_path: the YAML file.
         folder: the directory of the sweep.
-        last: the stage to end with; by default the last there is.
-        scheduler: address of a Dask scheduler; by default a cluster of this machine's own.
-        workers: processes of that cluster.
-        resume: go on in a directory that holds this sweep; what is finished stays.
-        many: whether more than 1000 points are meant.
+        last: the stage to end with; the last one by default.
+        scheduler: address of a Dask scheduler; by default a cluster is started on this machine.
+        workers: the number of processes of that local cluster.
+        resume: continue in a directory that holds this sweep; finished work is kept.
+        many: whether more than 1000 points are intended.
 
     Returns:
         The table, see :func:`kopt.execution.results.results_table`.
 
     Raises:
-        ParameterError: the grid is not good, or workers are asked of a scheduler that runs.
-        ModelError: a case's file is not there or fails.
-        WorkspaceError: the directory is a file, another sweep's, or cannot be written.
+        ParameterError: the grid is invalid, or workers are given for an existing scheduler.
+        ModelError: a case's file is missing or fails.
+        WorkspaceError: the directory is a file, belongs to another sweep, or is not writable.
         ClusterError: the cluster cannot be used.
-        Interrupted: by Ctrl-C; what is finished stays, and resuming goes on.
+        Interrupted: by Ctrl-C; finished work is kept, and resuming continues.
 
     Example:
         >>> run_sweep(Path("grid.yaml"), Path("runs/sweep"), workers=2)
     """
     if scheduler and workers:
         raise ParameterError(
-            f"--workers {workers} is for a cluster of its own; the workers of {scheduler} are "
-            "started where it runs"
+            f"--workers {workers} is for a local cluster; start the workers of {scheduler} on the "
+            "cluster itself"
         )
     stages = select_stages(None, last)
     knobs = {stage: set(notebook_parameters(stage)) for stage in stages}
@@ -85,12 +85,12 @@ def run_sweep(
                 return _sweep(client, grid, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(
-            f"the sweep {folder} was interrupted; the same command with --resume goes on"
+            f"the sweep {folder} was interrupted; repeat the command with --resume to continue"
         ) from None
 
 
 def _sweep(client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path) -> pd.DataFrame:
-    """Run, time and bring together."""
+    """Run, time and collect."""
     progress = Progress(len(grid.points))
     progress.say(f"{len(grid.points)} points; dashboard: {client.dashboard_link}")
     try:
@@ -107,7 +107,7 @@ def _sweep(client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path)
 def _run(
     client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path, progress: Progress
 ) -> dict[str, Record | Exception]:
-    """The last record of every point, or what it failed with."""
+    """The last record of every point, or the error it failed with."""
     last = tuple(knobs)[-1]
     outcomes: dict[str, Record | Exception] = {}
     client.subscribe_topic(topic(folder), progress.stage)
@@ -129,10 +129,10 @@ def _time(
     stage: str,
     progress: Progress,
 ) -> None:
-    """Replace the latencies by such as can be compared: one worker, one point after another."""
+    """Replace the latencies with comparable ones: one worker, one point after another."""
     worker = sorted(client.nthreads())[0]
     finished = [point for point in grid.points if isinstance(outcomes[point.name], Record)]
-    progress.say(f"timing {len(finished)} points, one after another with nothing beside them")
+    progress.say(f"timing {len(finished)} points, one after another with nothing else running")
     for point in finished:
         progress.timing(point.name)
         future = client.submit(
@@ -140,7 +140,7 @@ def _time(
             point_directory(folder, point.name),
             stage,
             workers=[worker],
-            allow_other_workers=True,  # should this one be lost
+            allow_other_workers=True,  # in case this one is lost
             pure=False,
         )
         outcome = outcome_of(future)
@@ -151,15 +151,15 @@ def _time(
 
 
 def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
-    """Refuse a directory that is not this sweep's to write in; writes nothing."""
+    """Refuse a directory that does not belong to this sweep; writes nothing."""
     if folder.exists() and not folder.is_dir():
         raise WorkspaceError(f"{folder} is a file; expected a directory for the sweep")
     known = folder / "sweep.json"
     if not known.exists():
         if resume:
-            raise WorkspaceError(f"{folder} holds no sweep to go on with; leave --resume out")
+            raise WorkspaceError(f"{folder} holds no sweep to continue; leave out --resume")
         if folder.exists() and any(folder.iterdir()):
-            raise WorkspaceError(f"{folder} is not empty and no sweep's; choose another --run-dir")
+            raise WorkspaceError(f"{folder} is not empty, nor a sweep; choose another --run-dir")
         return
     try:
         same = json.loads(known.read_text()) == sweep
@@ -169,20 +169,20 @@ def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
         raise WorkspaceError(f"{folder} holds the sweep of another grid; choose another --run-dir")
     if not resume:
         raise WorkspaceError(
-            f"{folder} holds this sweep already; go on with --resume, or choose another --run-dir"
+            f"{folder} already holds this sweep; continue with --resume or choose another --run-dir"
         )
 
 
 @contextmanager
 def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
-    """The directory, made and locked against a second sweep."""
+    """Create the directory and lock it against a second sweep."""
     lock = NamedLock(folder.resolve() / ".lock")
     text = json.dumps(sweep, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         holder = lock.acquire("kopt sweep")
         if holder:
-            raise WorkspaceError(f"{folder} is being swept by {holder}; wait for it")
+            raise WorkspaceError(f"{folder} is in use by {holder}; wait for it to finish")
         write_atomically(folder / "sweep.json", lambda path: path.write_text(text), WorkspaceError)
     except OSError as error:
         raise WorkspaceError(

@@ -15,7 +15,7 @@ from leankeras.files import copy, write_atomically
 
 
 def topic(sweep: Path) -> str:
-    """Under which Dask passes on what the workers of a sweep tell."""
+    """The Dask topic under which the workers of a sweep report."""
     return f"kopt sweep {sweep}"
 
 
@@ -25,13 +25,13 @@ def point_directory(sweep: Path, point: str) -> Path:
 
 
 def run_segment(segment: Segment, sweep: Path) -> Record:
-    """Run a segment's notebooks where they are not done yet.
+    """Run those notebooks of a segment that are not done yet.
 
-    A run that was killed goes on from its last finished stage.
+    A run that was killed continues after its last finished stage.
 
     Args:
-        segment: what to run.
-        sweep: the directory of the sweep; this process and the client's both see it.
+        segment: the segment to run.
+        sweep: the directory of the sweep, visible to this process and to the client.
 
     Returns:
         The record of its last stage, without the tables.
@@ -52,9 +52,9 @@ def run_segment(segment: Segment, sweep: Path) -> Record:
 
 
 def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> None:
-    """Copy what stages left in another run directory; each record last, as a stage itself does.
+    """Copy the files of stages from another run directory, each record last, as a stage does.
 
-    Copies and not links: a later run in one of the directories must not reach into the others.
+    They are copies, not links: a later run in one directory must not affect the others.
     """
     for stage in stages:
         record = source.record_path(stage)
@@ -74,14 +74,14 @@ def take_over(source: Workspace, target: Workspace, stages: tuple[str, ...]) -> 
 
 
 def time_point(point: Path, stage: str) -> tuple[dict[str, float], str]:
-    """Time what a stage left beside the slow model, with a random input of the model's shape.
+    """Time the file of a stage alongside the slow model, on random input of the model's shape.
 
     Args:
         point: the run directory.
-        stage: whose ``.tflite``.
+        stage: the stage whose ``.tflite`` to time.
 
     Returns:
-        Latency as a :class:`Record` keeps it, and the conditions it was measured under.
+        The latency as stored in a :class:`Record`, and the conditions it was measured under.
     """
     from leankeras.runtime import compare_latency, random_sample
 

@@ -1,4 +1,4 @@
-"""What the points of a sweep share: stages that have the same parameters are computed once."""
+"""What the points of a sweep share: stages with the same parameters are computed once."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,17 +9,17 @@ from kopt.execution.grid import Point
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive stages that one or several points share.
+    """Consecutive stages shared by one or several points.
 
-    It is computed in the run directory of the first of these points; the others take over what
-    it left there and go on in their own.
+    It is computed in the run directory of the first of these points; the others copy the result
+    and continue in their own directories.
 
     Attributes:
         points: the names of the points that share it.
-        parameters: of the first of them; those of these stages are the same in all.
-        stages: what is to be run.
+        parameters: the parameters of the first point; for these stages, all points agree.
+        stages: the stages to run.
         before: the stages that come before.
-        origin: the point in whose directory those were computed; None where there are none.
+        origin: the point in whose directory those were computed; None if there are none.
     """
 
     points: tuple[str, ...]
@@ -35,11 +35,11 @@ class Segment:
 
 
 def share(points: tuple[Point, ...], knobs: Mapping[str, set[str]]) -> list[Segment]:
-    """Cut the stages of all points into segments, every one before those that continue from it.
+    """Cut the stages of all points into segments, each listed before those that continue it.
 
     Args:
-        points: of the grid; no two of them equal.
-        knobs: the stages in order, each with the parameters it has.
+        points: the points of the grid, all different.
+        knobs: the stages in order, each with its parameters.
 
     Example:
         >>> points = (Point("1", {"alpha": 0.1}), Point("2", {"alpha": 0.5}))
@@ -73,7 +73,7 @@ def share(points: tuple[Point, ...], knobs: Mapping[str, set[str]]) -> list[Segm
 
 
 def _alike(points: list[Point], names: set[str]) -> list[list[Point]]:
-    """Points in groups that have the same values of these parameters."""
+    """Points grouped by equal values of these parameters."""
     groups: dict[tuple, list[Point]] = {}
     for point in points:
         values = tuple(point.parameters.get(name) for name in sorted(names))

@@ -1,7 +1,7 @@
-"""Live figures for notebooks: controls, a figure that follows them, and measuring on demand.
+"""Live figures for notebooks: controls, a figure that follows them, and measurement on demand.
 
-A panel is given plain tables and functions that measure; it imports neither the workspace nor
-TensorFlow. Where nobody is there to use its controls it is a figure like any other.
+A panel receives plain tables and functions that measure; it imports neither the workspace nor
+TensorFlow. If nobody is there to use its controls, it is a figure like any other.
 """
 
 from kopt.display.panels.latency import LatencyPanel

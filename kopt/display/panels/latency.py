@@ -1,4 +1,4 @@
-"""Notebook 01: layer shares and the ladder, measured anew for a batch size and threads."""
+"""Notebook 01: layer shares and the ladder, measured for a chosen batch size and threads."""
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
@@ -20,18 +20,18 @@ Measured = tuple[pd.DataFrame, pd.DataFrame]
 
 
 class LatencyPanel(Panel):
-    """Where the time goes and what each way to call costs, at another batch size and threads.
+    """Where the time goes and what each way of calling costs, for another batch size and threads.
 
-    What the notebook measured stays in view; beside it stands the chosen setting, once the button
-    has been pressed for it.
+    The notebook's own measurement stays in view; the chosen setting appears beside it once the
+    button has been pressed.
 
     Args:
-        shares: what :func:`kopt.profile_layers` gave, measured at batch 1.
-        ladder: ``.table`` of what :func:`kopt.compare_latency` gave for the ladder at batch 1.
-        measure: ``measure(batch, threads, report)`` gives both tables for another setting; it
-            calls ``report`` with a few words at the beginning of each of its ``steps``.
-        steps: how often it does.
-        batches: sizes to choose from.
+        shares: the result of :func:`kopt.profile_layers` at batch 1.
+        ladder: the ``.table`` of :func:`kopt.compare_latency` for the ladder at batch 1.
+        measure: ``measure(batch, threads, report)`` returns both tables for another setting; it
+            calls ``report`` with a few words at the beginning of each step.
+        steps: the number of steps.
+        batches: the batch sizes to choose from.
 
     Example:
         >>> LatencyPanel(shares, rungs.table, partial(explore, model, sample))
@@ -62,7 +62,7 @@ class LatencyPanel(Panel):
 
     @property
     def chosen(self) -> Measured | None:
-        """What was measured for the chosen setting; None where nothing has been."""
+        """The measurement for the chosen setting; None if there is none yet."""
         return self.measured.get((self.batch, self.threads))
 
     def set(self, batch: int | None = None, threads: int | None = None) -> None:
@@ -71,16 +71,16 @@ class LatencyPanel(Panel):
         self.refresh()
 
     def figure(self) -> go.Figure:
-        """Bars of the notebook's measurement and the chosen one: shares left, ladder right."""
+        """Bars for the notebook's measurement and the chosen one: shares left, ladder right."""
         figure = make_subplots(
-            1, 2, subplot_titles=("share of one call", "µs a sample, logarithmic"),
+            1, 2, subplot_titles=("share of one call", "µs per sample (logarithmic)"),
             horizontal_spacing=0.22,
         )  # fmt: skip
         names = ("this notebook, batch 1", self._setting())
         for name, color, measured, batch in zip(
             names, COLORS, (self.first, self.chosen), (1, self.batch), strict=False
         ):
-            shares, ladder = _share_of(measured, self._layers), _us_a_sample(measured, batch)
+            shares, ladder = _share_of(measured, self._layers), _us_per_sample(measured, batch)
             look = {"name": name, "marker_color": color, "orientation": "h", "legendgroup": name}
             figure.add_bar(
                 x=shares, y=shares.index, text=shares.map("{:.0%}".format),
@@ -98,7 +98,7 @@ class LatencyPanel(Panel):
         return figure.update_layout(margin_t=100, margin_r=60, legend_y=1.08)
 
     def table(self) -> pd.DataFrame:
-        """Shares and microseconds a sample of both settings."""
+        """Shares and microseconds per sample for both settings."""
         columns = {
             "this notebook, batch 1": (self.first, 1),
             self._setting(): (self.chosen, self.batch),
@@ -108,7 +108,7 @@ class LatencyPanel(Panel):
                 name: pd.concat(
                     {
                         "share": _share_of(measured, self._layers),
-                        "µs a sample": _us_a_sample(measured, batch),
+                        "µs per sample": _us_per_sample(measured, batch),
                     }
                 )
                 for name, (measured, batch) in columns.items()
@@ -150,7 +150,7 @@ def _share_of(measured: Measured | None, layers: list[str]) -> pd.Series:
     return measured[0].set_index("layer").share.reindex(layers)
 
 
-def _us_a_sample(measured: Measured | None, batch: int) -> pd.Series:
+def _us_per_sample(measured: Measured | None, batch: int) -> pd.Series:
     if measured is None:
         return pd.Series(dtype=float)
     return measured[1].us / batch

@@ -1,4 +1,4 @@
-"""What all panels share: how they show themselves, live or as a figure, and how they look."""
+"""What all panels share: how they are displayed, live or as a figure, and how they look."""
 
 import threading
 from abc import ABC, abstractmethod
@@ -13,8 +13,8 @@ from IPython.display import display
 
 from kopt.display.plots import COLORS
 
-# Readable on white and on JupyterLab's dark grey alike; where the theme is known, the style below
-# takes its own colour of text.
+# Readable on white and on JupyterLab's dark grey; if the theme is known, the style below uses the
+# theme's own text colour.
 TEXT, GRID = "#77808a", "rgba(119, 128, 138, 0.3)"
 STYLE = """<style>
 .kopt-panel .main-svg :not(.hovertext) > text { fill: var(--jp-ui-font-color1, #77808a) !important }
@@ -27,11 +27,11 @@ LABELS = {"description_width": "9em"}
 
 
 def attended() -> bool:
-    """Whether the cell that runs was sent by a front end with somebody in front of it.
+    """Whether the running cell was sent by a front end that somebody is using.
 
-    A front end says with each request whether it can be asked for input (``allow_stdin`` in the
-    Jupyter messaging protocol). JupyterLab can; papermill, nbconvert and whatever else runs
-    notebooks through nbclient cannot. Outside a kernel nobody sees a widget either.
+    With each request, a front end says whether it can be asked for input (``allow_stdin`` in the
+    Jupyter messaging protocol). JupyterLab can; papermill, nbconvert and anything else that runs
+    notebooks through nbclient cannot. Outside a kernel, nobody would see a widget either.
     """
     kernel = getattr(get_ipython(), "kernel", None)
     if kernel is None:
@@ -42,12 +42,12 @@ def attended() -> bool:
 class Panel(ABC):
     """Controls and a figure that is a function of their state.
 
-    The state lies in plain attributes, and widgets are made at the first need: a notebook that
+    The state is in plain attributes, and widgets are created when first needed: a notebook that
     runs unattended creates none, so none are stored in it.
 
-    As the last line of a cell a panel shows its figure, and where somebody is there the live
-    panel too. The style of the live one hides the figure before it; a notebook that is opened
-    again without its kernel, or on a page that knows no widgets, is left with the figure.
+    As the last line of a cell, a panel shows its figure, and also the live panel if somebody is
+    there. The style of the live panel hides the figure before it; a notebook opened again without
+    its kernel, or on a page that does not support widgets, still has the figure.
     """
 
     def __init__(self) -> None:
@@ -56,21 +56,21 @@ class Panel(ABC):
 
     @abstractmethod
     def figure(self) -> go.Figure:
-        """The figure for the present state; its traces are always of the same number and kind."""
+        """The figure for the current state; it always has the same number and kinds of traces."""
 
     @abstractmethod
     def table(self) -> pd.DataFrame:
-        """The numbers of the figure, for where figures cannot be drawn."""
+        """The numbers in the figure, for viewers that cannot draw it."""
 
     @abstractmethod
     def _controls(self) -> list[ipywidgets.Widget]:
-        """The widgets above and below the figure; ``self.plot`` is among them."""
+        """The widgets above and below the figure, including ``self.plot``."""
 
     def refresh(self) -> None:
-        """Bring the live figure in step with the state; does nothing while there is none."""
+        """Update the live figure to the state; does nothing if there is no live figure."""
         if "plot" not in self.__dict__:
             return
-        with self._drawing:  # a measurement that ends and a slider that moves may meet here
+        with self._drawing:  # a finished measurement and a moving slider may meet here
             figure = self.figure()
             with self.plot.batch_update():
                 for trace, wanted in zip(self.plot.data, figure.data, strict=True):
@@ -80,7 +80,7 @@ class Panel(ABC):
                 widget.value = say()
 
     def text(self, say: Callable[[], str]) -> ipywidgets.HTML:
-        """A text that is said anew with every refresh."""
+        """A text that is updated with every refresh."""
         widget = ipywidgets.HTML(say())
         self.texts.append((widget, say))
         return widget
@@ -100,7 +100,7 @@ class Panel(ABC):
         return box
 
     def static_bundle(self) -> dict:
-        """The figure as notebooks store it, with a table for viewers that draw no figures."""
+        """The figure as notebooks store it, with a table for viewers that cannot draw figures."""
         table = self.table().round(3)
         bundle = {"text/plain": table.to_string(), "text/html": table.to_html(border=0)}
         return bundle | self.figure()._repr_mimebundle_()
@@ -112,7 +112,7 @@ class Panel(ABC):
 
 
 def styled(figure: go.Figure, height: int) -> go.Figure:
-    """A panel's figure on any background."""
+    """Style a panel's figure for any background."""
     figure.update_layout(
         template="plotly_white",
         height=height,

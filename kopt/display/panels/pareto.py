@@ -1,4 +1,4 @@
-"""Notebook 06: which files remain within a budget, and what each of them is."""
+"""Notebook 06: which files stay within a budget, and what each of them is."""
 
 import html
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ LOG_STEP = 0.01
 
 
 class ParetoPanel(Panel):
-    """Accuracy, latency and size of several files, under a budget that one moves.
+    """Accuracy, latency and size of several files under an adjustable budget.
 
     Args:
-        table: indexed by name, with ``accuracy_lost`` (a fraction, negative is a gain),
+        table: indexed by name, with ``accuracy_lost`` (a fraction; negative is a gain),
             ``us`` and ``size_kb``; all columns are shown for the chosen point.
-        files: name to the file it stands for.
-        budget: where the limits stand at first; one that is None lies beyond every point.
+        files: the file for each name.
+        budget: the initial limits; a limit of None starts beyond every point.
 
     Example:
         >>> ParetoPanel(result, files, stage.case.budget)
@@ -57,7 +57,7 @@ class ParetoPanel(Panel):
 
     @property
     def front(self) -> list[str]:
-        """Of those, the ones than which none is both faster and more accurate, fastest first."""
+        """The remaining points that no other one beats in speed and accuracy, fastest first."""
         ordered = self.points.loc[self.remaining].sort_values(["us", "accuracy_lost"])
         better = ordered.accuracy_lost < ordered.accuracy_lost.cummin().shift(fill_value=np.inf)
         return ordered.index[better].tolist()
@@ -68,12 +68,12 @@ class ParetoPanel(Panel):
         self.refresh()
 
     def choose(self, name: str) -> None:
-        """Choose a point, as a click on it and its slider do."""
+        """Choose a point, as clicking it or moving the slider does."""
         self.chosen = name
         self.refresh()
 
     def figure(self) -> go.Figure:
-        """Loss against latency; what remains in colour, its front a line, a ring on the chosen."""
+        """Loss against latency: remaining files in colour, their front a line, a ring on one."""
         points, front = self.points, self.points.loc[self.front]
         remains = points.index.isin(self.remaining)
         ring = points.loc[[self.chosen]]
@@ -108,7 +108,7 @@ class ParetoPanel(Panel):
         figure.update_xaxes(type="log", title="LiteRT latency, µs (logarithmic)")
         figure.update_yaxes(autorange="reversed", title="points of accuracy lost (up is better)")
         figure.update_layout(
-            title=f"{len(self.remaining)} of {len(points)} files remain; the area is the size",
+            title=f"{len(self.remaining)} of {len(points)} files remain; marker area is file size",
             showlegend=False,
         )
         return styled(figure, height=460)
@@ -118,12 +118,12 @@ class ParetoPanel(Panel):
         return self.points.assign(remains=self.points.index.isin(self.remaining))
 
     def details(self) -> pd.Series:
-        """Everything known of the chosen point, and its file."""
+        """Everything known about the chosen point, and its file."""
         known = self.points.loc[self.chosen]
         return pd.concat([known, pd.Series({"file": str(self.files[self.chosen])})])
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        # not a Select: JupyterLab takes the arrow keys of one to move between cells
+        # not a Select: JupyterLab uses its arrow keys to move between cells
         names = ipywidgets.SelectionSlider(
             options=list(self.points.index),
             value=self.chosen,
@@ -171,7 +171,7 @@ class ParetoPanel(Panel):
 
 
 def _range(column: pd.Series, limit: float | None) -> tuple[float, float]:
-    """Where a limit can stand: a little beyond every point, and beyond the first limit."""
+    """The range of a limit: a little beyond every point and beyond the initial limit."""
     values = [*column, *([] if limit is None else [limit])]
     margin = 0.05 * max(abs(value) for value in values)
     low = min(values)

@@ -1,4 +1,4 @@
-"""Buttons that measure: one thing at a time, beside the kernel's own thread, with progress."""
+"""Buttons that measure: one thing at a time, outside the kernel's own thread, with progress."""
 
 import html
 import threading
@@ -16,14 +16,14 @@ TICK_SECONDS = 0.5
 class Task:
     """Buttons, a progress bar and a line of text for work that takes a while.
 
-    The work runs in a thread, so that the kernel answers meanwhile and a second click finds the
-    buttons taken, however late the browser learns that they are disabled.
+    The work runs in a thread, so the kernel stays responsive, and a second click has no effect even
+    if the browser is late to learn that the buttons are disabled.
 
     Args:
-        works: label of a button to the function it runs, given a function ``report`` which it
-            calls with a few words at the beginning of each step.
-        steps: how often the work reports.
-        done: what to say when it has finished.
+        works: the function each button runs, by the button's label. It receives a function
+            ``report`` and calls it with a few words at the beginning of each step.
+        steps: the number of steps.
+        done: what to say when the work has finished.
     """
 
     def __init__(self, works: Mapping[str, Callable[[Report], None]], steps: int, done: str):
@@ -46,7 +46,7 @@ class Task:
         return ipywidgets.HBox([self.bar, self.status])
 
     def start(self, label: str) -> bool:
-        """Begin what a button stands for; False where something is at work already."""
+        """Start the work of a button; False if something is running already."""
         if not self._taken.acquire(blocking=False):
             return False
         for button in self.buttons.values():
@@ -57,14 +57,14 @@ class Task:
         return True
 
     def wait(self, seconds: float) -> None:
-        """Wait for the work that was started.
+        """Wait for the running work.
 
         Raises:
-            TimeoutError: it is still at work.
+            TimeoutError: it is still running.
         """
         self._thread.join(seconds)
         if self._thread.is_alive():
-            raise TimeoutError(f"still at work after {seconds:g} s: {self.status.value}")
+            raise TimeoutError(f"still running after {seconds:g} s: {self.status.value}")
 
     def _run(self, work: Callable[[Report], None]) -> None:
         progress = _Progress(self.bar, self.status)
@@ -79,7 +79,7 @@ class Task:
             self.bar.bar_style = "danger"
             self.status.value = f'<span class="kopt-error">{line}</span>'
             if not isinstance(error, KoptError):
-                raise  # a fault of ours: its traceback belongs in the log as well
+                raise  # a bug of ours: its traceback belongs in the log as well
         finally:
             for button in self.buttons.values():
                 button.disabled = False
@@ -87,7 +87,7 @@ class Task:
 
 
 class _Progress:
-    """Moves a bar with every step and counts the seconds in between."""
+    """Advances a bar with every step and counts the seconds in between."""
 
     def __init__(self, bar: ipywidgets.IntProgress, status: ipywidgets.HTML):
         self.seconds = 0.0

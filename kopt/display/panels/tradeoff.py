@@ -1,4 +1,4 @@
-"""Notebook 03: what sparsity and removed channels cost and bring, at any point of the curve."""
+"""Notebook 03: what sparsity and removed channels cost and gain, at any point of the curve."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -19,14 +19,14 @@ STEP, MOST = 0.01, 0.99
 
 
 class TradeoffPanel(Panel):
-    """Curves over knobs from 0 to below 1, a slider for each, and points computed on the spot.
+    """Curves over knobs from 0 to below 1, a slider for each, and points computed on request.
 
     Args:
-        curves: name of a knob to its measured points: a frame indexed by the knob's settings, 0
-            among them, with ``accuracy`` (a fraction), ``gzip_kb`` and ``us``.
-        make: name of a knob to ``make(value)``, which gives a trained model at that setting.
-        measure: ``measure({value: model})`` gives a frame of such rows for the models beside the
-            one at 0, which is measured anew.
+        curves: the measured points of each knob, by its name: a frame indexed by the knob's
+            settings, including 0, with ``accuracy`` (a fraction), ``gzip_kb`` and ``us``.
+        make: for each knob a function ``make(value)`` that returns a model trained there.
+        measure: ``measure({value: model})`` returns a frame of such rows for the models and for
+            the one at 0, which is measured again alongside.
 
     Example:
         >>> TradeoffPanel(
@@ -61,9 +61,9 @@ class TradeoffPanel(Panel):
         self.refresh()
 
     def at(self, knob: str) -> pd.Series:
-        """The quantities at a knob's setting, between the two measured points around it.
+        """The quantities at a knob's setting, interpolated between its measured neighbours.
 
-        Beyond the last measured point they are that point's.
+        Beyond the last measured point, that point's values are used.
         """
         curve = self.curves[knob]
         return pd.Series(
@@ -71,17 +71,17 @@ class TradeoffPanel(Panel):
         )
 
     def sentence(self, knob: str) -> str:
-        """What the setting costs and brings, and whether that was measured, in a line."""
+        """What the setting costs and gains, and whether that was measured, in one line."""
         curve, value = self.curves[knob], self.settings[knob]
         points = curve.index.to_numpy(dtype=float)
         nearest = points[np.abs(points - value).argmin()]
         if np.isclose(nearest, value):
             source = "measured"
         elif value > points.max():
-            source = f"nothing measured beyond {points.max():g}, whose values these are"
+            source = f"values of {points.max():g}, the last measured point"
         else:
             below, above = points[points < value].max(), points[points > value].min()
-            source = f"estimated between {below:g} and {above:g}, both measured"
+            source = f"interpolated between {below:g} and {above:g}"
         here = self.at(knob)
         return (
             f"{knob} {value:.2f}: accuracy {here.accuracy * self._accuracy[knob]:.1%}, "
@@ -89,7 +89,7 @@ class TradeoffPanel(Panel):
         )
 
     def figure(self) -> go.Figure:
-        """A plot for each knob: measured points as lines, the setting as rings on them."""
+        """One plot per knob: measured points as lines, the setting as rings on them."""
         figure = make_subplots(1, len(self.curves), shared_yaxes=True, horizontal_spacing=0.06)
         colors = COLORS[: len(LINES)]
         for column, (knob, curve) in enumerate(self.curves.items(), start=1):
@@ -104,8 +104,8 @@ class TradeoffPanel(Panel):
                 hoverinfo="skip", showlegend=False, row=1, col=column,
             )  # fmt: skip
             figure.update_xaxes(title=knob, range=[-0.03, 1.03], col=column)
-        figure.update_yaxes(title="relative to the model as it was", rangemode="tozero", col=1)
-        figure.update_layout(title="Costs and gains, measured and in between")
+        figure.update_yaxes(title="relative to the original model", rangemode="tozero", col=1)
+        figure.update_layout(title="Costs and gains, measured and interpolated")
         return styled(figure, height=400)
 
     def table(self) -> pd.DataFrame:
@@ -114,7 +114,7 @@ class TradeoffPanel(Panel):
 
     def _compute(self, knob: str, report: Report) -> None:
         value = self.settings[knob]
-        report(f"making the model of {knob} {value:.2f}")
+        report(f"making the model with {knob} {value:.2f}")
         model = self._make[knob](value)
         report("measuring it")
         point = relative(self._measure({value: model})).loc[[value]]
@@ -137,6 +137,6 @@ class TradeoffPanel(Panel):
 
 
 def relative(table: pd.DataFrame) -> pd.DataFrame:
-    """Measured points relative to the one at 0, which was measured beside them."""
+    """Measured points relative to the one at 0, which was measured alongside."""
     lines = table[list(LINES)]
     return lines / lines.loc[0]

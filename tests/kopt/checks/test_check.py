@@ -21,7 +21,7 @@ def test_a_right_number_may_be_rounded_and_of_any_kind(answer):
 def test_dots_are_no_answer():
     check = ask(...)
     assert not check.passed
-    assert str(check) == "not answered yet: replace the dots by a number"
+    assert str(check) == "not answered yet: replace the dots with a number"
 
 
 @pytest.mark.parametrize(

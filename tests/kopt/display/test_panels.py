@@ -112,8 +112,8 @@ def tradeoff():
     ("setting", "expected", "source"),
     [
         (0.5, [0.85 / 0.9, 0.5, 0.75], "(measured)"),
-        (0.7, [0.83 / 0.9, 0.3, 0.65], "(estimated between 0.5 and 0.9, both measured)"),
-        (0.95, [0.81 / 0.9, 0.1, 0.55], "(nothing measured beyond 0.9, whose values these are)"),
+        (0.7, [0.83 / 0.9, 0.3, 0.65], "(interpolated between 0.5 and 0.9)"),
+        (0.95, [0.81 / 0.9, 0.1, 0.55], "(values of 0.9, the last measured point)"),
     ],
 )
 def test_the_rings_are_on_the_curve_where_the_slider_stands(tradeoff, setting, expected, source):
@@ -235,7 +235,7 @@ def test_a_second_click_starts_nothing_and_the_bar_moves():
     assert all(button.disabled for button in task.buttons.values())
     assert not task.start("a")
     assert not task.start("b")
-    with pytest.raises(TimeoutError, match="still at work"):
+    with pytest.raises(TimeoutError, match="still running"):
         task.wait(0.01)
     may_end.set()
     task.wait(SECONDS)

@@ -116,16 +116,16 @@ def notebooks(workspace, monkeypatch):
 def test_a_finished_run_is_left_as_it_is(notebooks):
     ran, said = notebooks.resume({})
     assert ran == []
-    assert said == [f"{stage}: done before, left as it is" for stage in STAGES]
+    assert said == [f"{stage}: already done, skipped" for stage in STAGES]
 
 
 def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(notebooks):
     ran, said = notebooks.resume({"temperature": 2})
     assert ran == list(STAGES[3:])
     assert said[3:] == [
-        "04_distil: run again, temperature was 4.0 and is 2 now",
-        "05_qat: run again, 04_distil has been run again since 05_qat was",
-        "06_tflite: run again, 05_qat has been run again since 06_tflite was",
+        "04_distil: running again, temperature was 4.0 and is now 2",
+        "05_qat: running again, 04_distil has been run again since 05_qat was",
+        "06_tflite: running again, 05_qat has been run again since 06_tflite was",
     ]
     assert notebooks.resume({"temperature": 2})[0] == []
     assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
@@ -157,7 +157,7 @@ def test_a_stage_whose_notebook_was_cut_off_runs_again(notebooks):
     notebooks.workspace.running_notebook("02_rewrite").write_text("{")
     ran, said = notebooks.resume({})
     assert ran == ["02_rewrite"]
-    assert said[1] == "02_rewrite: run again, its notebook had not come to its end"
+    assert said[1] == "02_rewrite: running again, its notebook did not run to the end"
 
 
 def test_an_edited_case_file_makes_every_stage_stale(workspace, tmp_path, monkeypatch):
@@ -175,7 +175,7 @@ def test_an_edited_case_file_makes_every_stage_stale(workspace, tmp_path, monkey
         notebooks.resume(own, STAGES[1:])
     ran, said = notebooks.resume(own)
     assert ran == list(STAGES)
-    assert said[0] == f"01_profile: run again, {reason}"
+    assert said[0] == f"01_profile: running again, {reason}"
 
 
 def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monkeypatch):
@@ -183,7 +183,9 @@ def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(chain, "run_notebook", interrupt)
-    with pytest.raises(Interrupted, match="04_distil was interrupted; the same command with --res"):
+    with pytest.raises(
+        Interrupted, match="04_distil was interrupted; repeat the command with --res"
+    ):
         notebooks.resume({"temperature": 2})
     notebooks.workspace.claim("signal", "the next run")
 
@@ -224,7 +226,7 @@ def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 06_tflite has that"),
+        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 06_tflite has this"),
         ({"quick": "yes"}, "quick: saw 'yes'; expected True or False"),
         ({"case": "none"}, "case: saw 'none'"),
     ],

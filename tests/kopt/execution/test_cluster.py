@@ -172,7 +172,7 @@ def test_workers_of_its_own_and_a_scheduler_exclude_each_other(tmp_path, capsys)
     with pytest.raises(SystemExit) as ended:
         main([*command, "--workers", "2"])
     assert ended.value.code == 2
-    assert "--workers 2 is for a cluster of its own" in capsys.readouterr().err
+    assert "--workers 2 is for a local cluster" in capsys.readouterr().err
 
 
 class Blind:

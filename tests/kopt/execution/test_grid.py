@@ -73,7 +73,7 @@ def test_a_case_in_a_file_goes_by_its_name_and_is_found_from_anywhere(tmp_path, 
 def test_one_file_written_in_two_ways_is_one_case(tmp_path, monkeypatch):
     (tmp_path / "my_case.py").write_text(CASE)
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ParameterError, match=r"case: '.*/my_case.py:case' is there twice"):
+    with pytest.raises(ParameterError, match=r"case: '.*/my_case.py:case' appears twice"):
         read(tmp_path, "case: ['my_case.py:case', './my_case.py:case']")
 
 
@@ -87,20 +87,20 @@ def test_many_points_are_run_only_when_they_are_meant(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is empty; expected lines such as fraction:"),
+        ("", "the file is empty; expected lines such as fraction:"),
         ("# nothing yet", "is empty"),
-        ("- fraction", "holds a list; expected lines"),
-        ("fraction", "holds a str; expected lines"),
-        ("fraction: [0.3", "no YAML"),
-        ("fraction: !!python/object:os.system [ls]", "no YAML"),
-        ("fraction: 0.3\nfraction: 0.5", "fraction is there twice"),
-        ("fractoin: 0.3", "fractoin: no parameter of these notebooks; expected"),
-        ("run_dir: here", "run_dir: no parameter of these notebooks"),
-        ("1: 2", "1: no parameter of these notebooks"),
-        ("temperature: [2, 4]", "temperature: no parameter of these notebooks"),
-        ("fraction: []", "fraction: an empty list makes no point"),
-        ("fraction: [0.3, 0.5, 0.3]", "fraction: 0.3 is there twice"),
-        ("fraction: [0, 0.0]", "fraction: 0.0 is there twice"),
+        ("- fraction", "contains a list; expected lines"),
+        ("fraction", "contains a str; expected lines"),
+        ("fraction: [0.3", "not YAML"),
+        ("fraction: !!python/object:os.system [ls]", "not YAML"),
+        ("fraction: 0.3\nfraction: 0.5", "fraction appears twice"),
+        ("fractoin: 0.3", "fractoin: not a parameter of these notebooks; expected"),
+        ("run_dir: here", "run_dir: not a parameter of these notebooks"),
+        ("1: 2", "1: not a parameter of these notebooks"),
+        ("temperature: [2, 4]", "temperature: not a parameter of these notebooks"),
+        ("fraction: []", "fraction: an empty list gives no points"),
+        ("fraction: [0.3, 0.5, 0.3]", "fraction: 0.3 appears twice"),
+        ("fraction: [0, 0.0]", "fraction: 0.0 appears twice"),
         ("fraction: [[0.3]]", "fraction: saw a list; expected a value or a list of values"),
         ("fraction: {from: 0.3}", "fraction: saw a dict; expected a value"),
         ("fraction: 2026-01-01", "fraction: saw a date; expected a value"),

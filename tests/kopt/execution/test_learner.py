@@ -101,7 +101,7 @@ def test_a_directory_in_use_is_refused_and_left_alone(used_by, tmp_path, monkeyp
     if used_by == "the shell":
         monkeypatch.chdir(folder)
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(WorkspaceError, match="is in use; expected the name of a new directory"):
+    with pytest.raises(WorkspaceError, match="is in use; expected a new directory"):
         write_learners_copy(folder)
     assert sorted(tmp_path.rglob("*")) == before
 

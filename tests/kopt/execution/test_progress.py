@@ -44,7 +44,7 @@ def test_elsewhere_there_is_a_line_for_everything_that_ends():
     drive(stream).close()
     assert stream.getvalue().splitlines() == [
         "3 points",
-        "done for 3 points from 1_alpha=0.1 on: 03_prune",
+        "done for 3 points starting with 1_alpha=0.1: 03_prune",
         "finished: 1_alpha=0.1: 2× the speed, 80.0 % accurate, 2 kB, budget: met",
         "finished: 2_alpha=0.2: 10× the speed, 80.0 % accurate, 2 kB, budget: met",
         "failed: 3_alpha=0.3: 04: no",
@@ -71,7 +71,7 @@ def test_in_a_terminal_the_table_stays_in_place_below_what_was_said():
     drive(stream)
     shown = screen(stream.getvalue())
     assert shown[:2] == ["3 points", "failed: 3_alpha=0.3: 04: no"]
-    assert shown[2].startswith("done 2   failed 1   to come 0   0:0")
+    assert shown[2].startswith("done 2   failed 1   remaining 0   0:0")
     assert shown[3].rstrip() == "running 0"
     assert shown[4].startswith("best so far   2_alpha=0.2: 10×")
     assert len(shown) == 5

@@ -125,7 +125,7 @@ def test_ctrl_c_ends_with_a_line_and_nothing_left_over(case, tmp_path):
     assert run.returncode == 130
     assert "Traceback" not in complaint
     assert complaint.splitlines()[-1] == (
-        "kopt: 01_profile was interrupted; the same command with --resume goes on from there"
+        "kopt: 01_profile was interrupted; repeat the command with --resume to continue"
     )
     psutil.wait_procs(family, timeout=20)
     assert not any(process.is_running() for process in family)

@@ -93,7 +93,7 @@ def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
     os.killpg(started.pid, signal.SIGINT)
     _, complaint = started.communicate(timeout=PATIENCE)
     assert started.returncode == 130
-    told = f"kopt: the sweep {sweep.directory} was interrupted; the same command with --resume"
+    told = f"kopt: the sweep {sweep.directory} was interrupted; repeat the command with --resume"
     assert complaint.splitlines()[-1].startswith(told)
     assert "Traceback" not in complaint
     wait_until(lambda: not living(family), "the end of what it had started")
@@ -163,10 +163,10 @@ OTHER = {"1_seed=7": {"seed": 7, "case": "signal"}}
     ("make", "options", "message"),
     [
         (as_file, [], "is a file; expected a directory for the sweep"),
-        (as_other_directory, [], "is not empty and no sweep's; choose another --run-dir"),
-        (as_other_directory, ["--resume"], "holds no sweep to go on with"),
-        (lambda folder: None, ["--resume"], "holds no sweep to go on with"),
-        (as_sweep(SAME), [], "holds this sweep already; go on with --resume"),
+        (as_other_directory, [], "is not empty, nor a sweep; choose another --run-dir"),
+        (as_other_directory, ["--resume"], "holds no sweep to continue"),
+        (lambda folder: None, ["--resume"], "holds no sweep to continue"),
+        (as_sweep(SAME), [], "already holds this sweep; continue with --resume"),
         (as_sweep(OTHER), ["--resume"], "holds the sweep of another grid"),
         (as_sweep(OTHER), [], "holds the sweep of another grid"),
         (as_torn_sweep, ["--resume"], "sweep.json is damaged"),
