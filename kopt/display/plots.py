@@ -64,11 +64,7 @@ def latencies(table: pd.DataFrame, title: str) -> go.Figure:
             error_x={"array": table.p95_us - table.us, "color": COLORS[5]},
         )
     )
-<<<<<<< HEAD
-    figure.update_xaxes(type="log", title="µs a call, logarithmic; whisker to p95")
-=======
     figure.update_xaxes(type="log", title="µs per call (logarithmic); whisker to p95")
->>>>>>> prose
     figure.update_yaxes(autorange="reversed")
     return _styled(figure.update_layout(title=title), height=110 + 34 * len(table))
 

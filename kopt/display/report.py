@@ -87,20 +87,12 @@ def _run(workspace: Workspace) -> list[str]:
         f"<h2>{html.escape(str(workspace.path))}</h2>",
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
-<<<<<<< HEAD
         table_in_words(records).to_html(border=0, index_names=False),
-        "<p>Accuracy is that of the test part; sizes in kB of 1000 bytes; latency is that of one "
-        "undisturbed inference in LiteRT on one thread. Points lost and times faster are against "
+        "<p>Accuracy is that on the test part. Sizes are in kB of 1000 bytes. Latency is that of "
+        "one undisturbed inference in LiteRT on one thread. Points lost and times faster compare with "
         "the slow model in the same runtime, on the same samples and in the same blocks of time, "
-        "with their 95 % intervals.</p>",
-        figure_html(pareto(chain, "What each stage paid and gained")),
-=======
-        chain.to_html(float_format="{:,.4g}".format, border=0, index_names=False),
-        "<p>Sizes are in kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT "
-        "on one thread. Speed-up is relative to the slow model in the same runtime, measured "
-        "alongside, with its 95 % interval.</p>",
+        "with 95 % intervals.</p>",
         figure_html(pareto(chain, "What each stage cost and gained")),
->>>>>>> prose
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),

@@ -10,12 +10,7 @@ import plotly.graph_objects as go
 from kopt.display.plots import COLORS
 from kopt.display.report import QUICK, figure_html, write_page
 
-<<<<<<< HEAD
-COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, of accuracy more
-=======
 COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, except for accuracy
-MEASURED = ["accuracy", "latency_us", "size_kb", "speedup"]
->>>>>>> prose
 SCALE = "Viridis"
 HOW = (
     "Latencies were measured once all points were finished, one point after another on one worker "
