@@ -10,8 +10,8 @@ from kopt.project import ROOT
 
 LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
-    {"errors", "lazy", "modes", "startup"},
-    {"arrays", "child", "files", "graph", "parameters", "scripts", "validation_part"},
+    {"errors", "modes", "startup"},
+    {"arrays", "child", "files", "graph", "lazy", "parameters", "scripts", "validation_part"},
     {"data", "kernels"},
     {"training"},
 ]

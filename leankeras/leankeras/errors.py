@@ -22,6 +22,10 @@ class KoptError(Exception):
     exit_code = 2
 
 
+class MissingPackageError(KoptError):
+    """A call that needs a package which a bare installation leaves out."""
+
+
 class ParameterError(KoptError):
     """A parameter has an unknown name, a wrong type or a value out of range."""
 

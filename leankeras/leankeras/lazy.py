@@ -5,6 +5,10 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from leankeras.errors import MissingPackageError
+
+KERAS = ("keras", "tensorflow", "tf_keras", "tensorflow_model_optimization")
+
 
 def face(
     package: str, homes: Mapping[str, str]
@@ -24,7 +28,15 @@ def face(
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(homes[name], package), name)
+        try:
+            value = getattr(import_module(homes[name], package), name)
+        except ModuleNotFoundError as error:
+            if error.name not in KERAS:
+                raise
+            raise MissingPackageError(
+                f"{name} needs {error.name}, which a bare installation leaves out; install "
+                "leankeras[keras]"
+            ) from error
         setattr(sys.modules[package], name, value)
         return value
 
