@@ -220,7 +220,7 @@ def test_the_first_notebook_runs_shows_its_figures_and_measures_on_demand(lab, p
     panel.locator("text=timing the ways to call").wait_for()
     assert panel.locator("button:disabled").count() == 1
     panel.locator("text=/^measured in/").wait_for()
-    assert title(panel) == "batch 4, 1 thread: beside this notebook"
+    assert title(panel) == "batch 4, 1 thread: compared with this notebook"
     assert panel.locator(".bartext").count() == 2 * labels  # a bar beside each
     in_both_themes(page, panel, "latency")
 

@@ -120,7 +120,7 @@ class LatencyPanel(Panel):
         return f"batch {self.batch}, {self.threads} thread{'s' * (self.threads > 1)}"
 
     def _title(self) -> str:
-        state = "beside this notebook" if self.chosen else "not measured yet"
+        state = "compared with this notebook" if self.chosen else "not measured yet"
         return f"{self._setting()}: {state}"
 
     def _measure_chosen(self, report: Report) -> None:

@@ -71,7 +71,7 @@ def test_the_button_measures_the_chosen_setting_and_keeps_it(latency):
     sliders["batch size"].value = 8
     controls(latency, ipywidgets.Button)["Measure"].click()
     latency.task.wait(SECONDS)
-    assert latency.plot.layout.title.text == "batch 8, 1 thread: beside this notebook"
+    assert latency.plot.layout.title.text == "batch 8, 1 thread: compared with this notebook"
     assert list(latency.plot.data[2].x) == [0.1, 0.4, 0.5]
     assert list(latency.plot.data[3].x) == [125, 100, 1.25]  # microseconds a sample
     sliders["batch size"].value = 4

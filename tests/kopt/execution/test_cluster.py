@@ -162,7 +162,7 @@ def check_refused(address, tmp_path, capsys):
         main(["sweep", f"{tmp_path}/grid.yaml", "--run-dir", str(folder), "--scheduler", address])
     complaint = capsys.readouterr().err
     assert ended.value.code == 2
-    assert complaint.startswith(f"kopt: scheduler {address} does not answer as one within 5 s")
+    assert complaint.startswith(f"kopt: {address} does not answer as a scheduler within 5 s")
     assert len(complaint.splitlines()) == 1
     assert not folder.exists()
 
