@@ -13,9 +13,9 @@ import numpy as np
 
 from leankeras.twin import Twin
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "compression"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from test_twin import MODELS
+from tests.leankeras.twin.test_twin import MODELS
 
 SIZE = 64
 ARCHITECTURES = (

@@ -55,7 +55,8 @@ def write_notebooks(folder: Path, tflite: bytes) -> None:
 
 def environment(folder: Path) -> dict[str, str]:
     """Of a process that is to find these notebooks, as will all that it starts."""
-    return os.environ | {"KOPT_STUB": str(folder), "PYTHONPATH": f"{folder}:{ROOT}"}
+    search_path = os.pathsep.join(map(str, (folder, ROOT, ROOT / "leankeras")))
+    return os.environ | {"KOPT_STUB": str(folder), "PYTHONPATH": search_path}
 
 
 def begun(folder: Path, stage: str) -> list[str]:
