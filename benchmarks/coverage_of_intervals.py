@@ -3,16 +3,21 @@
     uv run python benchmarks/coverage_of_intervals.py slow.tflite fast.tflite [--minutes 20]
 
 The two files are compared over and over, each time in a process of its own that was started for
-it, spread over the minutes; once on the machine as it is, once with one and once with two busy
+it, spread over the minutes: in turn on the machine as it is, with one and with two busy
 neighbours, one of which runs convolutions. A line of the table says how many of the 95 % intervals
 contain the median of all comparisons of its kind, and how wide they are.
 """
 
 import json
 import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import click
@@ -46,7 +51,20 @@ def sort() -> None:
         np.sort(numbers)
 
 
-NEIGHBOURS = {"as it is": (), "one neighbour": (convolve,), "two neighbours": (convolve, sort)}
+MACHINES = ("as it is", "one neighbour", "two neighbours")
+WARM_UP_SECONDS = 15  # until the neighbours are at work
+
+
+@contextmanager
+def busy(neighbours: Sequence[BaseProcess]) -> Iterator[None]:
+    """Let stopped processes run meanwhile."""
+    for process in neighbours:
+        os.kill(process.pid, signal.SIGCONT)
+    try:
+        yield
+    finally:
+        for process in neighbours:
+            os.kill(process.pid, signal.SIGSTOP)
 
 
 def compare(slow: Path, fast: Path) -> dict[str, float]:
@@ -83,36 +101,36 @@ def covered(table: pd.DataFrame, figure: str) -> tuple[str, str]:
 @click.command()
 @click.argument("slow", type=click.Path(path_type=Path, exists=True))
 @click.argument("fast", type=click.Path(path_type=Path, exists=True))
-@click.option("--minutes", default=20.0, help="For each of the three lines.")
-@click.option("--comparisons", default=60)
-@click.option("--only", type=click.Choice(list(NEIGHBOURS)), help="One of the three lines.")
+@click.option("--minutes", default=20.0)
+@click.option("--comparisons", default=60, help="Of each kind.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="A .csv of all of them.")
-def main(
-    slow: Path, fast: Path, minutes: float, comparisons: int, only: str | None, output: Path | None
-) -> None:
+def main(slow: Path, fast: Path, minutes: float, comparisons: int, output: Path | None) -> None:
     """Print the table of docs/latency.md."""
+    spawn = multiprocessing.get_context("spawn")
+    neighbours = [spawn.Process(target=work, daemon=True) for work in (convolve, sort)]
+    for process in neighbours:
+        process.start()
+    time.sleep(WARM_UP_SECONDS)
+    with busy(neighbours):
+        pass
+    rows, begin = [], time.monotonic()
+    for number in range(comparisons):
+        time.sleep(max(0, begin + 60 * minutes * number / comparisons - time.monotonic()))
+        for count, machine in enumerate(MACHINES):
+            with busy(neighbours[:count]):
+                rows.append({"machine": machine} | compare(slow, fast))
+    for process in neighbours:
+        process.kill()
+    table = pd.DataFrame(rows)
+    if output:
+        table.to_csv(output, index=False)
     print(
         "| machine | speed-up | contained, ± | slow, µs | contained, ± | fast, µs | contained, ± |"
     )
     print("|---|---|---|---|---|---|---|")
-    kept = []
-    spawn = multiprocessing.get_context("spawn")
-    for label in [only] if only else NEIGHBOURS:
-        busy = [spawn.Process(target=work, daemon=True) for work in NEIGHBOURS[label]]
-        for process in busy:
-            process.start()
-        rows, begin = [], time.monotonic()
-        for number in range(comparisons):
-            time.sleep(max(0, begin + 60 * minutes * number / comparisons - time.monotonic()))
-            rows.append(compare(slow, fast))
-        for process in busy:
-            process.kill()
-        table = pd.DataFrame(rows)
-        cells = [cell for figure in ("speedup", "slow", "fast") for cell in covered(table, figure)]
-        print(f"| {label} | {' | '.join(cells)} |", flush=True)
-        kept.append(table.assign(machine=label))
-    if output:
-        pd.concat(kept).to_csv(output, index=False)
+    for machine, kind in table.groupby("machine", sort=False):
+        cells = [cell for figure in ("speedup", "slow", "fast") for cell in covered(kind, figure)]
+        print(f"| {machine} | {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":
