@@ -37,6 +37,8 @@ def convolve() -> None:
     """Keep a core busy as a training does."""
     import tensorflow as tf
 
+    import leankeras  # noqa: F401 (TensorFlow then starts without a word)
+
     tf.config.threading.set_intra_op_parallelism_threads(1)
     images, kernel = tf.random.normal((8, 64, 64, 32)), tf.random.normal((3, 3, 32, 64))
     step = tf.function(lambda: tf.reduce_sum(tf.nn.conv2d(images, kernel, 1, "SAME")))
