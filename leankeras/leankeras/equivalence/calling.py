@@ -97,6 +97,11 @@ class Callee:
             types |= {output.dtype.name for each in operations for output in each.outputs}
         return bool(types & HALF_TYPES)
 
+    @property
+    def inputs(self) -> list[Any]:
+        """The symbolic inputs of a built model, in the order of flat inputs; else nothing."""
+        return keras.tree.flatten(getattr(self.layer, "inputs", None) or [])
+
     def argument_names(self) -> list[str]:
         """The arguments of ``call`` that may be inputs."""
         return list(self._parameters())

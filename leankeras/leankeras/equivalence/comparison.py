@@ -114,7 +114,7 @@ def _compare(pair: Pair, arrays: Arrays, samples: Arrays | None) -> Equivalence:
     compared = [
         compare_masked(pair, trials, usual, roles),
         compare_training(pair, usual),
-        compare_gradients(pair, trials, usual, first, rounded),
+        compare_gradients(pair, trials, usual, roles, first, rounded),
     ]
     rows = compare_outputs(candidate, tried) + [row for part, _ in compared for row in part]
     rows += compare_whole_numbers(pair, roles, trials.relative, batch)

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from leankeras.equivalence.calling import Callee
 from leankeras.equivalence.pair import Pair
+from leankeras.equivalence.roles import DISCRETE, Role
 from leankeras.equivalence.tolerance import (
     RELATIVE_FLOOR,
     ROUNDING_MARGIN,
@@ -83,7 +84,12 @@ def rounded_gradients(trials: Trials, trial: Trial) -> Gradients:
 
 
 def compare_gradients(
-    pair: Pair, trials: Trials, trial: Trial, first: Gradients, rounded: Gradients
+    pair: Pair,
+    trials: Trials,
+    trial: Trial,
+    roles: list[Role],
+    first: Gradients,
+    rounded: Gradients,
 ) -> tuple[list[Row], list[str]]:
     """The gradients of inputs and of trainable weights, side by side.
 
@@ -91,6 +97,7 @@ def compare_gradients(
         pair: both built, the candidate ported; weights are moved, and put back.
         trials: of the reference.
         trial: on which the gradients are taken.
+        roles: what the inputs are; nothing follows a gradient of a mask or of indices.
         first: the reference's gradients there.
         rounded: what :func:`rounded_gradients` gave there.
 
@@ -102,8 +109,9 @@ def compare_gradients(
     relative = 10 * trials.relative  # they pass through every operation twice
     seen = gradients(pair.candidate, trial.probe.arrays)
     rows, left_out = [], []
-    for wanted, moved, given in zip(first.inputs, rounded.inputs, seen.inputs, strict=True):
-        if wanted is not None:
+    columns = zip(roles, first.inputs, rounded.inputs, seen.inputs, strict=True)
+    for role, wanted, moved, given in columns:
+        if wanted is not None and role.kind not in DISCRETE:
             given = np.zeros_like(wanted) if given is None else given
             tolerance = gradient_tolerance(wanted, wanted if moved is None else moved, relative)
             rows.append(Row(trial.probe.name, "gradient of input", apart(wanted, given, tolerance)))

@@ -68,7 +68,7 @@ class Pair:
         """Build both, by calling them with inputs of types that both take.
 
         What type a custom layer takes is written nowhere: floats are tried first, then whole
-        numbers and truth values. Zeros are valid as any of them.
+        numbers and truth values; of each zeros, which most inputs may be, then ones.
 
         Args:
             shapes: of one sample of each input.
@@ -106,12 +106,13 @@ class Pair:
                     chosen = [dtype or "float32" for dtype in declared]
                     for position, dtype in zip(positions, types, strict=True):
                         chosen[position] = dtype
-                    pairs = zip(shapes, chosen, strict=True)
-                    yield [np.zeros((batch, *shape), dtype) for shape, dtype in pairs]
+                    for value in (0, 1):
+                        pairs = zip(shapes, chosen, strict=True)
+                        yield [np.full((batch, *shape), value, dtype) for shape, dtype in pairs]
 
     def _batch(self) -> int:
         for callee in (self.reference, self.candidate):
-            for tensor in keras.tree.flatten(getattr(callee.layer, "inputs", None) or []):
+            for tensor in callee.inputs:
                 if tensor.shape and tensor.shape[0]:
                     return tensor.shape[0]  # the only size that it takes
         return BATCH

@@ -83,11 +83,15 @@ def round_differently(values: Values, relative: float, seed: int) -> None:
 
 
 def nudged(value: np.ndarray, relative: float, rng: np.random.Generator) -> np.ndarray:
-    """An array whose floats are off by a relative error of this size, up or down."""
+    """An array whose fractions are off by a relative error of this size, up or down.
+
+    Whole numbers, such as the zeros and ones of a mask, have none.
+    """
     if not is_float(value):
         return value
+    exact = value.astype("float64")
     factor = 1 + relative * rng.choice([-1, 1], value.shape)
-    return (value.astype("float64") * factor).astype(value.dtype)
+    return np.where(exact == np.round(exact), exact, exact * factor).astype(value.dtype)
 
 
 def other_values(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -26,11 +26,13 @@ class Probe:
         arrays: one for each input.
         doubtful: whether its values may be none that the layer was made for, so that a difference
             on it proves nothing.
+        finite: whether outputs there only have to be finite where the reference's are.
     """
 
     name: str
     arrays: tuple[np.ndarray, ...]
     doubtful: bool
+    finite: bool = False
 
 
 def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int) -> list[Probe]:
@@ -60,9 +62,10 @@ def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int)
         probes.append(
             probe("nothing masked", ["ones" if each else "random" for each in structured])
         )
-        if samples is None:
+        if samples is None and any(role.kind in (MASK, ADJACENCY) for role in roles):
             kinds = ["empty" if each else "random" for each in structured]
-            probes.append(probe("empty mask", kinds, in_doubt=True))
+            empty = probe("empty mask", kinds, in_doubt=True)
+            probes.append(replace(empty, finite=any(role.penalty for role in roles)))
     for alternative in sorted({kind for role in roles for kind in role.also}):
         takers = [i for i, role in enumerate(roles) if alternative in role.also]
         groups = [[i] for i in takers] if alternative != BOXES else []
@@ -182,10 +185,7 @@ def _indices(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> n
 def _lengths(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     if kind == "ones":
         return np.full(shape, role.limit)
-    values = rng.integers(1, role.limit + 1, shape)
-    if kind == "empty":
-        values[0] = 0
-    return values
+    return rng.integers(1, role.limit + 1, shape)
 
 
 def _adjacency(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:

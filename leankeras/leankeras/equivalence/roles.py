@@ -22,6 +22,7 @@ from leankeras.graph import input_name, is_graph
 
 NUMBERS, MASK, INDICES, LENGTHS = "numbers", "mask", "indices", "lengths"
 ADJACENCY, BOXES = "adjacency", "boxes"
+DISCRETE = {MASK, INDICES, LENGTHS}
 WORDS = {
     MASK: {"mask", "masks", "padding", "valid", "visible", "observed", "keep"},
     ADJACENCY: {"adj", "adjacency", "adjacencies", "graph", "edges"},
@@ -44,6 +45,8 @@ class Role:
         also: kinds it is tried as besides.
         doubtful: whether it may be something on which other numbers make no sense, so that a
             difference on numbers is no proof of a wrong rewrite.
+        penalty: whether a mask is turned into "minus infinity", which leaves rounding where it
+            masks all there is.
         rows: the user's samples of it, where its values are taken from them.
     """
 
@@ -54,6 +57,7 @@ class Role:
     limit: int = 2
     also: tuple[str, ...] = ()
     doubtful: bool = False
+    penalty: bool = False
     rows: np.ndarray | None = None
 
     @property
@@ -62,33 +66,32 @@ class Role:
         if self.kind == NUMBERS:
             return None
         if self.rows is not None:
-            return f"`{self.name}` other than in the samples"
+            return f"values of `{self.name}` other than in the samples"
         words = {
-            MASK: f"`{self.name}` other than 0 and 1",
-            INDICES: f"`{self.name}` other than whole numbers from 0 to {self.limit - 1}",
-            LENGTHS: f"`{self.name}` other than whole numbers from 1 to {self.limit}",
-            ADJACENCY: f"`{self.name}` other than adjacencies with a loop at every node",
-            BOXES: f"`{self.name}` other than ordered corners",
+            MASK: f"values of `{self.name}` other than 0 and 1",
+            INDICES: f"values of `{self.name}` other than whole numbers from 0 to {self.limit - 1}",
+            LENGTHS: f"values of `{self.name}` other than whole numbers from 1 to {self.limit}",
+            ADJACENCY: f"values of `{self.name}` other than adjacencies with a loop at every node",
+            BOXES: f"values of `{self.name}` other than ordered corners",
         }
         return words[self.kind]
 
 
 def input_names(callee: Callee, count: int) -> list[str]:
     """What a layer calls its inputs: arguments, keys, Input layers, or names it unpacks them to."""
-    layer = callee.layer
-    if is_graph(layer) and len(layer.inputs) == count:
-        return [input_name(tensor) for tensor in layer.inputs]
+    if len(callee.inputs) == count and is_graph(callee.layer):
+        return [input_name(tensor) for tensor in callee.inputs]
     if isinstance(callee.input_shape, dict):
         return sorted(callee.input_shape)
     if callee.spread or count == 1:
         return callee.argument_names()[:count]
-    return _unpacked_names(layer, count) or [f"input {i}" for i in range(count)]
+    return _unpacked_names(callee.layer, count) or [f"input {i}" for i in range(count)]
 
 
 def declared_dtypes(callee: Callee, count: int) -> list[str | None]:
     """The data types that a model or an Embedding says it takes, None where it does not say."""
-    if is_graph(callee.layer) and len(callee.layer.inputs) == count:
-        return [tensor.dtype for tensor in callee.layer.inputs]
+    if len(callee.inputs) == count:
+        return [tensor.dtype for tensor in callee.inputs]
     if isinstance(callee.layer, keras.layers.Embedding):
         return ["int32"]
     return [None] * count
@@ -141,10 +144,14 @@ def _guess(role: Role, usage: Usage, candidate: Usage, several: bool, lengths: l
     if usage.indices:
         limits = [limit for limit in usage.indices if limit]
         return Role(kind=INDICES, limit=min(limits, default=SOME), **known)
-    if usage.limits:
-        return Role(kind=LENGTHS, limit=min(usage.limits), **known)
+    if usage.lengths:
+        return Role(kind=LENGTHS, limit=min(usage.lengths), **known)
+    if usage.levels and LENGTHS in named:
+        return Role(kind=LENGTHS, limit=usage.levels - 1, **known)
+    if usage.levels:
+        return Role(kind=INDICES, limit=usage.levels, **known)
     if MASK in named or role.dtype.kind == "b" or usage.binary:
-        return Role(kind=MASK, **known)
+        return Role(kind=MASK, penalty=usage.penalty, **known)
     if ADJACENCY in named and square:
         return Role(kind=ADJACENCY, **known)
     if LENGTHS in named and whole:

@@ -49,9 +49,9 @@ class Usage:
         penalty: turned into "minus infinity" where it is 0 (or 1), as only a mask is.
         as_mask: taken for true or false.
         as_number: used in arithmetic, as any number is.
-        compared: held against a constant.
+        compared: held against constants, the highest of which is ``threshold``.
         indices: for each use as an index, how many there are; None where that is not known.
-        limits: for each comparison with a range, what lies above all of it.
+        lengths: for each comparison with the steps 0, 1, 2 ..., how many there are.
         multiplied: taken times other values, as a mask is, or a number.
         projected: taken into a matrix product, as an adjacency is, or a number.
         corners: sliced and compared with other slices, as the corners of boxes are.
@@ -62,8 +62,9 @@ class Usage:
     as_mask: bool = False
     as_number: bool = False
     compared: bool = False
+    threshold: float = 0.0
     indices: tuple[int | None, ...] = ()
-    limits: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
     multiplied: bool = False
     projected: bool = False
     corners: bool = False
@@ -72,8 +73,17 @@ class Usage:
     @property
     def binary(self) -> bool:
         """Whether nothing but zeros and ones makes sense."""
+        return self.penalty or (self._decides and self.threshold <= 1)
+
+    @property
+    def levels(self) -> int | None:
+        """How many whole numbers make a difference, where nothing but comparisons is done."""
+        return int(self.threshold) + 2 if self._decides and self.threshold > 1 else None
+
+    @property
+    def _decides(self) -> bool:
         arithmetic = self.as_number or self.multiplied or self.projected or self.corners
-        return self.penalty or ((self.as_mask or self.compared) and not arithmetic)
+        return (self.as_mask or self.compared) and not arithmetic
 
 
 @dataclass(frozen=True)
@@ -203,16 +213,15 @@ def _note(usage: Usage, place: _Place, consumer: Any, position: int, tables: dic
 
 
 def _note_comparison(usage: Usage, kind: str, constant: np.ndarray) -> None:
-    highest = float(np.max(constant, initial=0))
-    if constant.size > 1 and highest == int(highest):
+    line = np.unique(constant)
+    if len(line) > 1 and np.array_equal(line, np.arange(len(line))):
         if kind in ("Equal", "NotEqual"):
-            usage.indices += (int(highest) + 1,)
+            usage.indices += (len(line),)
         else:
-            usage.limits += (int(highest) + 1,)
-    elif 0 <= highest <= 1:
-        usage.compared = True
+            usage.lengths += (len(line),)
     else:
-        usage.indices += (int(highest) + 2,)
+        usage.compared = True
+        usage.threshold = max(usage.threshold, float(np.max(constant, initial=0)))
 
 
 def _how_many(consumer: Any, tables: dict[int, int | None]) -> int | None:
