@@ -8,6 +8,9 @@ import keras
 import numpy as np
 from keras import tree
 
+# Keras has no public way to hang a mask on a tensor, as Embedding and Masking do.
+from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
+
 # Keras has no public way to run a graph on something else than its own tensors.
 from keras.src.models.functional import Functional
 
@@ -261,3 +264,20 @@ def _is_looked_up(model: keras.Model, tensor: Any) -> bool:
         ):
             return True
     return False
+
+
+def with_mask(tensor: Any, mask: Any) -> Any:
+    """A copy of a tensor that carries a mask to the layers it is given to.
+
+    Args:
+        tensor: shape ``(batch, time, ...)``.
+        mask: truth values, shape ``(batch, time)``.
+    """
+    copied = keras.ops.copy(tensor)
+    set_keras_mask(copied, mask)
+    return copied
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer has left on an output, None where it left none."""
+    return get_keras_mask(tensor)

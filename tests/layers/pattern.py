@@ -42,3 +42,45 @@ def register(cls: type) -> type:
 
 def values(weights) -> list[np.ndarray]:
     return [np.asarray(weight) for weight in weights]
+
+
+@dataclass(frozen=True)
+class Function:
+    """A layer that is to be rewritten, and rewrites of it, right and wrong; for the proof alone.
+
+    Args:
+        name: of the function.
+        slow: makes the layer as it is found.
+        input_shape: shape of one sample, or a list or dict of shapes.
+        samples: makes samples such as a user has, from a random generator.
+        right: rewrites that are the same function, as (factory, port).
+        wrong: rewrites with one mistake each, named by it.
+    """
+
+    name: str
+    slow: Callable[[], keras.Layer]
+    input_shape: Any
+    samples: Callable[[np.random.Generator], Any]
+    right: dict[str, Rewrite]
+    wrong: dict[str, Rewrite]
+
+
+class Formula(keras.Layer):
+    """Named weights, and a function of them and of the inputs.
+
+    Args:
+        function: takes the layer and its inputs.
+        weights: shape of each weight, by name.
+    """
+
+    def __init__(self, function: Callable, **shapes: tuple[int, ...]):
+        super().__init__()
+        self.function = function
+        self.shapes = shapes
+
+    def build(self, *input_shapes):
+        for name, shape in self.shapes.items():
+            setattr(self, name, self.add_weight(shape=shape, name=name))
+
+    def call(self, inputs):
+        return self.function(self, inputs)

@@ -5,15 +5,16 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "Equivalence": ".verdict",
         "RELATIVE": ".tolerance",
         "RELATIVE_REPEAT": ".tolerance",
-        "Shape": ".probes",
+        "Shape": ".shapes",
         "check_equivalence": ".comparison",
-        "check_shape": ".probes",
+        "check_shape": ".shapes",
         "distance": ".tolerance",
-        "flat_shapes": ".probes",
+        "flat_shapes": ".shapes",
         "kept": ".perturbation",
-        "pack": ".probes",
+        "pack": ".shapes",
         "perturb": ".perturbation",
     },
 )

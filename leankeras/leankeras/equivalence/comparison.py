@@ -1,73 +1,33 @@
 """Whether a rewritten layer computes the same function as the layer it replaces.
 
 The reference's weights are perturbed (:mod:`leankeras.equivalence.perturbation`) and ported to the
-candidate; both are called on inputs of every kind (:mod:`.probes`); what counts
-as equal is in :mod:`leankeras.equivalence.tolerance`.
+candidate; both are called on inputs of every kind (:mod:`.probes`) that make sense for what each
+input is (:mod:`.roles`). What counts as equal is in :mod:`.tolerance`, what was not tested by all
+this in :mod:`.blindness`.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from leankeras.equivalence.gradients import gradients, slopes
-from leankeras.equivalence.perturbation import kept, perturb, read, write
-from leankeras.equivalence.probes import (
-    BATCH,
-    check_samples,
-    check_shape,
-    flat_shapes,
-    make_inputs,
-    pack,
-)
-from leankeras.equivalence.tolerance import (
-    RELATIVE,
-    RELATIVE_16_BIT,
-    RELATIVE_GRADIENT,
-    RELATIVE_REPEAT,
-    Distance,
-    distance,
-)
-from leankeras.errors import EquivalenceError, one_line
-
-RELATIVE_ROUNDING = 2.0**-22
-
-Port = Callable[[keras.Layer, keras.Layer], Any]
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Equivalence:
-    """The answer of :func:`check_equivalence`.
-
-    Args:
-        equivalent: whether candidate and reference agreed on every probe.
-        max_abs_diff: largest absolute difference of their outputs over all probes; inf where the
-            outputs have other shapes.
-        reason: one line: what agreed, or on which probe and where they first parted.
-        probes: a row for each comparison: ``probe`` (kind of input), ``compared`` (output,
-            gradient), ``equal``, ``max_abs_diff``, ``tolerance`` (at the worst place), ``where``
-            (index of the worst place, batch first).
-    """
-
-    equivalent: bool
-    max_abs_diff: float
-    reason: str
-    probes: pd.DataFrame
-
-    def __str__(self) -> str:
-        verdict = "equivalent" if self.equivalent else "NOT equivalent"
-        return f"{verdict}: {self.reason}"
-
-    def __repr__(self) -> str:
-        return f"{self}\n{self.probes.to_string(index=False)}" if len(self.probes) else str(self)
-
-    def _repr_html_(self) -> str:
-        verdict = "Equivalent" if self.equivalent else "Not equivalent"
-        table = self.probes.to_html(index=False, border=0, float_format="{:.2e}".format)
-        return f"<p><b>{verdict}</b>: {self.reason}</p>{table}"
+from leankeras.equivalence.blindness import Sight
+from leankeras.equivalence.calling import Arrays, Callee
+from leankeras.equivalence.gradients import compare_gradients, gradients, rounded_gradients
+from leankeras.equivalence.integers import compare_whole_numbers
+from leankeras.equivalence.masking import compare_masked
+from leankeras.equivalence.outputs import compare_outputs, compare_training, make_steady
+from leankeras.equivalence.pair import Pair, Port
+from leankeras.equivalence.perturbation import kept, perturb
+from leankeras.equivalence.probes import make_probes, positive_probe, within_reach
+from leankeras.equivalence.roles import find_roles, input_names
+from leankeras.equivalence.shapes import check_samples, check_shape, flat_shapes
+from leankeras.equivalence.tolerance import is_float
+from leankeras.equivalence.trials import Trials
+from leankeras.equivalence.usage import Usage, unread_weights, usages
+from leankeras.equivalence.verdict import DIFFERENT, Equivalence, conclude
+from leankeras.errors import EquivalenceError
 
 
 def check_equivalence(
@@ -79,21 +39,27 @@ def check_equivalence(
 ) -> Equivalence:
     """Try whether ``candidate`` computes what ``reference`` computes, with the same weights.
 
-    Outputs are compared in inference and, where the reference is not random there, in training
-    mode; gradients with respect to inputs and to weights, where the reference has them. Weight
-    gradients are compared through ``port``: moving one weight of the reference and porting it
-    must change the loss at the same rate. Both objects are built if they were not, and both are
-    left with the weights they came with. The random numbers are seeded.
+    Outputs are compared in inference mode, with Keras masks where the reference heeds them, and in
+    training mode where the reference is not random there; gradients with respect to inputs and to
+    weights, where the reference has them. Weight gradients are compared through ``port``: moving
+    one weight of the reference and porting it must change the loss at the same rate. Both objects
+    are built if they were not, and both are left with the weights they came with. The random
+    numbers are seeded.
+
+    An input that looks like a mask, indices, lengths, an adjacency or boxes, by its name, its
+    data type or what the reference does with it, is given such values. "equivalent" is answered
+    only if each weight and each input has been seen to matter, or to matter nowhere.
 
     Args:
         reference: the layer or model that is right.
         candidate: the layer or model that should do the same.
         input_shape: shape of one sample, without the batch, such as ``(128, 6)``; a list or a
-            dict of shapes where the layer takes a list or a dict of inputs.
+            dict of shapes where the layer takes several inputs, in a list or dict or as arguments
+            of their own.
         port: ``port(reference, candidate)`` sets the candidate's weights from the reference's.
             Without it, weights are copied in order, which needs the same shapes on both sides.
-        samples: inputs of your own, shape ``(n, *input_shape)``, tried beside the generated
-            ones; needed where inputs are whole numbers (token ids), which cannot be invented.
+        samples: inputs of your own, shape ``(n, *input_shape)``, nested like ``input_shape``;
+            tried beside the generated ones, which take after them where they are whole numbers.
 
     Raises:
         EquivalenceError: nothing could be compared: an input that one of them rejects, weights
@@ -102,7 +68,7 @@ def check_equivalence(
     Example:
         >>> slow, fast = CustomConv(64), keras.layers.Conv1D(64, 9)
         >>> leankeras.check_equivalence(slow, fast, (256, 16), port=stack_filters)
-        equivalent: outputs and gradients agree on 9 probes
+        equivalent: outputs and gradients agree on 10 kinds of input
     """
     for name, layer in (("reference", reference), ("candidate", candidate)):
         if not isinstance(layer, keras.Layer):
@@ -111,180 +77,78 @@ def check_equivalence(
             )
     input_shape = check_shape(input_shape)
     shapes = flat_shapes(input_shape)
-    checked = None if samples is None else check_samples(samples, shapes)
-    if checked is None and any(_takes_whole_numbers(layer) for layer in (reference, candidate)):
-        raise EquivalenceError("the inputs are whole numbers; give some of your own as samples")
-    batches = [(kind, pack(input_shape, arrays)) for kind, arrays in make_inputs(shapes, checked)]
-
-    expected = _first_call("reference", reference, batches[0][1], input_shape)
-    seen = _first_call("candidate", candidate, batches[0][1], input_shape)
-    if [(part.shape, part.dtype) for part in seen] != [
-        (part.shape, part.dtype) for part in expected
-    ]:
-        reason = f"candidate's outputs are {_describe(seen)}, reference's {_describe(expected)}"
-        return Equivalence(False, float("inf"), reason, pd.DataFrame())
+    samples = None if samples is None else check_samples(samples, shapes)
+    callees = [
+        Callee(name, layer, input_shape)
+        for name, layer in (("reference", reference), ("candidate", candidate))
+    ]
+    pair = Pair(*callees, port)
+    with kept(reference, candidate):  # of what is built already
+        arrays, expected, seen = pair.settle(shapes, samples)
+    described, wanted = _describe(seen), _describe(expected)
+    if described != wanted:
+        reason = f"candidate's outputs are {described}, reference's {wanted}"
+        return Equivalence(DIFFERENT, float("inf"), reason, pd.DataFrame())
     with kept(reference, candidate):
-        perturb(reference)
-        _port(reference, candidate, port)
-        _refuse_random("reference", reference, batches[0][1])
-        _refuse_random("candidate", candidate, batches[0][1])
-        rows = []
-        for kind, inputs in batches:
-            rows += _compare_outputs(reference, candidate, kind, inputs)
-        rows += _compare_training(reference, candidate, batches[0][1])
-        rows += _compare_gradients(reference, candidate, port, batches[0][1])
-    return _conclude(pd.DataFrame(rows))
+        return _compare(pair, arrays, samples)
 
 
-def _call(layer: keras.Layer, inputs: Any, training: bool = False) -> list[np.ndarray]:
-    return [np.asarray(part) for part in keras.tree.flatten(layer(inputs, training=training))]
+def _compare(pair: Pair, arrays: Arrays, samples: Arrays | None) -> Equivalence:
+    reference, candidate = pair.reference, pair.candidate
+    perturb(reference.layer)
+    pair.port()
+    batch, uses = len(arrays[0]), [_usages(callee, arrays) for callee in (reference, candidate)]
+    shapes, dtypes = [each.shape[1:] for each in arrays], [each.dtype for each in arrays]
+    names = input_names(reference, len(arrays))
+    roles = within_reach(reference, find_roles(names, shapes, dtypes, *uses, samples), batch)
+    probes = make_probes(roles, samples, batch)
+    for callee in (reference, candidate):
+        make_steady(callee, probes[0].arrays)
+
+    trials = Trials(reference)
+    tried = trials.make(probes)
+    usual = tried[0]
+    if not all(np.isfinite(each).all() for each in usual.expected if is_float(each)):
+        tried += trials.make([positive_probe(roles, batch)])
+    first, rounded = gradients(reference, usual.probe.arrays), rounded_gradients(trials, usual)
+    compared = [
+        compare_masked(pair, trials, usual, roles),
+        compare_training(pair, usual),
+        compare_gradients(pair, trials, usual, roles, first, rounded),
+    ]
+    rows = compare_outputs(candidate, tried) + [row for part, _ in compared for row in part]
+    rows += compare_whole_numbers(pair, roles, trials.relative, batch)
+
+    blind_to: tuple[str, ...] = ()
+    unread = unread_weights(reference.graph, reference.layer.weights) if reference.graph else []
+    if all(row.distance.equal for row in rows):
+        sight = Sight(trials, roles, _without(reference.layer.weights, unread), uses[0], batch)
+        sight.drop_by_gradients(usual, first, rounded)
+        for trial in tried:
+            sight.look(trial)
+        sight.drop_by_more_gradients(tried[1:])
+        found = sight.search()
+        rows += compare_outputs(candidate, found)
+        tried += found
+        blind_to = sight.blind_to
+    left_out = [role.domain for role in roles if role.domain]
+    left_out += [words for _, part in compared for words in part]
+    left_out += [f"the kind of input '{kind}': {error}" for kind, error in trials.rejected.items()]
+    left_out += [f"`{weight.name}`, which no output depends on" for weight in unread]
+    doubtful = {trial.probe.name for trial in tried if trial.probe.doubtful}
+    return conclude(rows, doubtful, blind_to, left_out)
 
 
-def _first_call(name: str, layer: keras.Layer, inputs: Any, input_shape: Any) -> list[np.ndarray]:
-    # Whatever a user's layer raises belongs in one line that names the layer and the input.
-    try:
-        return _call(layer, inputs)
-    except Exception as error:
-        raise EquivalenceError(
-            f"{name} {layer.name} rejects a batch of {BATCH} samples of shape {input_shape} (the "
-            f"shape of one sample, without the batch): {one_line(error)}"
-        ) from error
+def _usages(callee: Callee, arrays: Arrays) -> list[Usage]:
+    if callee.trace(arrays):
+        return usages(callee.graph, callee.layer.weights)
+    return [Usage() for _ in arrays]
 
 
-def _describe(outputs: list[np.ndarray]) -> str:
+def _without(weights: list[keras.Variable], others: list[keras.Variable]) -> list[keras.Variable]:
+    left_out = {id(other) for other in others}
+    return [weight for weight in weights if id(weight) not in left_out and is_float(weight)]
+
+
+def _describe(outputs: Arrays) -> str:
     return ", ".join(f"{part.shape} {part.dtype}" for part in outputs)
-
-
-def _takes_whole_numbers(layer: keras.Layer) -> bool:
-    if isinstance(layer, keras.layers.Embedding):
-        return True
-    tensors = keras.tree.flatten(getattr(layer, "inputs", None) or [])
-    return any(tensor.dtype.startswith(("int", "uint")) for tensor in tensors)
-
-
-def _port(reference: keras.Layer, candidate: keras.Layer, port: Port | None) -> None:
-    if port is None:
-        shapes = [tuple(weight.shape) for weight in reference.weights]
-        others = [tuple(weight.shape) for weight in candidate.weights]
-        if shapes != others:
-            raise EquivalenceError(
-                f"reference has weights of shapes {shapes} and candidate {others}; "
-                "give port=, a function (reference, candidate) that copies them over"
-            )
-        for weight, other in zip(reference.weights, candidate.weights, strict=True):
-            other.assign(weight)
-        return
-    before = [weight.numpy() for weight in reference.weights]
-    try:
-        port(reference, candidate)
-    except Exception as error:
-        raise EquivalenceError(f"port failed: {one_line(error)}") from error
-    for weight, value in zip(reference.weights, before, strict=True):
-        if not np.array_equal(weight.numpy(), value):
-            raise EquivalenceError(
-                f"port changed the reference's {weight.path}; it is to set the candidate's weights"
-            )
-
-
-def _refuse_random(name: str, layer: keras.Layer, inputs: Any) -> None:
-    for first, second in zip(_call(layer, inputs), _call(layer, inputs), strict=True):
-        if not distance(first, second, RELATIVE_REPEAT).equal:
-            raise EquivalenceError(
-                f"{name} {layer.name} is random at inference or changes its state: two calls on "
-                "the same input gave different outputs; heed training=False"
-            )
-
-
-def _compare_outputs(
-    reference: keras.Layer, candidate: keras.Layer, kind: str, inputs: Any
-) -> list[dict]:
-    expected = _call(reference, inputs)
-    rounded = _call(reference, keras.tree.map_structure(_round_differently, inputs))
-    seen = _call(candidate, inputs)
-    rows = []
-    for number, (wanted, given, moved) in enumerate(zip(expected, seen, rounded, strict=True)):
-        with np.errstate(invalid="ignore"):
-            wobble = np.abs(moved.astype("float64") - wanted.astype("float64"))
-        allowance = 4 * float(np.nanmax(wobble, initial=0.0))
-        name = "output" if len(expected) == 1 else f"output {number}"
-        relative = RELATIVE if wanted.dtype.itemsize > 2 else RELATIVE_16_BIT
-        rows.append(_row(kind, name, distance(wanted, given, relative, allowance)))
-    return rows
-
-
-def _round_differently(tensor: Any) -> Any:
-    if not keras.backend.is_float_dtype(keras.backend.standardize_dtype(tensor.dtype)):
-        return tensor
-    noise = np.random.default_rng(0).choice([-1, 1], tensor.shape)
-    return keras.ops.convert_to_tensor(
-        (np.asarray(tensor) * (1 + RELATIVE_ROUNDING * noise)).astype("float32")
-    )
-
-
-def _compare_training(reference: keras.Layer, candidate: keras.Layer, inputs: Any) -> list[dict]:
-    # The seeds move on: a layer that is random in training draws other numbers each time.
-    start = read(reference.weights + candidate.weights)
-    calls = []
-    for layer in (reference, reference, candidate):
-        calls.append(_call(layer, inputs, training=True))
-        write(start)
-    rows = []
-    for first, second, seen in zip(*calls, strict=True):
-        if distance(first, second, RELATIVE_REPEAT).equal:  # else random, as dropout should be
-            apart = distance(first, seen, RELATIVE_GRADIENT)
-            rows.append(_row("random", "output in training", apart))
-    return rows
-
-
-def _compare_gradients(
-    reference: keras.Layer, candidate: keras.Layer, port: Port | None, inputs: Any
-) -> list[dict]:
-    expected_inputs, expected_weights = gradients(reference, inputs)
-    seen_inputs, seen_weights = gradients(candidate, inputs)
-    rows = []
-    for expected, seen in zip(expected_inputs, seen_inputs, strict=True):
-        if expected is not None:
-            given = np.zeros_like(expected) if seen is None else seen
-            apart = distance(expected, given, RELATIVE_GRADIENT)
-            rows.append(_row("random", "gradient of input", apart))
-    if not candidate.trainable_weights:  # made for inference only
-        return rows
-    ported = list(
-        slopes(
-            reference,
-            candidate,
-            lambda: _port(reference, candidate, port),
-            expected_weights,
-            seen_weights,
-        )
-    )
-    # A gradient that is zero in theory (a bias before a softmax) is all rounding noise.
-    noise = 0.1 * RELATIVE_GRADIENT * max((scale for *_, scale in ported), default=0.0)
-    for name, expected, seen, scale in ported:
-        difference, tolerance = abs(seen - expected), max(RELATIVE_GRADIENT * scale, noise)
-        if np.isfinite(expected):
-            equal = bool(difference <= tolerance)
-            apart = Distance(equal, difference, tolerance, "")
-            rows.append(_row("random", f"gradient of {name}", apart))
-    return rows
-
-
-def _row(probe: str, compared: str, distance: Distance) -> dict:
-    return {"probe": probe, "compared": compared, **asdict(distance)}
-
-
-def _conclude(probes: pd.DataFrame) -> Equivalence:
-    outputs = probes[probes.compared.str.startswith("output")]
-    largest = float(outputs.max_abs_diff.max())
-    failed = probes[~probes.equal]
-    if failed.empty:
-        gradient = " and gradients" if len(outputs) < len(probes) else ""
-        reason = f"outputs{gradient} agree on {probes.probe.nunique()} kinds of input"
-        return Equivalence(True, largest, reason, probes)
-    first = failed.iloc[0]
-    place = f" at index {first['where']}" if first["where"] else ""
-    reason = (
-        f"on probe '{first.probe}' the {first.compared} is off by {first.max_abs_diff:.3g}{place}, "
-        f"tolerance {first.tolerance:.1g}; {len(failed)} of {len(probes)} comparisons differ"
-    )
-    return Equivalence(False, largest, reason, probes)

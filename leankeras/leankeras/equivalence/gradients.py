@@ -1,105 +1,187 @@
 """How fast a layer's outputs change with its inputs and weights, compared between two layers."""
 
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from leankeras.equivalence.calling import Callee
+from leankeras.equivalence.pair import Pair
+from leankeras.equivalence.roles import DISCRETE, Role
+from leankeras.equivalence.tolerance import (
+    RELATIVE_FLOOR,
+    ROUNDING_MARGIN,
+    Distance,
+    apart,
+    gradient_tolerance,
+)
+from leankeras.equivalence.trials import Trial, Trials
+from leankeras.equivalence.verdict import Row
+
 Gradient = np.ndarray | None
 
 
-def gradients(layer: keras.Layer, inputs: Any) -> tuple[list[Gradient], list[Gradient]]:
-    """Gradients of a fixed random combination of a layer's outputs, in inference mode.
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients of a fixed random combination of a layer's outputs; None where none flows.
 
     Args:
-        layer: a built layer or model.
-        inputs: a batch of inputs, tensors.
-
-    Returns:
-        One for each input and one for each trainable weight, in their order; None where no
-        gradient flows.
+        inputs: one for each input.
+        weights: one for each weight of the layer, trainable or not, in their order.
     """
-    tensors = keras.tree.flatten(inputs)
+
+    inputs: list[Gradient]
+    weights: list[Gradient]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """The change of both losses as one weight of the reference moves and is ported.
+
+    Args:
+        weight: its path.
+        linear: whether the port is linear in it; without that the slopes say nothing.
+        expected: slope of the reference.
+        seen: slope of the candidate.
+        scale: how large a slope of unrelated gradients would be.
+        rounding: how far the reference's own slope moves when it is rounded differently.
+    """
+
+    weight: str
+    linear: bool
+    expected: float
+    seen: float
+    scale: float
+    rounding: float
+
+
+def gradients(callee: Callee, arrays: Sequence[np.ndarray]) -> Gradients:
+    """The gradients of a built layer in inference mode, on a batch."""
+    tensors = [tf.convert_to_tensor(array) for array in arrays]
+    weights = [weight.value for weight in callee.layer.weights]
     rng = np.random.default_rng(0)
     with tf.GradientTape() as tape:
-        tape.watch([tensor for tensor in tensors if tensor.dtype.is_floating])
+        tape.watch([each for each in [*tensors, *weights] if each.dtype.is_floating])
         loss = tf.constant(0.0)
-        for output in keras.tree.flatten(layer(inputs, training=False)):
+        for output in callee(tensors):
             direction = rng.normal(size=output.shape).astype("float32")
             if output.dtype.is_floating:
                 loss += tf.reduce_sum(tf.cast(output, "float32") * direction)
-    sources = tensors + [weight.value for weight in layer.trainable_weights]
     try:
-        found = tape.gradient(loss, sources)
+        found = tape.gradient(loss, tensors + weights)
     except LookupError:  # an operation in it has no gradient at all
-        found = [None] * len(sources)
-    dense = [None if one is None else tf.convert_to_tensor(one).numpy() for one in found]
-    return dense[: len(tensors)], dense[len(tensors) :]
+        found = [None] * len(tensors + weights)
+    dense = [None if one is None else _as_array(one) for one in found]
+    return Gradients(dense[: len(tensors)], dense[len(tensors) :])
 
 
-def slopes(
-    reference: keras.Layer,
-    candidate: keras.Layer,
-    port: Callable[[], None],
-    gradients_of_reference: list[Gradient],
-    gradients_of_candidate: list[Gradient],
-) -> Iterator[tuple[str, float, float, float]]:
-    """The change of both losses as each weight of the reference moves and is ported.
+def rounded_gradients(trials: Trials, trial: Trial) -> Gradients:
+    """The reference's gradients with its weights and the inputs rounded differently."""
+    with trials.rounded(0) as nudge:
+        return gradients(trials.reference, nudge(trial.probe.arrays))
 
-    The two layers may hold their weights in other shapes, so gradients cannot be compared
-    directly; the slope along a direction that ``port`` carries over can, by the chain rule. It
-    needs a ``port`` that is linear in the weight (copies, stacks, transposes); a weight for which
-    it is not, is left out.
+
+def compare_gradients(
+    pair: Pair,
+    trials: Trials,
+    trial: Trial,
+    roles: list[Role],
+    first: Gradients,
+    rounded: Gradients,
+) -> tuple[list[Row], list[str]]:
+    """The gradients of inputs and of trainable weights, side by side.
 
     Args:
-        reference: its trainable weights are moved, and put back.
-        candidate: its weights are set by ``port``.
-        port: sets the candidate's weights from the reference's.
-        gradients_of_reference: one for each of its trainable weights.
-        gradients_of_candidate: one for each of its trainable weights.
+        pair: both built, the candidate ported; weights are moved, and put back.
+        trials: of the reference.
+        trial: on which the gradients are taken.
+        roles: what the inputs are; nothing follows a gradient of a mask or of indices.
+        first: the reference's gradients there.
+        rounded: what :func:`rounded_gradients` gave there.
 
     Returns:
-        An iterator of ``(weight's name, slope of the reference, slope of the candidate, scale)``;
-        the scale is how large a slope of unrelated gradients would be.
+        The comparisons, and what was left out, in words.
     """
+    if all(each is None for each in [*first.inputs, *first.weights]):
+        return [], ["gradients, of which the reference has none"]
+    relative = 10 * trials.relative  # they pass through every operation twice
+    seen = gradients(pair.candidate, trial.probe.arrays)
+    rows, left_out = [], []
+    columns = zip(roles, first.inputs, rounded.inputs, seen.inputs, strict=True)
+    for role, wanted, moved, given in columns:
+        if wanted is not None and role.kind not in DISCRETE:
+            given = np.zeros_like(wanted) if given is None else given
+            tolerance = gradient_tolerance(wanted, wanted if moved is None else moved, relative)
+            rows.append(Row(trial.probe.name, "gradient of input", apart(wanted, given, tolerance)))
+    if not pair.candidate.layer.trainable_weights:
+        if pair.reference.layer.trainable_weights:
+            left_out.append("gradients of weights: the candidate has none to train")
+        return rows, left_out
+    slopes = [slope for slope in _slopes(pair, first, rounded, seen) if np.isfinite(slope.expected)]
+    # A gradient that is zero in theory is all rounding, and the candidate's may be more of it.
+    floor = 16 * RELATIVE_FLOOR * max((slope.scale for slope in slopes), default=0.0)
+    for slope in slopes:
+        if not slope.linear:
+            left_out.append(f"gradient of {slope.weight}, in which port is not linear")
+            continue
+        difference = abs(slope.seen - slope.expected)
+        tolerance = relative * slope.scale + ROUNDING_MARGIN * slope.rounding + floor
+        gap = Distance(bool(difference <= tolerance), difference, tolerance, "")
+        rows.append(Row(trial.probe.name, f"gradient of {slope.weight}", gap))
+    return rows, left_out
+
+
+def _slopes(pair: Pair, first: Gradients, rounded: Gradients, seen: Gradients) -> Iterator[Slope]:
+    # The two layers may hold their weights in other shapes, so gradients cannot be compared
+    # directly; the slope along a direction that port carries over can, by the chain rule.
     rng = np.random.default_rng(1)
-    start = [weight.numpy() for weight in candidate.trainable_weights]
-    for weight, gradient in zip(reference.trainable_weights, gradients_of_reference, strict=True):
-        if gradient is None:
+    layer, others = pair.reference.layer, pair.candidate.layer.trainable_weights
+    places = {id(weight): place for place, weight in enumerate(pair.candidate.layer.weights)}
+    seen_of_others = [seen.weights[places[id(other)]] for other in others]
+    start = [other.numpy() for other in others]
+    trained = {id(weight) for weight in layer.trainable_weights}
+    for weight, gradient, moved in zip(layer.weights, first.weights, rounded.weights, strict=True):
+        if gradient is None or id(weight) not in trained:
             continue
         value = weight.numpy()
         size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
         direction = (size * rng.normal(size=value.shape)).astype(value.dtype)
-        forward = _moves(weight, value + direction, candidate, port, start)
-        backward = _moves(weight, value - direction, candidate, port, start)
+        forward = _moves(pair, weight, value + direction, others, start)
+        backward = _moves(pair, weight, value - direction, others, start)
         weight.assign(value)
-        if not all(
-            np.allclose(there, -back, atol=1e-3 * size)
-            for there, back in zip(forward, backward, strict=True)
-        ):
-            continue
         terms = gradient * direction
-        ported = sum(
-            float(np.sum(other * move))
-            for other, move in zip(gradients_of_candidate, forward, strict=True)
-            if other is not None
+        noise = (gradient if moved is None else moved - gradient) * direction
+        yield Slope(
+            weight=weight.path,
+            linear=all(
+                np.allclose(there, -back, atol=1e-3 * size)
+                for there, back in zip(forward, backward, strict=True)
+            ),
+            expected=float(np.sum(terms)),
+            seen=sum(
+                float(np.sum(other * move))
+                for other, move in zip(seen_of_others, forward, strict=True)
+                if other is not None
+            ),
+            scale=float(np.sqrt(np.sum(np.square(terms)))),
+            rounding=max(abs(float(np.sum(noise))), float(np.sqrt(np.sum(np.square(noise))))),
         )
-        scale = float(np.sqrt(np.sum(np.square(terms))))
-        yield weight.path, float(np.sum(terms)), ported, scale
+    pair.port()
 
 
 def _moves(
+    pair: Pair,
     weight: keras.Variable,
     value: np.ndarray,
-    candidate: keras.Layer,
-    port: Callable[[], None],
+    others: list[keras.Variable],
     start: list[np.ndarray],
 ) -> list[np.ndarray]:
     weight.assign(value)
-    port()
-    return [
-        other.numpy() - before
-        for other, before in zip(candidate.trainable_weights, start, strict=True)
-    ]
+    pair.port()
+    return [other.numpy() - before for other, before in zip(others, start, strict=True)]
+
+
+def _as_array(gradient: tf.Tensor | tf.IndexedSlices) -> np.ndarray:
+    return tf.convert_to_tensor(gradient).numpy()

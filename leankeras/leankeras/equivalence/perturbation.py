@@ -1,12 +1,17 @@
 """A layer's weights for the time of a trial: perturbed, and given back as they came."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import keras
 import numpy as np
 
+from leankeras.equivalence.tolerance import is_float
+
 Values = list[tuple[keras.Variable, np.ndarray]]
+
+# A constant below it, such as the 1e-6 that layer scale starts from, hides what it multiplies.
+TELLING = 0.05
 
 
 @contextmanager
@@ -42,17 +47,68 @@ def perturb(layer: keras.Layer) -> None:
         layer: a built layer or model, changed in place; seeded by nothing but its weights' order.
     """
     rng = np.random.default_rng(0)
+
+    def moved(value: np.ndarray) -> np.ndarray:
+        noise = rng.normal(size=value.shape)
+        if not (value >= 0).all():
+            return value + 0.3 * value.std() * noise
+        if value.size and 0 < value.max() == value.min() < TELLING:
+            return 0.3 * np.exp(0.3 * noise)
+        return np.where(value > 0, value * np.exp(0.3 * noise), 0.3 * noise)
+
+    _change(layer, moved)
+
+
+def make_whole(layer: keras.Layer) -> None:
+    """Give the weights that :func:`perturb` changes small whole numbers, above 0 where they were.
+
+    Args:
+        layer: a built layer or model, changed in place.
+    """
+    rng = np.random.default_rng(0)
+
+    def whole(value: np.ndarray) -> np.ndarray:
+        lowest = 1 if (value > 0).all() else -2
+        return rng.integers(lowest, 3, value.shape)
+
+    _change(layer, whole)
+
+
+def round_differently(values: Values, relative: float, seed: int) -> None:
+    """Set float variables to values that differ from those given by one rounding."""
+    rng = np.random.default_rng(seed)
+    for variable, value in values:
+        if is_float(variable):
+            variable.assign(nudged(value, relative, rng))
+
+
+def nudged(value: np.ndarray, relative: float, rng: np.random.Generator) -> np.ndarray:
+    """An array whose fractions are off by a relative error of this size, up or down.
+
+    Whole numbers, such as the zeros and ones of a mask, have none.
+    """
+    if not is_float(value):
+        return value
+    exact = value.astype("float64")
+    factor = 1 + relative * rng.choice([-1, 1], value.shape)
+    return np.where(exact == np.round(exact), exact, exact * factor).astype(value.dtype)
+
+
+def other_values(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Values as large as those of a weight that have nothing to do with them."""
+    given = value.astype("float64")
+    size = float(np.sqrt(np.mean(np.square(given)))) if given.size else 0.0
+    drawn = (size or 1.0) * rng.normal(size=value.shape)
+    return (np.abs(drawn) + 0.1 * size if (given > 0).all() else drawn).astype(value.dtype)
+
+
+def _change(layer: keras.Layer, change: Callable[[np.ndarray], np.ndarray]) -> None:
     trainable = {id(weight) for weight in layer.trainable_weights}
     for weight in layer.weights:
-        if not keras.backend.is_float_dtype(weight.dtype):
+        if not is_float(weight):
             continue
         value = weight.numpy().astype("float64")
         constant = value.size and (value == value.flat[0]).all()
-        if id(weight) not in trainable and not constant:
-            continue
-        noise = rng.normal(size=value.shape)
-        if (value >= 0).all():
-            moved = np.where(value > 0, value * np.exp(0.3 * noise), 0.3 * noise)
-        else:
-            moved = value + 0.3 * value.std() * noise
-        weight.assign(np.abs(moved) if "variance" in weight.name else moved)
+        if id(weight) in trainable or constant:
+            moved = change(value)
+            weight.assign(np.abs(moved) if "variance" in weight.name else moved)

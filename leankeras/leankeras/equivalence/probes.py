@@ -1,151 +1,231 @@
 """The inputs a layer or model is tried on: a batch of each kind that tells layers apart.
 
 No single kind is enough: on zeros alone most wrong rewrites look right, and ones cannot see an
-axis taken for another.
+axis taken for another. An input that is no plain number, such as a mask, takes values that make
+sense for it in every kind.
 """
 
-from collections.abc import Iterator
-from typing import Any
+from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 
+from leankeras.equivalence.calling import Callee
+from leankeras.equivalence.roles import ADJACENCY, BOXES, INDICES, LENGTHS, MASK, Role
+from leankeras.equivalence.shapes import Shape
 from leankeras.errors import EquivalenceError
 
-BATCH = 3  # above 1, so that samples mixed with one another show
-MOST_SAMPLES = 256
-
-Shape = tuple[int, ...]
+SCALES = {"large": 30.0, "small": 1e-3}
 
 
-def check_shape(input_shape: Any) -> Any:
-    """The shape of one sample, or a list or dict of shapes for several inputs, as plain tuples.
-
-    Raises:
-        EquivalenceError: it holds something other than positive whole numbers.
-    """
-    if isinstance(input_shape, dict):
-        return {name: check_shape(shape) for name, shape in input_shape.items()}
-    nested = isinstance(input_shape, (list, tuple)) and any(
-        isinstance(size, (list, tuple, dict)) for size in input_shape
-    )
-    if nested:
-        return [check_shape(shape) for shape in input_shape]
-    sizes = tuple(input_shape) if isinstance(input_shape, (list, tuple)) else (input_shape,)
-    if not all(isinstance(size, (int, np.integer)) and size > 0 for size in sizes):
-        raise EquivalenceError(
-            f"input_shape is {input_shape}; expected the shape of one sample without the batch, "
-            "of whole numbers above 0, such as (128, 6)"
-        )
-    return tuple(int(size) for size in sizes)
-
-
-def flat_shapes(input_shape: Any) -> list[Shape]:
-    """The shapes in a checked ``input_shape``, in the order in which Keras flattens inputs."""
-    if isinstance(input_shape, dict):
-        return [shape for name in sorted(input_shape) for shape in flat_shapes(input_shape[name])]
-    if isinstance(input_shape, list):
-        return [shape for part in input_shape for shape in flat_shapes(part)]
-    return [input_shape]
-
-
-def pack(input_shape: Any, arrays: list[np.ndarray]) -> Any:
-    """Arrays in flat order, put into the structure of ``input_shape`` as backend tensors."""
-    remaining = iter(arrays)
-
-    def fill(part: Any) -> Any:
-        if isinstance(part, dict):
-            return {name: fill(part[name]) for name in sorted(part)}
-        if isinstance(part, list):
-            return [fill(shape) for shape in part]
-        return keras.ops.convert_to_tensor(next(remaining))
-
-    return fill(input_shape)
-
-
-def check_samples(samples: Any, shapes: list[Shape]) -> list[np.ndarray]:
-    """A user's samples as one array for each input, at most 256 of them, evenly spaced.
-
-    Raises:
-        EquivalenceError: they do not fit the shapes, or hold none, NaN or Inf.
-    """
-    arrays = [np.asarray(array) for array in keras.tree.flatten(samples)]
-    if isinstance(samples, (list, tuple)) and len(shapes) == 1:
-        arrays = [np.asarray(samples)]
-    seen = [array.shape for array in arrays]
-    fits = len(arrays) == len(shapes) and all(
-        array.shape[1:] == shape and len(array) == len(arrays[0]) > 0
-        for array, shape in zip(arrays, shapes, strict=True)
-    )
-    if not fits:
-        wanted = ", ".join(str(("n", *shape)).replace("'", "") for shape in shapes)
-        raise EquivalenceError(f"samples have shape {seen}; expected {wanted} with n > 0")
-    for array in arrays:
-        if not np.isfinite(array).all():
-            raise EquivalenceError("samples hold NaN or Inf; nothing can be compared on them")
-    chosen = np.unique(np.linspace(0, len(arrays[0]) - 1, MOST_SAMPLES).astype(int))
-    floats = [array.dtype.kind == "f" for array in arrays]
-    return [
-        array[chosen].astype("float32") if is_float else array[chosen]
-        for array, is_float in zip(arrays, floats, strict=True)
-    ]
-
-
-def make_inputs(
-    shapes: list[Shape], samples: list[np.ndarray] | None = None, seed: int = 0
-) -> Iterator[tuple[str, list[np.ndarray]]]:
-    """Batches of every kind, as ``(name, one array for each input)``.
-
-    Where the samples of an input are whole numbers (token ids, bytes), its generated batches are
-    drawn from the values seen in them.
+@dataclass(frozen=True)
+class Probe:
+    """A batch to compare two layers on.
 
     Args:
-        shapes: shape of one sample, for each input.
-        samples: checked samples of the user's own, which come last.
-        seed: of the random numbers.
+        name: kind of input.
+        arrays: one for each input.
+        doubtful: whether its values may be none that the layer was made for, so that a difference
+            on it proves nothing.
+        finite: whether outputs there only have to be finite where the reference's are.
     """
-    rng = np.random.default_rng(seed)
-    longest = max(len(shape) for shape in shapes)
+
+    name: str
+    arrays: tuple[np.ndarray, ...]
+    doubtful: bool
+    finite: bool = False
+
+
+def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int) -> list[Probe]:
+    """Batches of every kind, "random" first and the user's samples last.
+
+    Args:
+        roles: what each input is.
+        samples: checked samples of the user's own.
+        batch: how many samples a batch has.
+    """
+    rng = np.random.default_rng(0)
+    doubtful = any(role.doubtful for role in roles)
+
+    def probe(name: str, kinds: list[str], in_doubt: bool = doubtful) -> Probe:
+        pairs = zip(roles, kinds, strict=True)
+        arrays = tuple(draw(role, kind, batch, rng) for role, kind in pairs)
+        return Probe(name, arrays, in_doubt)
+
+    count, rank = len(roles), max(len(role.shape) for role in roles)
     kinds = ["random", "zeros", "ones", "large", "small", "sparse"]
-    kinds += [f"constant along axis {axis}" for axis in range(1, longest + 1)]
-    for kind in kinds:
-        arrays = []
-        for position, shape in enumerate(shapes):
-            if samples is not None and samples[position].dtype.kind != "f":
-                arrays.append(_whole_numbers(kind, (BATCH, *shape), samples[position], rng))
-            else:
-                arrays.append(_floats(kind, (BATCH, *shape), rng))
-        yield kind, arrays
+    kinds += [f"constant along axis {axis}" for axis in range(1, rank + 1)]
+    if rank > 1:
+        kinds.append("padded")
+    probes = [probe(kind, [kind] * count) for kind in kinds]
+    structured = [role.kind in (MASK, LENGTHS, ADJACENCY) for role in roles]
+    if any(structured):
+        probes.append(
+            probe("nothing masked", ["ones" if each else "random" for each in structured])
+        )
+        if samples is None and any(role.kind in (MASK, ADJACENCY) for role in roles):
+            kinds = ["empty" if each else "random" for each in structured]
+            empty = probe("empty mask", kinds, in_doubt=True)
+            probes.append(replace(empty, finite=any(role.penalty for role in roles)))
+    for alternative in sorted({kind for role in roles for kind in role.also}):
+        takers = [i for i, role in enumerate(roles) if alternative in role.also]
+        groups = [[i] for i in takers] if alternative != BOXES else []
+        for group in groups if len(takers) == 1 else [*groups, takers]:
+            # An input that takes no part is as random as it can be without being in doubt.
+            kinds = [
+                alternative if i in group else BOXES if BOXES in role.also else "random"
+                for i, role in enumerate(roles)
+            ]
+            rest = any(role.doubtful for i, role in enumerate(roles) if i not in group)
+            names = " and ".join(roles[i].name for i in group)
+            probes.append(probe(f"{names} as {alternative}", kinds, in_doubt=rest))
     if samples is not None:
-        yield "samples", samples
+        probes.append(Probe("samples", tuple(samples), False))
+    return probes
 
 
-def _floats(kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+def positive_probe(roles: list[Role], batch: int) -> Probe:
+    """Numbers above 0, for what takes logarithms and roots."""
+    rng = np.random.default_rng(1)
+    arrays = tuple(draw(role, "positive", batch, rng) for role in roles)
+    return Probe("positive", arrays, any(role.doubtful for role in roles))
+
+
+def within_reach(reference: Callee, roles: list[Role], batch: int) -> list[Role]:
+    """The roles with indices low enough for the reference, where their range is not known."""
+    for limit in (None, 4, 2, 1):
+        tried = [
+            replace(role, limit=limit) if limit and role.kind == INDICES else role for role in roles
+        ]
+        rng = np.random.default_rng(0)
+        try:
+            reference.run([draw(role, "ones", batch, rng) for role in tried])
+            return tried
+        except EquivalenceError as error:
+            refused = error
+    raise refused
+
+
+def draw(role: Role, kind: str, batch: int, rng: np.random.Generator) -> np.ndarray:
+    """A batch of one input.
+
+    Args:
+        role: what the input is.
+        kind: a kind of probe, or of role that the input is to be taken for.
+        batch: how many samples.
+        rng: where random numbers come from.
+    """
+    shape = (batch, *role.shape)
+    taken = kind if kind in DRAWN else role.kind
+    if role.rows is not None:
+        values = _from_samples(role, kind, shape, rng)
+    elif taken in DRAWN:
+        values = DRAWN[taken](role, kind, shape, rng)
+    else:
+        values = _numbers(kind, shape, rng)
+    return values.astype(role.dtype)
+
+
+def _numbers(kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     if kind == "zeros":
-        return np.zeros(shape, "float32")
+        return np.zeros(shape)
     if kind == "ones":
-        return np.ones(shape, "float32")
+        return np.ones(shape)
+    if kind == "positive":
+        return rng.uniform(0.1, 1.1, shape)
+    if kind == "whole":
+        return rng.integers(-2, 3, shape)
     if kind.startswith("constant"):
         axis = int(kind.rsplit(" ", 1)[1])
         if axis < len(shape):
             one_wide = (*shape[:axis], 1, *shape[axis + 1 :])
-            line = rng.normal(size=one_wide).astype("float32")
-            return np.ascontiguousarray(np.broadcast_to(line, shape))
+            return np.broadcast_to(rng.normal(size=one_wide), shape)
     values = rng.normal(size=shape)
     if kind == "large":
-        values *= 30  # beyond it exp() in a plain softmax overflows
+        values *= SCALES[kind]  # beyond it exp() in a plain softmax overflows
     elif kind == "small":
-        values *= 1e-3
+        values *= SCALES[kind]
     elif kind == "sparse":
         values *= rng.random(shape) < 0.1
-    return values.astype("float32")
+    elif kind == "padded" and len(shape) > 2:
+        # Steps of zeros at the end of the first sample, at the start of the second.
+        half = -(-shape[1] // 2)
+        values[::2, half:] = 0
+        values[1::2, :half] = 0
+    return values
 
 
-def _whole_numbers(
-    kind: str, shape: Shape, samples: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    if kind == "zeros":
-        return np.full(shape, samples.min())
+def _mask(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
     if kind == "ones":
-        return np.full(shape, samples.max())
-    return rng.choice(samples.ravel(), shape)
+        return np.ones(shape)
+    wide = (shape[0], *(size for size in shape[1:] if size > 1))
+    if wide != shape:
+        return _mask(role, kind, wide, rng).reshape(shape)
+    values = (rng.random(shape) < 0.6).astype("float64")
+    if kind == "padded" and len(shape) == 2:
+        values = (np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1))).astype(float)
+    elif len(shape) == 2:
+        # No sample without anything left: what becomes of that is a question of its own.
+        values[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = 1
+    elif len(shape) > 2:
+        steps = np.arange(shape[-2])
+        values[..., steps, steps % shape[-1]] = 1
+    if kind == "empty":
+        values[0] = 0
+    return values
+
+
+def _indices(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    if kind == "zeros":
+        return np.zeros(shape)
+    if kind == "ones":
+        return np.full(shape, role.limit - 1)
+    return rng.integers(0, role.limit, shape)
+
+
+def _lengths(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    if kind == "ones":
+        return np.full(shape, role.limit)
+    return rng.integers(1, role.limit + 1, shape)
+
+
+def _adjacency(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    loops = np.eye(shape[-1])
+    if kind == "ones":
+        return np.ones(shape)
+    if kind == "zeros":
+        return np.broadcast_to(loops, shape)
+    values = np.maximum(rng.random(shape) < 0.4, loops).astype("float64")  # one way, as a rule
+    if kind in ("large", "small", ADJACENCY):
+        values /= values.sum(axis=-1, keepdims=True)
+    elif kind in ("sparse", "padded"):
+        values = np.maximum(values, np.swapaxes(values, -1, -2))
+    elif kind == "empty":
+        values[0] = 0
+    return values
+
+
+def _boxes(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    # Corners in order, some boxes far apart and some one upon the other; in pixels when "large".
+    corner = rng.uniform(0, 1, (*shape[:-1], 2))
+    size = rng.uniform(0.05, 0.8, (*shape[:-1], 2))
+    values = np.concatenate([corner, corner + size], axis=-1)
+    return np.round(300 * values) if kind in ("large", "whole") else values
+
+
+def _from_samples(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
+    if role.kind == INDICES and kind in ("zeros", "ones"):
+        return np.full(shape, role.rows.min() if kind == "zeros" else role.rows.max())
+    if role.kind == INDICES and kind not in ("random", "padded"):
+        return rng.choice(role.rows.ravel(), shape)
+    if role.kind == MASK and kind == "ones":
+        return np.ones(shape)
+    return role.rows[rng.integers(0, len(role.rows), shape[0])]
+
+
+DRAWN = {
+    MASK: _mask,
+    INDICES: _indices,
+    LENGTHS: _lengths,
+    ADJACENCY: _adjacency,
+    BOXES: _boxes,
+}

@@ -1,0 +1,183 @@
+"""What an input is: numbers, a mask, indices, lengths, an adjacency or boxes.
+
+Random numbers as a mask, or as the corners of boxes, show little: a softmax over scores less a
+billion times a random number is one-hot, whatever the scores are. What an input is follows from
+the samples that a user gave, else from its name and data type and from what the traced reference
+does with it.
+"""
+
+import ast
+import inspect
+import re
+import textwrap
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from leankeras.equivalence.calling import Callee
+from leankeras.equivalence.usage import Usage
+from leankeras.graph import input_name, is_graph
+
+NUMBERS, MASK, INDICES, LENGTHS = "numbers", "mask", "indices", "lengths"
+ADJACENCY, BOXES = "adjacency", "boxes"
+DISCRETE = {MASK, INDICES, LENGTHS}
+WORDS = {
+    MASK: {"mask", "masks", "padding", "valid", "visible", "observed", "keep"},
+    ADJACENCY: {"adj", "adjacency", "adjacencies", "graph", "edges"},
+    BOXES: {"box", "boxes", "bbox", "bboxes", "roi", "rois", "anchor", "anchors", "proposals"},
+    LENGTHS: {"length", "lengths", "len", "lens"},
+}
+SOME = 8  # whole numbers to try where the range is not known
+
+
+@dataclass(frozen=True)
+class Role:
+    """What one input is, and what it is tried with.
+
+    Args:
+        name: of the input.
+        kind: what it is taken for.
+        shape: of one sample.
+        dtype: of its values.
+        limit: indices lie below it; lengths reach it.
+        also: kinds it is tried as besides.
+        doubtful: whether it may be something on which other numbers make no sense, so that a
+            difference on numbers is no proof of a wrong rewrite.
+        penalty: whether a mask is turned into "minus infinity", which leaves rounding where it
+            masks all there is.
+        rows: the user's samples of it, where its values are taken from them.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    limit: int = 2
+    also: tuple[str, ...] = ()
+    doubtful: bool = False
+    penalty: bool = False
+    rows: np.ndarray | None = None
+
+    @property
+    def domain(self) -> str | None:
+        """The values tried, in words, where others exist; None where all kinds were tried."""
+        if self.kind == NUMBERS:
+            return None
+        if self.rows is not None:
+            return f"values of `{self.name}` other than in the samples"
+        words = {
+            MASK: f"values of `{self.name}` other than 0 and 1",
+            INDICES: f"values of `{self.name}` other than whole numbers from 0 to {self.limit - 1}",
+            LENGTHS: f"values of `{self.name}` other than whole numbers from 1 to {self.limit}",
+            ADJACENCY: f"values of `{self.name}` other than adjacencies with a loop at every node",
+            BOXES: f"values of `{self.name}` other than ordered corners",
+        }
+        return words[self.kind]
+
+
+def input_names(callee: Callee, count: int) -> list[str]:
+    """What a layer calls its inputs: arguments, keys, Input layers, or names it unpacks them to."""
+    if len(callee.inputs) == count and is_graph(callee.layer):
+        return [input_name(tensor) for tensor in callee.inputs]
+    if isinstance(callee.input_shape, dict):
+        return sorted(callee.input_shape)
+    if callee.spread or count == 1:
+        return callee.argument_names()[:count]
+    return _unpacked_names(callee.layer, count) or [f"input {i}" for i in range(count)]
+
+
+def declared_dtypes(callee: Callee, count: int) -> list[str | None]:
+    """The data types that a model or an Embedding says it takes, None where it does not say."""
+    if len(callee.inputs) == count:
+        return [tensor.dtype for tensor in callee.inputs]
+    if isinstance(callee.layer, keras.layers.Embedding):
+        return ["int32"]
+    return [None] * count
+
+
+def find_roles(
+    names: list[str],
+    shapes: list[tuple[int, ...]],
+    dtypes: list[Any],
+    reference: list[Usage],
+    candidate: list[Usage],
+    samples: list[np.ndarray] | None = None,
+) -> list[Role]:
+    """What each input is.
+
+    Args:
+        names: of the inputs.
+        shapes: of one sample of each.
+        dtypes: of each.
+        reference: how the traced reference uses each; plain usages where it cannot be traced.
+        candidate: how the traced candidate does.
+        samples: the user's, one array for each input.
+    """
+    roles = []
+    for i, name in enumerate(names):
+        role = Role(name, NUMBERS, shapes[i], np.dtype(dtypes[i]))
+        if samples is not None:
+            roles.append(_of_samples(role, reference[i], samples[i]))
+        else:
+            lengths = [shape[0] for shape in shapes if shape]
+            roles.append(_guess(role, reference[i], candidate[i], len(names) > 1, lengths))
+    return roles
+
+
+def _of_samples(role: Role, usage: Usage, samples: np.ndarray) -> Role:
+    guessed = _guess(role, usage, usage, False, [])
+    binary = bool(np.isin(samples, (0, 1)).all())
+    if samples.dtype.kind == "f" and not binary and guessed.kind == NUMBERS:
+        return role
+    kind = MASK if binary else guessed.kind if guessed.kind != NUMBERS else INDICES
+    return Role(role.name, kind, role.shape, samples.dtype, rows=samples)
+
+
+def _guess(role: Role, usage: Usage, candidate: Usage, several: bool, lengths: list[int]) -> Role:
+    known = {"name": role.name, "shape": role.shape, "dtype": role.dtype}
+    words = set(re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", role.name).lower()))
+    named = [kind for kind, those in WORDS.items() if words & those]
+    whole = role.dtype.kind != "f"
+    square = len(role.shape) > 1 and role.shape[-1] == role.shape[-2]
+    if usage.indices:
+        limits = [limit for limit in usage.indices if limit]
+        return Role(kind=INDICES, limit=min(limits, default=SOME), **known)
+    if usage.lengths:
+        return Role(kind=LENGTHS, limit=min(usage.lengths), **known)
+    if usage.levels and LENGTHS in named:
+        return Role(kind=LENGTHS, limit=usage.levels - 1, **known)
+    if usage.levels:
+        return Role(kind=INDICES, limit=usage.levels, **known)
+    if MASK in named or role.dtype.kind == "b" or usage.binary:
+        return Role(kind=MASK, penalty=usage.penalty, **known)
+    if ADJACENCY in named and square:
+        return Role(kind=ADJACENCY, **known)
+    if LENGTHS in named and whole:
+        return Role(kind=LENGTHS, limit=min(lengths, default=SOME), **known)
+    if whole:
+        widths = {"uint8": 256, "int8": 128}
+        return Role(kind=INDICES, limit=widths.get(role.dtype.name, SOME), **known)
+    if BOXES in named and role.shape[-1:] == (4,):
+        return Role(kind=BOXES, **known)
+    also = [BOXES] if role.shape[-1:] == (4,) else []
+    if several:
+        also += [MASK, ADJACENCY] if square else [MASK]
+    corners = bool(also) and also[0] == BOXES and usage.corners
+    doubtful = corners or (several and candidate.binary)
+    return Role(kind=NUMBERS, also=tuple(also), doubtful=doubtful, **known)
+
+
+def _unpacked_names(layer: keras.Layer, count: int) -> list[str] | None:
+    # x, mask = inputs
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(layer.call)))
+    except (OSError, SyntaxError):  # made in a shell, or a lambda
+        return None
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):
+            names = [each.id for each in node.targets[0].elts if isinstance(each, ast.Name)]
+            if len(names) == count and isinstance(node.value, ast.Name):
+                return names
+    return None

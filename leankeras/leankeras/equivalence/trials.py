@@ -1,0 +1,111 @@
+"""The reference on a probe: its outputs, and how far another's may be off there."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from leankeras.equivalence.calling import Arrays, Callee
+from leankeras.equivalence.perturbation import nudged, read, round_differently, write
+from leankeras.equivalence.probes import SCALES, Probe
+from leankeras.equivalence.tolerance import (
+    RELATIVE,
+    RELATIVE_16_BIT,
+    changes,
+    is_float,
+    output_tolerance,
+    usual_size,
+)
+from leankeras.errors import EquivalenceError
+
+ROUNDING, ROUNDING_16_BIT = 2.0**-22, 2.0**-8
+ROUNDINGS = 3  # by one alone, an output may happen not to move
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A probe with the reference's outputs on it and the tolerance of each of their elements."""
+
+    probe: Probe
+    expected: Arrays
+    tolerances: Arrays
+
+    def tells_apart(self, outputs: Arrays) -> bool:
+        """Whether outputs differ by more than twice what the comparison lets pass."""
+        for wanted, given, tolerance in zip(self.expected, outputs, self.tolerances, strict=True):
+            difference = changes(wanted, given)
+            if (difference / 2 > tolerance).any():
+                return True
+        return False
+
+
+class Trials:
+    """Makes trials of one reference, with the weights that it has now.
+
+    Args:
+        reference: built and perturbed.
+
+    Attributes:
+        relative: the relative part of the tolerance of outputs.
+        rounding: by how much of themselves numbers are off when they are rounded differently.
+        rejected: the error in a line for each probe that the reference rejects.
+    """
+
+    def __init__(self, reference: Callee) -> None:
+        half = reference.is_half()
+        self.reference = reference
+        self.relative = RELATIVE_16_BIT if half else RELATIVE
+        self.rejected: dict[str, str] = {}
+        self.rounding = ROUNDING_16_BIT if half else ROUNDING
+        self._weights = read(reference.layer.weights)
+        self._usual: list[np.ndarray] | None = None
+
+    def make(self, probes: list[Probe]) -> list[Trial]:
+        """A trial of each probe that the reference takes; the first ever is the usual one."""
+        outputs, taken = [], []
+        for probe in probes:
+            # What the reference raises on some input is no fault of the candidate's.
+            try:
+                outputs.append(self.reference.run(probe.arrays))
+                taken.append(probe)
+            except EquivalenceError as error:
+                self.rejected[probe.name] = str(error)
+        rounding = [[np.zeros(each.shape) for each in expected] for expected in outputs]
+        for seed in range(ROUNDINGS):
+            with self.rounded(seed) as nudge:
+                for probe, expected, moved in zip(taken, outputs, rounding, strict=True):
+                    again = self.reference.run(nudge(probe.arrays))
+                    for i, (wanted, given) in enumerate(zip(expected, again, strict=True)):
+                        moved[i] = np.maximum(moved[i], changes(wanted, given))
+        if self._usual is None and outputs:
+            self._usual = [usual_size(each) if is_float(each) else 0.0 for each in outputs[0]]
+        return [
+            Trial(probe, expected, self.tolerances(probe, expected, moved))
+            for probe, expected, moved in zip(taken, outputs, rounding, strict=True)
+        ]
+
+    def tolerances(self, probe: Probe, expected: Arrays, rounding: Arrays) -> Arrays:
+        """How far each element of each output may be off.
+
+        Args:
+            probe: what the outputs are of.
+            expected: the reference's outputs.
+            rounding: how far each of their elements moved when all was rounded differently.
+        """
+        if probe.finite:
+            return [np.full(each.shape, np.finfo("float64").max) for each in expected]
+        sizes = [float(np.sqrt(np.mean(x**2))) for x in probe.arrays if is_float(x) and x.size]
+        scale = SCALES.get(probe.name, max([1.0, *sizes]))
+        rows = zip(expected, rounding, self._usual, strict=True)
+        return [output_tolerance(each, self.relative, *row, scale) for each, *row in rows]
+
+    @contextmanager
+    def rounded(self, seed: int) -> Iterator[Callable[[Sequence[np.ndarray]], Arrays]]:
+        """The reference with weights rounded differently, and what rounds inputs differently."""
+        rng = np.random.default_rng(seed)
+        try:
+            round_differently(self._weights, self.rounding, seed)
+            yield lambda arrays: [nudged(array, self.rounding, rng) for array in arrays]
+        finally:
+            write(self._weights)
