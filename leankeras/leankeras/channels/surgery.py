@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from leankeras.channels.groups import ChannelGraph, LayerChannels, functional_of
-from leankeras.graph import copy_layer, input_name
+from leankeras.copying import copy_layer
+from leankeras.graph import input_name
 
 
 @dataclass(frozen=True)
