@@ -202,7 +202,10 @@ def _train(
         keras.losses.SparseCategoricalCrossentropy(from_logits=not logits.student_probabilities),
     )
     fitted = distiller.fit(
-        whole_batches(data, BATCH_SIZE), steps_per_epoch=steps, epochs=epochs, verbose=0
+        whole_batches(data, BATCH_SIZE),
+        epochs=epochs,
+        shuffle=False,  # the batches are shuffled already
+        verbose=0,
     )
     return fitted.history
 
