@@ -79,7 +79,7 @@ def cluster(
     if not isinstance(clusters, int) or clusters < FEWEST:
         raise ParameterError(f"clusters is {clusters!r}; expected an integer of at least {FEWEST}")
     check_classifier(model, data)
-    twin = Twin.of(model, data.x_train.shape[1:], _clusters_natively)
+    twin = Twin.of(model, data.x_train[:1], _clusters_natively)
     rows = plan_clustering(twin, clusters, leave)
     chosen = planned_names(model, rows, "cluster")
     if verbose:

@@ -1,4 +1,4 @@
-"""Keras 3 models as graphs: copied, walked node by node, nested models written out."""
+"""Keras 3 models as graphs: walked node by node, nested models written out."""
 
 import copy
 from collections.abc import Callable
@@ -8,17 +8,19 @@ import keras
 import numpy as np
 from keras import tree
 
-# Keras has no public way to hang a mask on a tensor, as Embedding and Masking do.
-from keras.src.backend.common.masking import get_keras_mask, set_keras_mask
-
-# Keras has no public way to run a graph on something else than its own tensors.
+# Keras has no public way to run a graph on something else than its own tensors, nor to ask a
+# tensor for its mask.
+from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 
-from leankeras.errors import ModelError, TwinError
+from leankeras.errors import ModelError
 
 SAMPLE_BATCH = 3
 # What a dimension of unknown length is tried with: enough for five halvings of an image.
 UNKNOWN_LENGTH = 32
+# Dtypes and policies that become float32: no .tflite computes in them, and the rounding of half
+# precision hides what is to be compared.
+OTHER_PRECISIONS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
 def is_graph(model: keras.Operation) -> bool:
@@ -28,19 +30,19 @@ def is_graph(model: keras.Operation) -> bool:
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
-def as_graph(model: keras.Model, input_shape: Any = None) -> Functional:
+def as_graph(model: keras.Model, like: Any = None) -> Functional:
     """Return the graph of a model; a subclassed model becomes a graph of one node.
 
     Args:
         model: a built Keras 3 model.
-        input_shape: see ``copy_model``.
+        like: see ``copy_model``.
     """
     if isinstance(model, keras.Sequential):
         outputs = model.outputs[0] if len(model.outputs) == 1 else model.outputs
         return keras.Model(model.inputs[0], outputs, name=model.name)
     if is_graph(model):
         return model
-    inputs = _symbolic_inputs(model, input_shape)
+    inputs = symbolic_inputs(model, like)
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
 
 
@@ -70,6 +72,53 @@ def consumers(operation: keras.Operation) -> list[Any]:
     return operation._outbound_nodes
 
 
+def copy_operation(operation: keras.Operation) -> keras.Operation:
+    """Copy an operation of ``keras.ops``, which has no state but the graphs it was called in."""
+    copied = copy.copy(operation)
+    copied._inbound_nodes, copied._outbound_nodes = [], []
+    return copied
+
+
+def copy_lambda(layer: keras.layers.Lambda, policy: str) -> keras.layers.Lambda:
+    """Copy a Lambda, whose config holds byte code, which safe mode rightly refuses."""
+    return keras.layers.Lambda(
+        layer.function,
+        layer._output_shape,
+        layer.mask,
+        layer.arguments,
+        name=layer.name,
+        dtype=policy,
+    )
+
+
+def producer(tensor: keras.KerasTensor) -> Any:
+    """The node that gives a symbolic tensor."""
+    operation, index, _ = tensor._keras_history
+    return operation._inbound_nodes[index]
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that Keras has attached to a tensor, or None."""
+    return get_keras_mask(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, or take it away with None."""
+    set_keras_mask(tensor, mask)
+
+
+def infer(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+    """Call an operation, layer or model at inference, and leave its variables as they are.
+
+    Left to itself a model may train: Keras's image preprocessing layers take ``training=True``
+    where nothing is said, and so does what follows them.
+    """
+    if isinstance(operation, keras.layers.Layer):
+        kwargs = {**kwargs, "training": False}
+    with keras.StatelessScope():
+        return operation(*args, **kwargs)
+
+
 def packed_inputs(graph: Functional, tensors: list[Any]) -> Any:
     """Tensors in the order of ``graph.inputs``, in the structure that the graph takes."""
     return tree.pack_sequence_as(graph._inputs_struct, tensors)
@@ -83,13 +132,15 @@ def input_name(tensor: Any) -> str:
 def new_inputs(graph: Functional, make: Callable[..., Any] = keras.Input) -> Any:
     """Make inputs like those of a graph, named as its input layers, and nested as its inputs.
 
+    Floats become float32.
+
     Args:
         graph: what ``as_graph`` returned.
         make: ``keras.Input`` or ``tf_keras.Input``.
     """
     inputs = [
         # The tensors themselves bear a name only where the user gave one.
-        make(batch_shape=t.shape, dtype=t.dtype, name=input_name(t))
+        make(batch_shape=t.shape, dtype=single_precision(t.dtype), name=input_name(t))
         for t in graph.inputs
     ]
     return packed_inputs(graph, inputs)
@@ -100,8 +151,8 @@ def walk(
 ) -> Any:
     """Run through a graph in order and call ``call(operation, args, kwargs)`` at each node.
 
-    Models nested in it are entered. The ``training`` argument is left out: Keras 3 records what
-    it was while the graph was drawn, and overrides it at run time.
+    Models nested in it are entered, and masks go in with their inputs. The ``training`` argument is
+    left out: Keras 3 records what it was while the graph was drawn, and overrides it at run time.
 
     Args:
         graph: what ``as_graph`` returned.
@@ -114,97 +165,45 @@ def walk(
 
     def call_node(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         kwargs.pop("training", None)
-        if is_graph(operation):
-            return walk(as_graph(operation), args[0] if args else kwargs["inputs"], call)
-        return call(operation, args, kwargs)
+        if not is_graph(operation):
+            return call(operation, args, kwargs)
+        nested, given = as_graph(operation), args[0] if args else kwargs["inputs"]
+        if isinstance(given, dict) and not isinstance(nested._inputs_struct, dict):
+            given = [given[input_name(tensor)] for tensor in nested.inputs]
+        if kwargs.get("mask") is not None:
+            for tensor, mask in zip(tree.flatten(given), tree.flatten(kwargs["mask"]), strict=True):
+                set_mask(tensor, mask)
+        return walk(nested, given, call)
 
-    return graph._run_through_graph(tree.flatten(inputs), call_fn=call_node)
+    return run_graph(graph, inputs, call_node)
 
 
-def run_with(
-    graph: Functional, inputs: Any, stand_in: Callable[[keras.Operation], keras.Operation]
+def run_graph(
+    graph: Functional,
+    inputs: Any,
+    call: Callable[..., Any] | None = None,
+    exchange: Callable[[keras.Operation], keras.Operation] = lambda operation: operation,
 ) -> Any:
-    """The outputs of a graph on other inputs, with another operation in place of each of its own.
+    """Run through a graph in order, models nested in it being operations like others.
 
     Args:
-        graph: what ``as_graph`` returned.
-        inputs: tensors, nested as those of the graph.
-        stand_in: gives the operation to call instead of one of the graph's.
+        graph: a Functional model.
+        inputs: tensors of any kind, in the order of ``graph.inputs``.
+        call: gets an operation and its arguments, and returns its outputs; None calls it.
+        exchange: gives the operation to call in place of one of the graph.
     """
-    return graph._run_through_graph(inputs, operation_fn=stand_in)
+    return graph._run_through_graph(tree.flatten(inputs), operation_fn=exchange, call_fn=call)
 
 
-def copy_model(model: keras.Model, input_shape: Any = None) -> keras.Model:
-    """Copy a Keras 3 model with its weights; layers are made anew from their configs.
-
-    Args:
-        model: a built model, or a subclassed one with ``input_shape``.
-        input_shape: shape of one sample, without the batch; needed for a subclassed model that
-            has not been called. A list or dict of shapes for several inputs.
-
-    Raises:
-        ModelError: not a built Keras 3 model.
-        TwinError: a layer cannot be made from its config.
-    """
-    if not isinstance(model, keras.Model):
-        raise ModelError(f"got {type(model).__name__}; expected a Keras 3 model (keras.Model)")
-    if isinstance(model, keras.Sequential) and not model.built:
-        raise ModelError(
-            f"{model.name} is not built; call it on a sample or give it an Input first"
-        )
-    if isinstance(model, keras.Sequential):
-        copied = keras.models.clone_model(model, clone_function=copy_layer, recursive=True)
-    elif is_graph(model):
-        copied = keras.models.clone_model(
-            model, input_tensors=new_inputs(model), clone_function=copy_layer, recursive=True
-        )
-    else:
-        inputs = _symbolic_inputs(model, input_shape)
-        if not model.built:
-            model(inputs)
-        copied = copy_layer(model)
-        copied(inputs)
-    expected, seen = ([tuple(w.shape) for w in m.weights] for m in (model, copied))
-    if expected != seen:
-        raise TwinError(
-            f"{model.name} has weights of shapes {expected} and its copy {seen}; make every weight "
-            "in __init__ or build, from what get_config returns"
-        )
-    copied.set_weights(model.get_weights())
-    for layer in flat_layers(copied):
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()
-    return copied
+def single_precision(dtype: Any) -> Any:
+    """The dtype or the name of a policy, or float32 where it is another precision of floats."""
+    return "float32" if dtype in OTHER_PRECISIONS else dtype
 
 
-def copy_layer(layer: keras.Operation) -> keras.Operation:
-    """Make a layer anew from its config, without weights."""
-    if not isinstance(layer, keras.layers.Layer):
-        # An operation of keras.ops has no state but the graphs it was called in.
-        operation = copy.copy(layer)
-        operation._inbound_nodes, operation._outbound_nodes = [], []
-        return operation
-    if isinstance(layer, keras.layers.Lambda):
-        # Its config holds byte code, which safe mode rightly refuses; the function is at hand.
-        return keras.layers.Lambda(
-            layer.function, layer._output_shape, layer.mask, layer.arguments, name=layer.name
-        )
-    try:
-        copied = type(layer).from_config(layer.get_config())
-    except Exception as error:
-        raise TwinError(
-            f"{layer.name} ({type(layer).__name__}) cannot be rebuilt from its config: "
-            f"{' '.join(str(error).split())[:160]}; check its get_config"
-        ) from error
-    # Layers without a get_config of their own forget their names.
-    copied.name = layer.name
-    copied.trainable = layer.trainable
-    return copied
-
-
-def _symbolic_inputs(model: keras.Model, input_shape: Any) -> Any:
-    if input_shape is not None:
-        return _inputs_of(input_shape)
+def symbolic_inputs(model: keras.Model, like: Any) -> Any:
+    """Inputs to draw the graph of a subclassed model with; ``like`` as for ``copy_model``."""
+    if like is not None:
+        return _inputs_of(like)
     built_with = (model.get_build_config() or {}).get("input_shape")
     if built_with is None:
         raise ModelError(
@@ -214,27 +213,33 @@ def _symbolic_inputs(model: keras.Model, input_shape: Any) -> Any:
     return _inputs_of(built_with, batched=True)
 
 
-def _inputs_of(shapes: Any, batched: bool = False) -> Any:
-    if isinstance(shapes, dict):
-        return {name: _inputs_of(shape, batched) for name, shape in shapes.items()}
-    if any(isinstance(item, (tuple, list)) for item in shapes):
-        return [_inputs_of(shape, batched) for shape in shapes]
-    return keras.Input(tuple(shapes[1:] if batched else shapes))
+def _inputs_of(like: Any, batched: bool = False) -> Any:
+    if isinstance(like, dict):
+        return {name: _inputs_of(item, batched) for name, item in like.items()}
+    if hasattr(like, "dtype"):
+        return keras.Input(like.shape[1:], dtype=single_precision(str(like.dtype)))
+    if any(isinstance(item, tuple | list) or hasattr(item, "dtype") for item in like):
+        return [_inputs_of(item, batched) for item in like]
+    return keras.Input(tuple(like[1:] if batched else like))
 
 
 def sample_inputs(model: keras.Model) -> list[np.ndarray]:
     """Draw a random batch for each input of a graph: indices where they are looked up.
 
+    The first sample ends in padding, so that masks have something to mask.
+
     Args:
         model: a Functional Keras 3 model.
     """
     generator = np.random.default_rng(0)
+    layers = flat_layers(model)
     limits = [
         limit
-        for layer in flat_layers(model)
+        for layer in layers
         for attribute in ("input_dim", "num_tokens")
         if isinstance(limit := getattr(layer, attribute, None), int)
     ]
+    paddings = [layer.mask_value for layer in layers if isinstance(layer, keras.layers.Masking)]
     batches = []
     for tensor in model.inputs:
         shape = [
@@ -247,10 +252,12 @@ def sample_inputs(model: keras.Model) -> list[np.ndarray]:
             values = generator.standard_normal(shape)
         else:
             raise ModelError(
-                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, split the "
-                "preprocessing of text off"
+                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, so leave the "
+                "preprocessing of text out of the model"
             )
-        batches.append(values.astype(tensor.dtype))
+        if len(shape) > 1:
+            values[0, -1] = (*paddings, 0)[0]
+        batches.append(values.astype(single_precision(tensor.dtype)))
     return batches
 
 
@@ -276,8 +283,3 @@ def with_mask(tensor: Any, mask: Any) -> Any:
     copied = keras.ops.copy(tensor)
     set_keras_mask(copied, mask)
     return copied
-
-
-def mask_of(tensor: Any) -> Any:
-    """The mask that a layer has left on an output, None where it left none."""
-    return get_keras_mask(tensor)

@@ -25,7 +25,7 @@ from leankeras.kernels import (
     planned_names,
 )
 from leankeras.parameters import check_parameters
-from leankeras.training import check_classifier, fit
+from leankeras.training import batches_per_epoch, check_classifier, fit
 from leankeras.twin import Twin, native_layer
 
 BATCH_SIZE = 64
@@ -88,12 +88,12 @@ def prune(
     if method == "2:4" and sparsity != 0.5:
         raise ParameterError(f"sparsity is {sparsity}; 2:4 always gives 0.5, so leave it out")
     check_classifier(model, data)
-    twin = Twin.of(model, data.x_train.shape[1:], _prunes_natively)
+    twin = Twin.of(model, data.x_train[:1], _prunes_natively)
     rows = plan_pruning(twin, method, sparsity, leave)
     chosen = planned_names(model, rows, "prune")
     if verbose:
         print(coverage_table(rows).to_string(index=False))
-    steps = epochs * -(-len(data.x_train) // BATCH_SIZE)
+    steps = epochs * batches_per_epoch(len(data.x_train), BATCH_SIZE)
     wrapped = _wrap(twin.model, chosen, _arguments(method, sparsity, schedule, steps))
     fit(
         wrapped,

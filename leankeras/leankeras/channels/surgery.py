@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from leankeras.channels.groups import ChannelGraph, LayerChannels, functional_of
-from leankeras.graph import copy_layer, input_name, run_with
+from leankeras.copying import copy_layer
+from leankeras.graph import input_name, run_graph
 
 
 @dataclass(frozen=True)
@@ -169,7 +170,7 @@ class _Rebuilding:
             layers = [self._operation(layer) for layer in model.layers]
             return keras.Sequential([*inputs, *layers], name=model.name)
         inputs = keras.tree.pack_sequence_as(model.input, inputs)
-        outputs = run_with(model, inputs, self._operation)
+        outputs = run_graph(model, inputs, exchange=self._operation)
         return keras.Model(inputs, outputs, name=model.name)
 
     def _input(self, tensor: Any, channels: Any) -> Any:

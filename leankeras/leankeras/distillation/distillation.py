@@ -11,11 +11,17 @@ from typing import Any
 import keras
 import numpy as np
 
+from leankeras.copying import copy_model, is_float32
 from leankeras.data import Data
 from leankeras.errors import ModelError
-from leankeras.graph import copy_model, flat_layers
+from leankeras.graph import flat_layers
 from leankeras.parameters import check_parameters
-from leankeras.training import check_classifier, gives_probabilities
+from leankeras.training import (
+    batches_per_epoch,
+    check_classifier,
+    gives_probabilities,
+    whole_batches,
+)
 
 BATCH_SIZE = 64
 
@@ -37,7 +43,7 @@ def distill(
     the second part on logits divided by the temperature T; T² keeps its gradients as large as
     those of the first. A model that ends in a softmax is recognised by its outputs, and the
     logarithm of its probabilities taken as its logits. Training uses Adam with a cosine schedule
-    and batches of 64, as in all of leankeras.
+    and whole batches of 64, in float32, as in all of leankeras.
 
     Args:
         teacher: a trained classifier with outputs of shape ``(n, classes)``, logits or
@@ -69,7 +75,9 @@ def distill(
     features = dict(features or {})
     _check_pair(teacher, student, data)
     _check_features(teacher, student, features)
-    student = copy_model(student)
+    student = copy_model(student, data.x_train[:1])
+    if not is_float32(teacher):
+        teacher = copy_model(teacher, data.x_train[:1])
     logits = SoftenedLogits(
         float(temperature),
         gives_probabilities(teacher, data.x_train),
@@ -187,14 +195,17 @@ def _train(
         raise ModelError(
             f"{student.name} cannot learn from {teacher.name}: {str(error).splitlines()[0]}"
         ) from error
-    steps = epochs * -(-len(data.x_train) // BATCH_SIZE)
-    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
+    steps = batches_per_epoch(len(data.x_train), BATCH_SIZE)
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
     distiller.compile(
         keras.optimizers.Adam(schedule),
         keras.losses.SparseCategoricalCrossentropy(from_logits=not logits.student_probabilities),
     )
     fitted = distiller.fit(
-        data.x_train, data.y_train, batch_size=BATCH_SIZE, epochs=epochs, verbose=0
+        whole_batches(data, BATCH_SIZE),
+        epochs=epochs,
+        shuffle=False,  # the batches are shuffled already
+        verbose=0,
     )
     return fitted.history
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import keras
 import pandas as pd
 
+from leankeras.copying import copy_model
 from leankeras.data import Data
 from leankeras.distillation.distillation import distill
-from leankeras.graph import copy_model
 from leankeras.runtime import evaluate
 from leankeras.training import fit
 

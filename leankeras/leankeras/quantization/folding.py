@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from keras import layers, tree
 
+from leankeras.copying import copy_model
 from leankeras.errors import ModelError
 from leankeras.graph import (
     as_graph,
-    copy_model,
     flat_layers,
     new_inputs,
     nodes_in_order,

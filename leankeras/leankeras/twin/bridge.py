@@ -3,6 +3,9 @@
 tensorflow-model-optimization copies layers through their configs, where a live operation cannot
 go. The config therefore holds a key, and the operation is looked up under it: every copy of a
 bridge runs the same operation on the same variables.
+
+Keras attaches masks to tensors; the wrappers of tensorflow-model-optimization lose them. A bridge
+therefore takes them as tensors among its inputs, and nothing in a twin has a mask attached.
 """
 
 import itertools
@@ -22,12 +25,18 @@ from tensorflow_model_optimization.python.core.clustering.keras.clustering_algor
 )
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import PrunableLayer
 
+from leankeras.graph import mask_of, set_mask
+
 
 @dataclass(frozen=True)
 class TensorSlot:
-    """The place of a tensor among the arguments of a call: the ``index``-th tensor."""
+    """The place of a tensor among the arguments of a call: the ``index``-th tensor.
+
+    ``mask`` is that of its mask, where Keras has attached one to it.
+    """
 
     index: int
+    mask: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +56,19 @@ class OperationCall:
     @classmethod
     def of(
         cls, operation: keras.Operation, args: tuple, kwargs: dict
-    ) -> tuple["OperationCall", list[Any]]:
-        """Split a call on symbolic tf_keras tensors into its form and its tensors."""
+    ) -> tuple["OperationCall", list[keras.KerasTensor]]:
+        """Split a symbolic call into its form and its tensors, the masks of tensors among them."""
         leaves, tensors = [], []
         for argument in tree.flatten((args, kwargs)):
-            if isinstance(argument, tf_keras.__internal__.KerasTensor):
-                leaves.append(TensorSlot(len(tensors)))
-                tensors.append(argument)
-            else:
+            if not isinstance(argument, keras.KerasTensor):
                 leaves.append(argument)
+                continue
+            found = [argument]
+            # What is no layer neither reads masks nor passes them on.
+            if isinstance(operation, keras.layers.Layer) and mask_of(argument) is not None:
+                found.append(mask_of(argument))
+            leaves.append(TensorSlot(*range(len(tensors), len(tensors) + len(found))))
+            tensors += found
         structure = tree.map_structure(lambda _: 0, (args, kwargs))
         return cls(operation, structure, tuple(leaves)), tensors
 
@@ -68,15 +81,24 @@ class OperationCall:
 
     def run(self, tensors: list[tf.Tensor], training: bool | None) -> Any:
         """Run the operation on other tensors in the same places."""
-        filled = [
-            tensors[leaf.index] if isinstance(leaf, TensorSlot) else leaf for leaf in self.leaves
-        ]
-        args, kwargs = tree.pack_sequence_as(self.structure, filled)
-        if not isinstance(self.operation, keras.layers.Layer):
-            return self.operation.call(*args, **kwargs)
-        if "training" in self.operation.call_signature_parameters:
-            kwargs = {**kwargs, "training": training}
-        return self.operation(*args, **kwargs)
+
+        def fill(leaf: Any) -> Any:
+            if not isinstance(leaf, TensorSlot):
+                return leaf
+            tensor = tensors[leaf.index]
+            if leaf.mask is not None:
+                tensor = tf.identity(tensor)  # other layers are not to see its mask
+                set_mask(tensor, tensors[leaf.mask])
+            return tensor
+
+        args, kwargs = tree.pack_sequence_as(self.structure, [fill(leaf) for leaf in self.leaves])
+        if isinstance(self.operation, keras.layers.Layer):
+            # Taken by every layer, and passed on to those inside it.
+            kwargs = {**kwargs, "training": False if training is None else training}
+        outputs = self.operation(*args, **kwargs)
+        for output in tree.flatten(outputs):
+            set_mask(output, None)
+        return outputs
 
 
 # Weak, so that a model that is dropped is freed; the bridges themselves hold their calls.
@@ -115,8 +137,6 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
 
     def __init__(self, key: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        # The operation itself knows which of its outputs carry a mask.
-        self._compute_output_and_mask_jointly = True
         self._adopt(key)
 
     @tf.__internal__.tracking.no_automatic_dependency_tracking

@@ -21,7 +21,10 @@ SAME_ACTIVATIONS = {
 # Their behaviour is a Python object or a cell that a config cannot carry over.
 WITHOUT_COUNTERPART = {
     "Lambda", "TFSMLayer", "RNN", "StackedRNNCells", "SpectralNormalization", "Wrapper", "Layer",
+    "Masking",
 }  # fmt: skip
+# Masks are tensors in a twin, which whoever reads them gets; no layer attaches one.
+WITHOUT_MEANING = {"mask_zero", "seed"}
 
 RENAMED_ARGUMENTS = {"LeakyReLU": {"negative_slope": "alpha"}}
 ACTIVATION_ARGUMENTS = ("activation", "recurrent_activation")
@@ -90,7 +93,7 @@ def _translated_config(layer: keras.layers.Layer, counterpart: type) -> dict[str
     config = {}
     for argument, value in layer.get_config().items():
         argument = renamed.get(argument, argument)
-        if argument.endswith("_initializer") or argument == "seed":
+        if argument.endswith("_initializer") or argument in WITHOUT_MEANING:
             continue
         if argument in ACTIVATION_ARGUMENTS and not _same_activation(value):
             return None

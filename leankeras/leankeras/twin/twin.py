@@ -16,13 +16,16 @@ import numpy as np
 import tf_keras
 from keras import tree
 
-from leankeras.errors import TwinError
+from leankeras.copying import copy_model, is_float32
+from leankeras.errors import TwinError, one_line
 from leankeras.graph import (
     as_graph,
-    copy_model,
+    infer,
     is_graph,
+    mask_of,
     new_inputs,
     packed_inputs,
+    producer,
     sample_inputs,
     walk,
 )
@@ -30,6 +33,8 @@ from leankeras.twin.bridge import KerasOperation, OperationCall, register_call
 from leankeras.twin.native import native_layer
 
 TOLERANCE = 1e-5
+# What half precision may round, in a whole model: its outputs against those in float32.
+HALF_PRECISION_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -62,22 +67,22 @@ class Twin:
     def of(
         cls,
         model: keras.Model,
-        input_shape: Any = None,
+        like: Any = None,
         allow_native: Callable[[keras.layers.Layer], bool] = lambda layer: True,
     ) -> "Twin":
         """Make and verify the twin of a Keras 3 model.
 
         Args:
             model: Functional, Sequential, nested or subclassed; it is copied, never changed.
-            input_shape: as for ``to_tf_keras``.
+            like: the shape of a sample, or some samples; see ``copy_model``.
             allow_native: whether a layer may become a layer of tf_keras's own.
 
         Raises:
             ModelError: not a built Keras 3 model.
             TwinError: a layer cannot be copied, or the twin computes something else.
         """
-        source = copy_model(model, input_shape)
-        graph = as_graph(source, input_shape)
+        source = copy_model(model, like)
+        graph = as_graph(source, like)
         builder = _Builder(graph, allow_native)
         return cls(
             model=builder.model,
@@ -128,7 +133,9 @@ def to_tf_keras(model: keras.Model, input_shape: Any = None) -> tf_keras.Model:
     """Rebuild a Keras 3 model in tf_keras, numerically verified.
 
     Every layer that tf_keras has is tf_keras's own, so that tensorflow-model-optimization knows
-    it; custom layers, ``keras.ops`` and the rest run as they are inside a bridge layer.
+    it; custom layers, ``keras.ops`` and the rest run as they are inside a bridge layer, and so does
+    what reads a mask, which it gets as one more input. A model in another precision is rebuilt in
+    float32.
 
     Args:
         model: a Functional, Sequential, nested or subclassed Keras 3 model; it is not changed.
@@ -152,8 +159,33 @@ def to_tf_keras(model: keras.Model, input_shape: Any = None) -> tf_keras.Model:
     return Twin.of(model, input_shape).model
 
 
+@dataclass(frozen=True)
+class _Call:
+    """One call in a graph, on Keras's symbolic tensors."""
+
+    operation: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: Any
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The keyword arguments that say something."""
+        return {name: value for name, value in self.kwargs.items() if value is not None}
+
+    @property
+    def reads_mask(self) -> bool:
+        """Whether the layer is given a mask, or takes that of a tensor."""
+        parameters = getattr(self.operation, "call_signature_parameters", ())
+        names = {name for name in parameters if name.endswith("mask")}
+        tensors = [t for t in tree.flatten((self.args, self.kwargs)) if _is_symbolic(t)]
+        return any(_is_symbolic(self.kwargs.get(name)) for name in names) or (
+            bool(names) and any(mask_of(tensor) is not None for tensor in tensors)
+        )
+
+
 class _Builder:
-    """Walks a Keras 3 graph on tf_keras tensors."""
+    """Makes the twin call by call, from a walk through the graph that shows the masks."""
 
     def __init__(
         self, graph: keras.Model, allow_native: Callable[[keras.layers.Layer], bool]
@@ -163,67 +195,120 @@ class _Builder:
         self.generic: list[str] = []
         # What each node gave, in the order of the walk: to find the first that differs.
         self.nodes: list[tuple[str, Any]] = []
-        self._allow_native = allow_native
         self._native_layers: dict[int, tf_keras.layers.Layer | None] = {}
         self._bridges: dict[int, list[tuple[OperationCall, KerasOperation]]] = {}
-        inputs = new_inputs(graph, tf_keras.Input)
-        self._names = {tensor.name for tensor in tree.flatten(inputs)}
-        self.model = tf_keras.Model(inputs, walk(graph, inputs, self._call), name=graph.name)
+        inputs, calls = new_inputs(graph), []
+
+        def call(operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
+            calls.append(_Call(operation, args, kwargs, operation(*args, **kwargs)))
+            return calls[-1].outputs
+
+        outputs = walk(graph, inputs, call)
+        twin_inputs = new_inputs(graph, tf_keras.Input)
+        pairs = zip(tree.flatten(inputs), tree.flatten(twin_inputs), strict=True)
+        self._values = {id(tensor): twin for tensor, twin in pairs}
+        self._inputs = {tensor.name for tensor in tree.flatten(twin_inputs)}
+        self._names = _unique_names(calls, self._inputs)
+        self._choose_native(calls, allow_native)
+        for each in calls:
+            self._run(each)
+            found = tree.map_structure(self._value, each.outputs)
+            self.nodes.append((each.operation.name, found))
+        found = tree.map_structure(self._value, outputs)
+        self.model = tf_keras.Model(twin_inputs, found, name=graph.name)
         for name in set(self.native) & set(self.layers):
             values = [weight.numpy() for weight in self.layers[name].weights]
             _assign(name, self.model.get_layer(name).weights, values)
 
-    def _call(self, operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
+    def _choose_native(
+        self, calls: list[_Call], allow_native: Callable[[keras.layers.Layer], bool]
+    ) -> None:
+        """Make tf_keras's own layer for each layer that it can stand for in all of its calls."""
+        operations = {id(call.operation): call.operation for call in calls}
+        for key, operation in operations.items():
+            if not isinstance(operation, keras.layers.Layer) or not allow_native(operation):
+                continue
+            layer = native_layer(operation)
+            if layer is not None and all(
+                call.given.keys() <= _call_arguments(layer) and not call.reads_mask
+                for call in calls
+                if call.operation is operation
+            ):
+                layer._name = self._record(operation, self.native)
+                self._native_layers[key] = layer
+
+    def _value(self, tensor: Any) -> Any:
+        """The twin's tensor for one of Keras's; what is no tensor is its own value."""
+        if not _is_symbolic(tensor):
+            return tensor
+        if id(tensor) not in self._values:  # no call in the graph gives it: it belongs to a mask
+            node = producer(tensor)
+            self._run(
+                _Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
+            )
+        return self._values[id(tensor)]
+
+    def _run(self, call: _Call) -> None:
         try:
-            outputs = self._call_native(operation, args, kwargs)
-            if outputs is None:
-                outputs = self._call_bridge(operation, args, kwargs)
+            layer = self._native_layers.get(id(call.operation))
+            if layer is None:
+                outputs = self._run_bridge(call)
+            else:
+                args, kwargs = tree.map_structure(self._value, (call.args, call.given))
+                outputs = layer(*args, **kwargs)
         except TwinError:
             raise
         except Exception as error:
             raise TwinError(
-                f"{operation.name} ({type(operation).__name__}) cannot be rebuilt in tf_keras: "
-                f"{str(error).strip().splitlines()[0]}"
+                f"{call.operation.name} ({type(call.operation).__name__}) cannot be rebuilt in "
+                f"tf_keras: {one_line(error)}"
             ) from error
-        self.nodes.append((operation.name, outputs))
-        return outputs
+        pairs = zip(tree.flatten(call.outputs), tree.flatten(outputs), strict=True)
+        self._values.update({id(tensor): twin for tensor, twin in pairs})
 
-    def _call_native(self, operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
-        given = {name: value for name, value in kwargs.items() if value is not None}
-        if id(operation) not in self._native_layers:
-            layer = None
-            if isinstance(operation, keras.layers.Layer) and self._allow_native(operation):
-                layer = native_layer(operation)
-            if layer is not None and not given.keys() <= _call_arguments(layer):
-                layer = None
-            self._native_layers[id(operation)] = layer
-            if layer is not None:
-                layer._name = self._record(operation, self.native)
-        layer = self._native_layers[id(operation)]
-        return None if layer is None else layer(*args, **given)
-
-    def _call_bridge(self, operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
-        call, tensors = OperationCall.of(operation, args, kwargs)
-        bridges = self._bridges.setdefault(id(operation), [])
-        bridge = next((bridge for made, bridge in bridges if made.same_form(call)), None)
+    def _run_bridge(self, call: _Call) -> Any:
+        form, tensors = OperationCall.of(call.operation, call.args, call.kwargs)
+        bridges = self._bridges.setdefault(id(call.operation), [])
+        bridge = next((bridge for made, bridge in bridges if made.same_form(form)), None)
         if bridge is None:
-            name = self._record(operation, self.generic)
-            bridge = KerasOperation(register_call(call), name=name)
-            bridges.append((call, bridge))
-        return bridge(tensors[0] if len(tensors) == 1 else tensors)
+            name = self._record(call.operation, self.generic)
+            bridge = KerasOperation(register_call(form), name=name)
+            bridges.append((form, bridge))
+        values = [self._value(tensor) for tensor in tensors]
+        return bridge(values[0] if len(values) == 1 else values)
 
     def _record(self, operation: keras.Operation, kind: list[str]) -> str:
-        """Give the operation's layer a name that no other has, and note what kind it is."""
-        name, number = operation.name, 1
-        while name in self._names:
-            name, number = f"{operation.name}_{number}", number + 1
-        self._names.add(name)
+        """Give a layer of the twin the name of its operation, and note what kind it is."""
+        taken = {*self.native, *self.generic}
+        name = self._names.get(id(operation), operation.name)
+        if name in taken or id(operation) not in self._names:
+            name = _unlike(operation.name, taken.union(self._names.values(), self._inputs))
         kind.append(name)
         # The statistics of Normalization are constants in tf_keras.
         constant = isinstance(operation, keras.layers.Normalization) and kind is self.native
         if getattr(operation, "weights", None) and not constant:
             self.layers[name] = operation
         return name
+
+
+def _is_symbolic(value: Any) -> bool:
+    return isinstance(value, keras.KerasTensor)
+
+
+def _unique_names(calls: list[_Call], taken: set[str]) -> dict[int, str]:
+    """A name for each operation: its own, with a number where another has that already."""
+    names: dict[int, str] = {}
+    for call in calls:
+        if id(call.operation) not in names:
+            names[id(call.operation)] = _unlike(call.operation.name, taken.union(names.values()))
+    return names
+
+
+def _unlike(stem: str, taken: set[str]) -> str:
+    name, number = stem, 1
+    while name in taken:
+        name, number = f"{stem}_{number}", number + 1
+    return name
 
 
 def _call_arguments(layer: tf_keras.layers.Layer) -> set[str]:
@@ -243,35 +328,41 @@ def _assign(name: str, variables: Sequence[Any], values: Sequence[np.ndarray]) -
 def _verify(original: keras.Model, graph: keras.Model, builder: _Builder) -> float:
     """Compare the twin with its original on random inputs; return the largest difference."""
     inputs = packed_inputs(graph, sample_inputs(graph))
-    pairs = list(
-        zip(tree.flatten(original(inputs)), tree.flatten(builder.model(inputs)), strict=True)
-    )
-    if all(_equal(want, got) for want, got in pairs):
-        return max(_difference(want, got) for want, got in pairs)
-    name, difference = _first_difference(original, builder, inputs)
-    raise TwinError(
-        f"the tf_keras twin of {original.name} computes something else from layer {name} on "
-        f"(difference {difference:.2g}, at most {TOLERANCE:g} expected); a layer whose result is "
-        "random, or depends on what is neither a weight nor in its config, has no twin"
-    )
+    references = [(original, TOLERANCE)]
+    if not is_float32(original):  # loosely with that, and closely with its copy in float32
+        references = [(original, HALF_PRECISION_TOLERANCE), (graph, TOLERANCE)]
+    found = tree.flatten(builder.model(inputs, training=False))
+    for model, tolerance in references:
+        pairs = list(zip(tree.flatten(infer(model, inputs)), found, strict=True))
+        if not all(_equal(want, got, tolerance) for want, got in pairs):
+            name, difference = _first_difference(model, builder, inputs, tolerance)
+            raise TwinError(
+                f"the tf_keras twin of {original.name} computes something else from layer {name} "
+                f"on (difference {difference:.2g}, at most {tolerance:g} expected); a layer whose "
+                "result is random, or depends on what is neither a weight nor in its config, has "
+                "no twin"
+            )
+    return max(_difference(want, got) for want, got in pairs)
 
 
-def _first_difference(original: keras.Model, builder: _Builder, inputs: Any) -> tuple[str, float]:
+def _first_difference(
+    original: keras.Model, builder: _Builder, inputs: Any, tolerance: float
+) -> tuple[str, float]:
     results = []
 
     def call(operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
-        results.append(operation(*args, **kwargs))
+        results.append(infer(operation, *args, **kwargs))
         return results[-1]
 
     if is_graph(original):
         walk(as_graph(original), tree.map_structure(keras.ops.convert_to_tensor, inputs), call)
     else:
-        results.append(original(inputs))
+        results.append(infer(original, inputs))
     probe = tf_keras.Model(builder.model.inputs, [outputs for _, outputs in builder.nodes])
-    found = probe(tree.flatten(inputs))
+    found = probe(tree.flatten(inputs), training=False)
     for (name, _), want, got in zip(builder.nodes, results, found, strict=True):
         for one, other in zip(tree.flatten(want), tree.flatten(got), strict=True):
-            if not _equal(one, other):
+            if not _equal(one, other, tolerance):
                 return name, _difference(one, other)
     return original.name, float("nan")
 
@@ -281,9 +372,9 @@ def _difference(one: Any, other: Any) -> float:
     return float(np.abs(one - other).max())
 
 
-def _equal(one: Any, other: Any) -> bool:
+def _equal(one: Any, other: Any, tolerance: float) -> bool:
     scale = float(np.abs(np.asarray(one, dtype="float64")).max())
     # Absolute for numbers around 1, relative for large ones, and for those so small that an
     # absolute tolerance would hide a wrong layer.
-    limit = min(TOLERANCE * max(1.0, scale), 1e-3 * scale)
-    return _difference(one, other) <= limit
+    limit = min(tolerance * max(1.0, scale), max(tolerance, 1e-3) * scale)
+    return one.shape == other.shape and _difference(one, other) <= limit

@@ -9,8 +9,9 @@ import tf_keras
 from keras import layers, ops
 
 from leankeras import to_tf_keras
+from leankeras.copying import copy_model
 from leankeras.errors import ModelError, TwinError
-from leankeras.graph import as_graph, copy_model, sample_inputs
+from leankeras.graph import as_graph, sample_inputs
 from leankeras.twin.bridge import KerasOperation
 from leankeras.twin.twin import Twin
 
@@ -349,7 +350,7 @@ def drawn(nested):
         (
             lambda: functional((1,), lambda x: layers.Hashing(3)(x), "string"),
             ModelError,
-            "split the preprocessing",
+            "leave the preprocessing of text out",
         ),
     ],
 )
