@@ -16,11 +16,10 @@ from leankeras.diagnosis.loops import Loop, read_loops
 from leankeras.diagnosis.rules import RULES, Rule
 from leankeras.diagnosis.source import LayerSource, Reading, unread_call, where
 from leankeras.diagnosis.target import Target
-from leankeras.diagnosis.traced_loops import TracedLoop, trace_loop
+from leankeras.diagnosis.traced_loops import SHORT_LOOP, TracedLoop, trace_loop
 from leankeras.diagnosis.trial import Fault, Trial
 from leankeras.graph import flat_layers
 
-SHORT_LOOP = 4
 BY_LOOP = {rule.over: rule for rule in RULES.values() if rule.over}
 
 
@@ -158,14 +157,18 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
         for key, loop in loops.items()
     }
     for key, loop in loops.items():
-        rule = BY_LOOP.get(over[key])
-        if rule and over[key] not in {over[around.positions] for around in loop.around}:
-            inner = [
-                traced[other]
-                for other, part in loops.items()
-                if traced.get(other) and over[other] == over[key] and loop in (part, *part.around)
-            ]
-            yield _loop(rule, loop, traced.get(key), inner, trial)
+        around = {over[outer.positions] for outer in loop.around} - {None}
+        if over[key] is None or over[key] in around:
+            continue
+        inner = [
+            traced[other]
+            for other, part in loops.items()
+            if traced.get(other) and over[other] == over[key] and loop in (part, *part.around)
+        ]
+        found = _loop(BY_LOOP[over[key]], loop, traced.get(key), inner, trial)
+        # A short one of no particular kind belongs to the loop it stands in.
+        if not (around and over[key] == "python-loop" and found.severity == "info"):
+            yield found
 
 
 def _guess(loop: Loop, trial: Trial | None) -> str | None:

@@ -6,6 +6,7 @@ in the source tells whose.
 """
 
 import dis
+import itertools
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -94,8 +95,10 @@ class _Follower:
         if event == "line":
             self.log.visits[self.code.co_filename, frame.f_lineno] += 1
         elif event == "opcode":
-            self._answer(frame.f_lasti)
-            self.asked = _loop_instructions(self.code).get(frame.f_lasti)
+            asks = _loop_instructions(self.code).get(frame.f_lasti)
+            if self.asked is not None and asks != self.asked:
+                self._answer(frame.f_lasti)
+            self.asked = asks
         elif event == "return" and self.code.co_code[frame.f_lasti] != YIELD:
             for position in list(self.open):
                 self._close(position)
@@ -103,8 +106,6 @@ class _Follower:
 
     def _answer(self, offset: int) -> None:
         """The instruction after FOR_ITER tells whether there was a step left."""
-        if self.asked is None:
-            return
         position, body = self.asked
         if offset != body:
             self._close(position)
@@ -124,13 +125,18 @@ class _Follower:
 
 @cache
 def _loop_instructions(code: CodeType) -> dict[int, tuple[Position, int]]:
-    """Offset of each FOR_ITER: its position, and the offset at which a step begins."""
+    """Offset of each FOR_ITER: its position, and the offset at which a step begins.
+
+    Where the loop is long, the instruction starts with one or more EXTENDED_ARG.
+    """
+    found: dict[int, tuple[Position, int]] = {}
+    begun: list[int] = []
     instructions = list(dis.get_instructions(code))
-    return {
-        before.offset: (
-            (code.co_filename, before.positions.lineno, before.positions.col_offset),
-            after.offset,
-        )
-        for before, after in zip(instructions, instructions[1:], strict=False)
-        if before.opname == "FOR_ITER"
-    }
+    for here, following in itertools.pairwise(instructions):
+        begun.append(here.offset)
+        if here.opname == "FOR_ITER":
+            place = (code.co_filename, here.positions.lineno, here.positions.col_offset)
+            found.update(dict.fromkeys(begun, (place, following.offset)))
+        if here.opname != "EXTENDED_ARG":
+            begun = []
+    return found

@@ -19,6 +19,7 @@ from leankeras.diagnosis.trial import Trial
 SUMS = {"Add", "AddV2", "AddN", "Sub", "Mul", "Maximum", "Minimum", "ConcatV2"}
 PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "DepthwiseConv")
 PLACED = {"StridedSlice", "Slice", "GatherV2", "GatherNd", "CropAndResize"}
+SHORT_LOOP = 4
 QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
 
 
@@ -104,9 +105,15 @@ class Unrolled:
             if not products:
                 return "python-loop"
             return "filters" if "Conv" in products[0].type else "branches"
+        if len(self.steps) <= SHORT_LOOP and not self._computes():
+            return None  # a, b = (x[:, i] for i in range(2))
         axes = {self._name(tensor, cut) for _, tensor, cut in self.parts[self.middle]}
         known = [name for name in ("groups", "channels", "positions", "timesteps") if name in axes]
         return known[0] if known else "python-loop"
+
+    def _computes(self) -> bool:
+        """Whether a step does more than taking a part."""
+        return any(op.type not in QUIET | PLACED for op in self.steps[self.middle])
 
     def what(self) -> str:
         """The axis of a tensor that its steps take their parts along, "" where there is none."""
@@ -179,11 +186,12 @@ class Unrolled:
         )
 
     def _only_sums(self, op: tf.Operation) -> bool:
-        """Whether an operation adds to a sum that nothing in its own step reads."""
+        """Whether an operation adds to a sum that nothing within the loop reads but more sums."""
         here = self.step_of[op.name]
         return op.type in SUMS and all(
             reader.name not in self.step_of
             or (self.step_of[reader.name] != here and reader.type in SUMS)
+            or (self.step_of[reader.name] == here and self._only_sums(reader))
             for output in op.outputs
             for reader in output.consumers()
         )
@@ -207,10 +215,13 @@ class Unrolled:
             if self.flow.from_weights.get(tensor.op.name, frozenset()) & self.own[number]
         ]
         given = [
-            str(tensor.shape)
+            str(part.shape)
             for op in step
             for tensor in op.outputs
-            if any(self.step_of.get(c.name) != number for c in tensor.consumers())
+            if any(self.step_of.get(reader.name) != number for reader in tensor.consumers())
+            # of a sum, what this step adds to it
+            for part in (op.inputs if op.type in SUMS else [tensor])
+            if self.step_of.get(part.op.name) == number
         ]
         done = [_action(op) for op in step if op.type not in QUIET | SUMS]
         return tuple(sorted(own)), tuple(sorted(given)), tuple(sorted(done))

@@ -68,7 +68,7 @@ def _with_gradient(trial: Trial, sources: list[tf.Variable]) -> list[bool]:
         if all(reached):
             break
         with kept(trial.layer), tf.GradientTape() as tape:
-            tape.watch(sources)
+            tape.watch([source for source in sources if source.dtype.is_floating])
             outputs = trial.inputs.call(trial.layer, trial.several_samples(), training=training)
             loss = tf.add_n(
                 [tf.reduce_sum(part) for part in _real(outputs)]

@@ -8,7 +8,15 @@ import keras
 from leankeras.diagnosis.rules.graph import draws
 from leankeras.diagnosis.rules.rule import Rule, passed
 from leankeras.diagnosis.source import LayerSource, Reading, reading
-from leankeras.diagnosis.syntax import assigned, called, constant_int, dotted, made_of
+from leankeras.diagnosis.syntax import (
+    assigned,
+    called,
+    constant_int,
+    dotted,
+    made_of,
+    names_in,
+    own_attribute,
+)
 from leankeras.diagnosis.trial import Trial
 
 PRIVATE = ("tensorflow.python", "keras.src", "keras._", "tf_keras.src", "tensorflow.core")
@@ -58,9 +66,20 @@ def _is_drawn_alike(one: Reading, trial: Trial) -> bool:
 
 
 def _drawn(layer: LayerSource) -> Iterator[Reading]:
+    """Attributes made from random numbers, also by way of a local name."""
+    names: set[str] = set()
+    for method in layer.reached("__init__", "build"):
+        for statement in ast.walk(method.node):
+            if isinstance(statement, ast.Assign) and _is_drawn(statement.value, names):
+                names |= {n for t in statement.targets if not own_attribute(t) for n in names_in(t)}
     for *_, value, one in _attributes(layer):
-        if not made_of(value) and any(draws(p) and not _seeded(p) for p in ast.walk(value)):
+        if not made_of(value) and _is_drawn(value, names):
             yield one
+
+
+def _is_drawn(value: ast.expr, names: set[str]) -> bool:
+    draw = any(draws(part) and not _seeded(part) for part in ast.walk(value))
+    return draw or bool(names_in(value) & names)
 
 
 def _seeded(node: ast.Call) -> bool:

@@ -1,6 +1,7 @@
 """The rules about what Python does in a call that a graph cannot."""
 
 import ast
+import re
 from collections.abc import Callable, Iterator
 
 from leankeras.diagnosis.rules.rule import Reader, Rule, passed
@@ -26,6 +27,12 @@ IN_PLACE = {"append", "extend", "update", "pop", "insert", "clear", "add", "remo
 EMPTY = {"list", "dict", "set", "deque", "defaultdict", "OrderedDict"}
 DYNAMIC = {"map_fn", "scan", "associative_scan", "while_loop", "fori_loop", "foldl", "foldr"}
 WHILE = {"While", "StatelessWhile"}
+# Layers that hold nothing, not even the seed of a Dropout: it does not matter where they are made.
+WEIGHTLESS = re.compile(
+    r"(Leaky|Thresholded)?ReLU|ELU|Softmax|Activation|Lambda|Identity|Reshape|Flatten|Permute|"
+    r"RepeatVector|Masking|Rescaling|Resizing|Add|Subtract|Multiply|Average|Maximum|Minimum|Dot|"
+    r"Concatenate|UnitNormalization|(UpSampling|ZeroPadding|Cropping)\dD|\w+Pooling\dD"
+)
 
 
 def in_call(matches: Callable[[ast.AST, Method], bool]) -> Reader:
@@ -133,9 +140,9 @@ def _created(node: ast.AST, _: Method) -> bool:
     if called(node) in ("add_weight", "add_variable") or dotted(node.func) == "tf.Variable":
         return True
     # Dense(8)(x), or a class that is plainly Keras's
-    if isinstance(node.func, ast.Call):
-        return is_layer_call(node.func)
-    return is_layer_call(node) and dotted(node.func).split(".")[-2:-1] == ["layers"]
+    made = node.func if isinstance(node.func, ast.Call) else node
+    plainly = made is not node or dotted(node.func).split(".")[-2:-1] == ["layers"]
+    return plainly and is_layer_call(made) and not WEIGHTLESS.fullmatch(called(made))
 
 
 def _no_while(one: Reading, trial: Trial) -> bool:

@@ -90,7 +90,7 @@ RULES = [
         "-1 for the batch axis in a reshape; keras.ops.shape(x)[0] elsewhere.",
         "`tf.reshape(x, (32, 8, 16))`",
         reads=in_call(_batch),
-        confirmed_by={"batch-dependent": "", "dynamic-batch": ""},
+        confirmed_by={"batch-dependent": "fails|by inf", "dynamic-batch": ""},
         withdrawn=passed("batch-dependent"),
     ),
     Rule(
