@@ -35,6 +35,7 @@ def try_delivery(trial: Trial) -> None:
         trial.record("graph-fails", message, error)
         return
     expected = trial.call(trial.batch())
+    trial.record("wrong-output-shape", _wrong_shape(model, expected))
     with tempfile.TemporaryDirectory() as scratch:
         if not trial.failed("reload-fails"):
             _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
@@ -69,6 +70,17 @@ def try_config(trial: Trial) -> None:
 def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
     """The layers in it, itself included, whose class is the user's."""
     return [part for part in flat_layers(layer) if not is_library(type(part))]
+
+
+def _wrong_shape(model: keras.Model, expected: list[np.ndarray]) -> str | None:
+    for said, given in zip(keras.tree.flatten(model.outputs), expected, strict=False):
+        same = len(said.shape) == given.ndim and all(
+            size in (None, seen)
+            for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
+        )
+        if not same:
+            return f"said to be {tuple(said.shape)}, and is {given.shape}"
+    return None
 
 
 def _as_model(trial: Trial) -> keras.Model:

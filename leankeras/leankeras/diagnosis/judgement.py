@@ -165,7 +165,7 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
             for other, part in loops.items()
             if traced.get(other) and over[other] == over[key] and loop in (part, *part.around)
         ]
-        found = _loop(BY_LOOP[over[key]], loop, traced.get(key), inner, trial)
+        found = _loop(BY_LOOP[over[key]], loop, traced.get(key), inner)
         # A short one of no particular kind belongs to the loop it stands in.
         if not (around and over[key] == "python-loop" and found.severity == "info"):
             yield found
@@ -178,7 +178,7 @@ def _guess(loop: Loop, trial: Trial | None) -> str | None:
 
 
 def _loop(
-    rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLoop], trial: Trial | None
+    rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLoop]
 ) -> Suspicion:
     """A loop; the loops in it that run over the same are part of it."""
     one = Reading(loop.path, loop.line, loop.code, loop.code, (loop.line, loop.last), True)
@@ -186,7 +186,7 @@ def _loop(
     if traced:
         steps = max(part.steps for part in nest)
         runs = f" in {traced.runs} runs" if traced.runs > 1 else ""
-        nodes = f"{traced.nodes} of {len(trial.operations)} graph nodes"
+        nodes = f"{traced.nodes} of {traced.of_nodes} graph nodes"
         along = f", {traced.what}" if traced.what else ""
         message += f"; {steps} steps{runs}, {nodes}{along}"
         if traced.is_constant:

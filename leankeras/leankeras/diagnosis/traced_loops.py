@@ -18,7 +18,8 @@ from leankeras.diagnosis.trial import Trial
 
 SUMS = {"Add", "AddV2", "AddN", "Sub", "Mul", "Maximum", "Minimum", "ConcatV2"}
 PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "DepthwiseConv")
-PLACED = {"StridedSlice", "Slice", "GatherV2", "GatherNd", "CropAndResize"}
+TAKES = {"StridedSlice", "Slice", "GatherV2", "GatherNd"}
+CROPS = {"StridedSlice", "Slice", "CropAndResize"}
 SHORT_LOOP = 4
 QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
 
@@ -31,7 +32,8 @@ class TracedLoop:
         over: what it runs over, the name of a rule about loops; None where it is no fault.
         steps: how many steps it took, in all its runs.
         runs: how often it was run.
-        nodes: how many nodes of the graph its steps made.
+        nodes: how many nodes its steps made.
+        of_nodes: of how many in that graph; a map or scan has one of its own.
         what: the axis that its steps take parts along.
         is_constant: whether nothing in it depends on an input.
     """
@@ -40,6 +42,7 @@ class TracedLoop:
     steps: int
     runs: int
     nodes: int
+    of_nodes: int
     what: str = ""
     is_constant: bool = False
 
@@ -51,16 +54,16 @@ def trace_loop(trial: Trial, loop: Loop) -> TracedLoop | None:
     runs = _runs(trial.traced.runs, loop)
     steps, nodes = (sum(count) for count in ((len(r.steps) for r in runs), (r.nodes for r in runs)))
     if not steps:
-        return TracedLoop(None, 0, 0, 0)
+        return TracedLoop(None, 0, 0, 0, 0)
     most = max(len(run.steps) for run in runs)
     at_eight = max((len(run.steps) for run in _runs(trial.several.runs, loop)), default=most)
-    if at_eight > most:
-        return TracedLoop("batch", steps, len(runs), nodes)
     longest = next(run for run in runs if len(run.steps) == most)
+    of_nodes = longest.graph.num_operations()
+    if at_eight > most:
+        return TracedLoop("batch", steps, len(runs), nodes, of_nodes)
     unrolled = Unrolled(trial.flow(longest.graph), longest)
-    return TracedLoop(
-        unrolled.over(), steps, len(runs), nodes, unrolled.what(), unrolled.is_constant
-    )
+    what, is_constant = unrolled.what(), unrolled.is_constant
+    return TracedLoop(unrolled.over(), steps, len(runs), nodes, of_nodes, what, is_constant)
 
 
 def _runs(runs: dict, loop: Loop) -> list[Run]:
@@ -113,7 +116,7 @@ class Unrolled:
 
     def _computes(self) -> bool:
         """Whether a step does more than taking a part."""
-        return any(op.type not in QUIET | PLACED for op in self.steps[self.middle])
+        return any(op.type not in QUIET | TAKES for op in self.steps[self.middle])
 
     def what(self) -> str:
         """The axis of a tensor that its steps take their parts along, "" where there is none."""
@@ -259,7 +262,7 @@ class Unrolled:
         """Whether what a step takes says where it cuts something else."""
         after = self._after({op.name for op, *_ in self.parts[self.middle]})
         return any(
-            op.type in PLACED and any(t.op.name in after for t in op.inputs[1:])
+            op.type in CROPS and any(t.op.name in after for t in op.inputs[1:])
             for op in self.steps[self.middle]
         )
 

@@ -40,10 +40,11 @@ RULES = [
     Rule(
         "loop-over-branches",
         "warning",
-        "a loop over parallel sub-layers or weights (heads, experts, trees) on the same input",
+        "a loop over parallel sub-layers or weights (heads, experts, trees)",
         _NODES,
         "One projection for all: stack the weights along a new axis and use one Dense or "
-        "keras.layers.EinsumDense('btd,dhk->bthk'), then reshape or sum over the new axis.",
+        "keras.layers.EinsumDense('btd,dhk->bthk'), then reshape or sum over the new axis; where "
+        "each has an input of its own, stack those too: einsum('bhd,hdk->bhk').",
         "`[head(x) for head in self.heads]`",
         over="branches",
     ),

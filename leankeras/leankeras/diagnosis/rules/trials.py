@@ -74,6 +74,14 @@ RULES = [
         confirmed_by={"reload-differs": ""},
     ),
     Rule(
+        "wrong-output-shape",
+        "error",
+        "compute_output_shape says another shape than call gives",
+        "A functional model builds what follows for the shape that is said.",
+        "Remove compute_output_shape, since Keras finds the shape by tracing call, or put it right.",
+        "`return input_shape` from compute_output_shape of a layer that pools",
+    ),
+    Rule(
         "reload-fails",
         "error",
         "a saved .keras file of it cannot be loaded in safe mode",
