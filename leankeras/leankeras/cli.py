@@ -47,17 +47,39 @@ def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
 @commands.command()
 @click.argument("target")
 @click.option(
-    "--input-shape", metavar="N,N,...", help="Shape of one sample, to try the layer out as well."
+    "--input-shape",
+    "shapes",
+    multiple=True,
+    metavar="[NAME=]N,N,...",
+    help="Shape of one sample, to try the layer out as well; once for each input.",
+)
+@click.option(
+    "--samples", type=PATH, help="An .npz with samples to try it on: x, x_train, or by input name."
+)
+@click.option(
+    "--import", "modules", multiple=True, metavar="MODULE", help="Imported first; registers layers."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def diagnose(target: str, input_shape: str | None, as_json: bool) -> None:
-    """Say what makes TARGET slow or hard to deploy; exit with 1 where something is an error.
+def diagnose(
+    target: str,
+    shapes: tuple[str, ...],
+    samples: Path | None,
+    modules: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Say what makes TARGET slow or hard to deploy; exit with 1 if anything is an error.
 
     TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file.
     """
     from leankeras.diagnosis import diagnose as diagnose_target
+    from leankeras.diagnosis import load_samples
+    from leankeras.scripts import import_module
 
-    diagnosis = diagnose_target(target, _shape(input_shape) if input_shape else None)
+    input_shape = _input_shape(shapes)
+    given = load_samples(samples) if samples else None
+    for module in modules:
+        import_module(module)
+    diagnosis = diagnose_target(target, input_shape, given)
     click.echo(json.dumps(diagnosis.to_dict(), indent=1) if as_json else diagnosis)
     sys.exit(any(finding.severity == "error" for finding in diagnosis.findings))
 
@@ -98,6 +120,19 @@ def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> N
         samples = Data.load(data).x_test if data else None
         made = save_model(load_keras(model), output, samples)
     click.echo(made)
+
+
+def _input_shape(texts: tuple[str, ...]) -> Any:
+    """None, one shape, a list of several, or a dict where they are named."""
+    named = [name for name, equals, _ in (text.partition("=") for text in texts) if equals]
+    if named and (len(named) < len(texts) or len(set(named)) < len(named)):
+        raise ParameterError(
+            f"input shape: saw {' '.join(texts)}; expected a name for each or none"
+        )
+    shapes = [_shape(text.rpartition("=")[2]) for text in texts]
+    if named:
+        return dict(zip(named, shapes, strict=True))
+    return shapes if len(shapes) > 1 else next(iter(shapes), None)
 
 
 def _shape(text: str) -> tuple[int, ...]:

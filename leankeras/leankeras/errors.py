@@ -61,6 +61,8 @@ def one_line(error: BaseException) -> str:
         error: whatever a user's layer, Keras or TensorFlow raised.
     """
     text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\} *", "", str(error))
+    # Keras puts a whole config before what went wrong.
+    text = text.rpartition("Exception encountered: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(FRAMES)] or lines
     return f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__

@@ -1,11 +1,12 @@
-"""Running a user's own ``.py`` file for what it defines, as ``python FILE.py`` would run it."""
+"""Running a user's own code for what it defines: a ``.py`` file or a module."""
 
+import importlib
 import sys
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from types import ModuleType
 
-from leankeras.errors import ModelError
+from leankeras.errors import ModelError, one_line
 
 
 def run_script(path: str | Path) -> ModuleType:
@@ -31,3 +32,19 @@ def run_script(path: str | Path) -> ModuleType:
     finally:
         sys.path.remove(folder)
     return module
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module, one in the working directory too.
+
+    Raises:
+        ModelError: there is none of that name, or it fails.
+    """
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        raise ModelError(f"module {name} cannot be imported: {one_line(error)}") from error
+    finally:
+        sys.path.remove(here)

@@ -213,6 +213,33 @@ class PythonArgument(Faulty):
 
 
 @register
+class ComputedOnce(keras.Layer):
+    def build(self, input_shape):
+        self.frequency = self.add_weight(shape=(input_shape[-1],), initializer="ones")
+        self.wave = ops.sin(self.frequency)
+        self.built = True
+
+    def call(self, x):
+        return x * self.wave
+
+
+@register
+class CutsRegions(Faulty):
+    def call(self, x):
+        starts = ops.cast(ops.clip(ops.abs(x[:, :, 0]), 0, 1), "int32")
+        return ops.stack([x[:, starts[0, i] : starts[0, i] + 3] * 2 for i in range(6)], axis=1)
+
+
+@register
+class SaysAnotherShape(Faulty):
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def call(self, x):
+        return ops.mean(x * self.scale, axis=1)
+
+
+@register
 class ArrayArgument(Faulty):
     def __init__(self, table=None, **kwargs):
         super().__init__(**kwargs)
@@ -284,6 +311,9 @@ FAULTY = [
     (FixedBatch, {}, {"dynamic-batch": "warning"}),
     (PythonArgument, {}, {"retrace": "warning"}),
     (ArrayArgument, {}, {"reload-fails": "error"}),
+    (ComputedOnce, {}, {"unused-weight": "warning"}),
+    (CutsRegions, {}, {"loop-over-regions": "warning", "batch-dependent": "error"}),
+    (SaysAnotherShape, {}, {"wrong-output-shape": "error"}),
     (UntrackedWeights, {}, {"random-attribute": "error"}),
     (Singular, {}, {"tflite-fails": "error"}),
     (Rejects, {}, {"call-fails": "error"}),

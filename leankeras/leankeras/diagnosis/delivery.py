@@ -10,8 +10,9 @@ import numpy as np
 import tensorflow as tf
 
 from leankeras.conversion import convert
-from leankeras.diagnosis.code import is_library
-from leankeras.diagnosis.trial import Trial, largest_gap
+from leankeras.diagnosis.source import is_library
+from leankeras.diagnosis.trial import Trial, flat_arrays, largest_gap
+from leankeras.diagnosis.weights import own_attributes
 from leankeras.equivalence import RELATIVE
 from leankeras.errors import ConversionError, one_line
 from leankeras.graph import flat_layers
@@ -30,11 +31,14 @@ def try_delivery(trial: Trial) -> None:
     try:
         model = _as_model(trial)
     except (Exception, SystemExit) as error:
-        trial.record("graph-fails", f"it cannot stand in a functional model: {one_line(error)}")
+        message = f"it cannot stand in a functional model: {one_line(error)}"
+        trial.record("graph-fails", message, error)
         return
-    expected = trial.call(trial.inputs())
+    expected = trial.call(trial.batch())
+    trial.record("wrong-output-shape", _wrong_shape(model, expected))
     with tempfile.TemporaryDirectory() as scratch:
-        _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
+        if not trial.failed("reload-fails"):
+            _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
         if not trial.failed("dynamic-batch"):  # which an export asks for
             _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
         if not trial.failed("savedmodel-fails"):  # where the converter starts
@@ -68,15 +72,26 @@ def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
     return [part for part in flat_layers(layer) if not is_library(type(part))]
 
 
+def _wrong_shape(model: keras.Model, expected: list[np.ndarray]) -> str | None:
+    for said, given in zip(keras.tree.flatten(model.outputs), expected, strict=False):
+        same = len(said.shape) == given.ndim and all(
+            size in (None, seen)
+            for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
+        )
+        if not same:
+            return f"said to be {tuple(said.shape)}, and is {given.shape}"
+    return None
+
+
 def _as_model(trial: Trial) -> keras.Model:
     if isinstance(trial.layer, keras.Model):
         return trial.layer
     batch = None if "dynamic-batch" in trial.passed else 1
     inputs = keras.tree.map_structure(
         lambda spec: keras.Input(batch_shape=(batch, *spec.shape[1:]), dtype=spec.dtype.name),
-        trial.specs(1),
+        trial.inputs.specs(1),
     )
-    return keras.Model(inputs, trial.layer(inputs))
+    return keras.Model(inputs, trial.inputs.call(trial.layer, inputs))
 
 
 def _try_keras_file(
@@ -87,11 +102,12 @@ def _try_keras_file(
     try:
         model.save(path)
         loaded = keras.models.load_model(path, custom_objects=classes, compile=False)
-        seen = _flat(loaded(trial.inputs(), training=False))
+        seen = flat_arrays(loaded(trial.batch(), training=False))
     except (Exception, SystemExit) as error:
         trial.record("reload-fails", one_line(error))
         return
-    trial.record("reload-differs", _difference(expected, seen))
+    trial.made_anew = {f"self.{name}" for name in _made_anew(model, loaded)}
+    trial.record("reload-differs", _difference("reloaded, its", expected, seen))
 
 
 def _try_saved_model(
@@ -100,16 +116,16 @@ def _try_saved_model(
     try:
         model.export(path, verbose=False)
         loaded = tf.saved_model.load(path)
-        seen = _flat(loaded.serve(trial.inputs()))
+        seen = flat_arrays(loaded.serve(trial.batch()))
     except (Exception, SystemExit) as error:
         trial.record("savedmodel-fails", one_line(error))
         return
-    trial.record("savedmodel-fails", _difference(expected, seen))
+    trial.record("savedmodel-fails", _difference("the SavedModel's", expected, seen))
 
 
 def _try_tflite(trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]) -> None:
     try:
-        conversion = convert(model, path, "float32", trial.samples())
+        conversion = convert(model, path, "float32", trial.inputs.everything())
     except (Exception, SystemExit) as error:
         said = str(error) if isinstance(error, ConversionError) else one_line(error)
         trial.record("tflite-fails", said)
@@ -128,10 +144,18 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (int, float, str, bool))
 
 
-def _flat(outputs: Any) -> list[np.ndarray]:
-    return [np.asarray(output) for output in keras.tree.flatten(outputs)]
+def _made_anew(model: keras.Model, loaded: keras.Model) -> set[str]:
+    """The attributes whose tensors and arrays are the same in a reloaded model."""
+    pairs = zip(custom_layers(model), custom_layers(loaded), strict=False)
+    same: dict[str, bool] = {}
+    for layer, other in pairs:
+        for name, value in own_attributes(layer):
+            if isinstance(value, (np.ndarray, tf.Variable, tf.Tensor)):
+                equal = np.array_equal(np.asarray(value), np.asarray(getattr(other, name, None)))
+                same[name] = same.get(name, True) and equal
+    return {name for name, equal in same.items() if equal}
 
 
-def _difference(expected: list[np.ndarray], seen: list[np.ndarray]) -> str | None:
+def _difference(whose: str, expected: list[np.ndarray], seen: list[np.ndarray]) -> str | None:
     apart = largest_gap(expected, seen, RELATIVE)
-    return f"its outputs differ by {apart:.3g}" if apart else None
+    return f"{whose} outputs differ by {apart:.3g}" if apart else None

@@ -19,6 +19,7 @@ class Finding:
         message: what was seen, and why it matters for deployment.
         where: ``file:line`` of the source, or the name of the layer or model.
         fix: what to do, with a pattern to follow.
+        lines: all lines of that file that it is about.
     """
 
     rule: str
@@ -26,6 +27,7 @@ class Finding:
     message: str
     where: str
     fix: str
+    lines: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, repr=False)

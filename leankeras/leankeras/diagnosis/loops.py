@@ -1,29 +1,59 @@
-"""What the loops in a layer's call run over: filters, channels, heads, timesteps, the batch."""
+"""The loops in a layer's call, and what each runs over going by how it is written.
+
+That is a guess, for layers that are only read; where a layer was traced,
+:mod:`leankeras.diagnosis.steps` shows what each step made.
+"""
 
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from leankeras.diagnosis.code import (
-    ClassSource,
-    Reading,
+from leankeras.diagnosis.source import LayerSource, Method
+from leankeras.diagnosis.steps import Position
+from leankeras.diagnosis.syntax import (
     called,
     constant_int,
     is_tensor,
     names_in,
     own_attribute,
-    tensor_names,
 )
 
 Comprehension = ast.ListComp | ast.GeneratorExp | ast.SetComp
-DYNAMIC = {"map_fn", "scan", "associative_scan", "while_loop", "fori_loop", "foldl", "foldr"}
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A loop that does something with tensors.
+
+    Args:
+        path: the file.
+        line: where it is.
+        last: its last line.
+        code: what it runs over, as written.
+        over: what that seems to be; None where it seems to be no fault.
+        outer: the loop it stands in.
+        positions: where Python says that it takes a step, by version.
+    """
+
+    path: str
+    line: int
+    last: int
+    code: str
+    over: str | None
+    outer: "Loop | None"
+    positions: frozenset[Position]
+
+    @property
+    def around(self) -> list["Loop"]:
+        """The loops that it stands in, the nearest first."""
+        return [self.outer, *self.outer.around] if self.outer else []
 
 
 @dataclass(frozen=True)
 class _Scope:
     """What the names in one method stand for."""
 
-    source: ClassSource
+    layer: LayerSource
     tensors: set[str]
     sizes: dict[str, int]  # name of a whole number: the axis of the input it is the size of
     parts: dict[str, str | int]  # name of a list of tensors: "groups", or the axis it was cut along
@@ -39,30 +69,42 @@ class _Use:
     index: ast.expr
 
 
-def read_loops(source: ClassSource) -> Iterator[Reading]:
-    """The loops in ``call`` and in what it reaches that have a rule of their own."""
-    for method in source.inference_methods():
-        scope = _scope(source, method)
-        yield from _read_block(method, scope, method, frozenset())
+def read_loops(layer: LayerSource) -> Iterator[Loop]:
+    """The loops in ``call`` and in what it reaches, outer ones first."""
+    for method in layer.reached("call"):
+        scope = _scope(layer, method)
+        yield from _read_block(method.node, scope, method, None)
 
 
-def _read_block(
-    node: ast.AST, scope: _Scope, method: ast.FunctionDef, outer: frozenset[str]
-) -> Iterator[Reading]:
+def _read_block(node: ast.AST, scope: _Scope, method: Method, outer: Loop | None) -> Iterator[Loop]:
     for child in ast.iter_child_nodes(node):
-        rule = None
+        if child in method.outside:
+            continue
+        loop = outer
         if isinstance(child, (ast.For, ast.ListComp, ast.GeneratorExp, ast.SetComp)):
-            rule = _classify(child, scope, method)
-            if rule and rule not in outer:
-                yield _reading(rule, child)
-        elif isinstance(child, ast.Call) and called(child) in DYNAMIC:
-            yield Reading("dynamic-loop", child.lineno, ast.unparse(child.func))
-        yield from _read_block(child, scope, method, outer | {rule} if rule else outer)
+            loop = _loop(child, scope, method, outer)
+            yield loop
+        yield from _read_block(child, scope, method, loop)
 
 
-def _scope(source: ClassSource, method: ast.FunctionDef) -> _Scope:
-    scope = _Scope(source, tensor_names(method), {}, {}, {})
-    for node in ast.walk(method):
+def _loop(node: ast.For | Comprehension, scope: _Scope, method: Method, outer: Loop | None) -> Loop:
+    path = method.source.path
+    iterables = [node.iter] if isinstance(node, ast.For) else [g.iter for g in node.generators]
+    return Loop(
+        path=path,
+        line=node.lineno,
+        last=node.end_lineno,
+        code=", ".join(ast.unparse(iterable) for iterable in iterables),
+        over=_classify(node, scope, method.node),
+        outer=outer,
+        # Up to Python 3.12 a step stands where the loop does, from 3.13 on where its iterable does.
+        positions=frozenset((path, place.lineno, place.col_offset) for place in (node, *iterables)),
+    )
+
+
+def _scope(layer: LayerSource, method: Method) -> _Scope:
+    scope = _Scope(layer, method.tensors, {}, {}, {})
+    for node in ast.walk(method.node):
         if isinstance(node, ast.Assign):
             target, value = node.targets[0], node.value
             axis = _size_of_axis(value, scope)
@@ -96,7 +138,7 @@ def _classify(loop: ast.For | Comprehension, scope: _Scope, method: ast.Function
     if not work or not _computes(body):
         return None
     iterables = [part for iterable in iterables for part in _unwrapped(iterable)]
-    made_of = scope.source.attributes
+    made_of = scope.layer.attributes
     walked = {made_of.get(own_attribute(part) or "") for part in iterables} - {None}
     indexed = {made_of.get(own_attribute(use.of) or "") for use in _uses(body, targets)} - {None}
     fed = _fed_to_layers(body, targets) if "layers" in walked | indexed else body
@@ -107,19 +149,30 @@ def _classify(loop: ast.For | Comprehension, scope: _Scope, method: ast.Function
         # over weights alone it is a stack of layers, each fed by the one before: no fault
         stacked = walked | indexed or any(own_attribute(part) for part in iterables)
         return None if stacked and not axes else "recurrence"
+    if any(
+        _is_at_tensor(node, scope.tensors | targets) for part in body for node in ast.walk(part)
+    ):
+        return "regions"
     if "groups" in axes:
-        return "loop-over-groups"
+        return "groups"
     if -1 in axes:
-        return "loop-over-channels"
+        return "channels"
     if walked or "layers" in indexed or (indexed and not axes):
-        convolves = any("conv" in called(node).lower() for part in body for node in ast.walk(part))
-        only_weights = walked | indexed == {"weights"}
-        return "loop-over-filters" if only_weights and convolves else "loop-over-branches"
+        if walked | indexed == {"weights"}:
+            return "filters" if _calls(body, "conv") else _product(body)
+        return "branches"
     if 0 in axes:
-        return "loop-over-batch"
+        return "batch"
     if "positions" in axes or len(set(axes)) > 1 or (axes and _has_inner_range(loop)):
-        return "loop-over-positions"
-    return "loop-over-timesteps" if axes else "python-loop"
+        return "positions"
+    return "timesteps" if axes else "python-loop"
+
+
+def _is_at_tensor(node: ast.AST, tensors: set[str]) -> bool:
+    """Whether a part is taken from where the values of a tensor say."""
+    return isinstance(node, ast.Slice) and any(
+        is_tensor(bound, tensors) for bound in (node.lower, node.upper) if bound
+    )
 
 
 def _carried(loop: ast.For, method: ast.FunctionDef) -> bool:
@@ -173,6 +226,17 @@ def _computes(body: list[ast.AST]) -> bool:
         for part in body
         for node in ast.walk(part)
     )
+
+
+def _calls(body: list[ast.AST], word: str) -> bool:
+    return any(word in called(node).lower() for part in body for node in ast.walk(part))
+
+
+def _product(body: list[ast.AST]) -> str:
+    """Only products with weights can be made one projection."""
+    operators = (isinstance(n, ast.MatMult) for part in body for n in ast.walk(part))
+    multiplies = any(_calls(body, word) for word in ("matmul", "dot", "einsum"))
+    return "branches" if multiplies or any(operators) else "python-loop"
 
 
 def _unwrapped(iterable: ast.expr) -> list[ast.expr]:
@@ -239,9 +303,10 @@ def _size_of_axis(value: ast.expr, scope: _Scope) -> int | None:
     if isinstance(value, ast.Name):
         return scope.sizes.get(value.id)
     if own_attribute(value):
-        return scope.source.sizes.get(own_attribute(value))
+        return scope.layer.sizes.get(own_attribute(value))
     if isinstance(value, ast.Subscript) and _shape_of(value.value):
-        return constant_int(value.slice)
+        of_weight = _shape_of(value.value).startswith("self.")
+        return None if of_weight else constant_int(value.slice)
     if called(value) == "len" and is_tensor(value.args[0], scope.tensors):
         return 0
     if called(value) == "int" and value.args:
@@ -276,21 +341,3 @@ def _has_inner_range(loop: ast.For | Comprehension) -> bool:
 
 def _has_ellipsis(elements: list[ast.expr]) -> bool:
     return any(isinstance(e, ast.Constant) and e.value is Ellipsis for e in elements)
-
-
-def _reading(rule: str, loop: ast.For | Comprehension) -> Reading:
-    iterables = [loop.iter] if isinstance(loop, ast.For) else [g.iter for g in loop.generators]
-    code = ", ".join(ast.unparse(iterable) for iterable in iterables)
-    if not isinstance(loop, ast.For):
-        over = tuple(ast.unparse(part) for iterable in iterables for part in _unwrapped(iterable))
-        return Reading(rule, loop.lineno, code, (loop.lineno, loop.end_lineno), over=over)
-    statements = [
-        node
-        for part in loop.body
-        for node in ast.walk(part)
-        if isinstance(node, ast.stmt) and not hasattr(node, "body")
-    ]
-    # Python visits the first line of a statement of several lines more than once.
-    short = [node for node in statements if node.lineno == node.end_lineno] or statements
-    body = (loop.body[0].lineno, loop.body[-1].end_lineno)
-    return Reading(rule, loop.lineno, code, body, tuple(node.lineno for node in short))

@@ -1,8 +1,6 @@
 """What a user may ask a diagnosis of: a layer, a class, a model, or a path to one of them."""
 
-import importlib
 import inspect
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +9,7 @@ import keras
 
 from leankeras.errors import ModelError, one_line
 from leankeras.runtime import load_keras
-from leankeras.scripts import run_script
+from leankeras.scripts import import_module, run_script
 
 FORMS = "expected a layer, a layer class, a model, FILE.py:Class, module:Class or a .keras file"
 
@@ -69,13 +67,13 @@ def _instance(cls: type, name: str) -> Target:
 
 
 def _load(path: str) -> Any:
-    if path.endswith(".keras"):
+    if path.endswith((".keras", ".h5", ".hdf5")):
         return load_keras(path)
     module_name, colon, attribute = path.rpartition(":")
     if not colon or not attribute.isidentifier():
         raise ModelError(f"{path}: {FORMS}")
     is_file = module_name.endswith(".py")
-    module = run_script(module_name) if is_file else _import(module_name)
+    module = run_script(module_name) if is_file else import_module(module_name)
     if not hasattr(module, attribute):
         classes = [
             name
@@ -87,14 +85,3 @@ def _load(path: str) -> Any:
             f"{', '.join(classes) or 'none'}"
         )
     return getattr(module, attribute)
-
-
-def _import(name: str) -> Any:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        return importlib.import_module(name)
-    except (Exception, SystemExit) as error:
-        raise ModelError(f"module {name} cannot be imported: {one_line(error)}") from error
-    finally:
-        sys.path.remove(here)

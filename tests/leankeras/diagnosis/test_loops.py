@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from leankeras.diagnosis.code import read_class
+from leankeras.diagnosis.judgement import BY_LOOP
 from leankeras.diagnosis.loops import read_loops
+from leankeras.diagnosis.source import read_class
 
 
 class SamplesByIndex(keras.Layer):
@@ -180,4 +181,5 @@ class NotReached(keras.Layer):
     ],
 )
 def test_what_a_loop_runs_over(cls, rules):
-    assert [loop.rule for source in read_class(cls) for loop in read_loops(source)] == rules
+    over = [loop.over for loop in read_loops(read_class(cls)) if loop.over]
+    assert [BY_LOOP[name].name for name in over] == rules

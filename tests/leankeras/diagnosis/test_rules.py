@@ -5,7 +5,7 @@ import pytest
 from leankeras.diagnosis.finding import SEVERITIES
 from leankeras.diagnosis.rules import RULES
 
-PAGE = Path(__file__).parents[2] / "docs" / "diagnosis.md"
+PAGE = Path(__file__).parents[3] / "docs" / "diagnosis.md"
 
 
 def row(name: str) -> str:

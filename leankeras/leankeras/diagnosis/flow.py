@@ -1,0 +1,173 @@
+"""Where the tensors of a traced graph come from: from an input, along which axis, or from weights."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import tensorflow as tf
+
+SIZES = {"Shape", "ShapeN", "Size", "Rank"}
+SAME = {"Identity", "StopGradient", "Cast", "ReadVariableOp"}
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part taken from a tensor along one axis: where it begins and how wide it is."""
+
+    tensor: str
+    axis: int
+    start: int
+    width: int
+
+
+class Flow:
+    """The operations of a graph in order, and what each depends on."""
+
+    def __init__(self, graph: tf.Graph) -> None:
+        self.operations = graph.get_operations()
+        # A tensor that was there before the graph is a constant in it.
+        self.constants = {
+            inside.op.name
+            for outside, inside in getattr(graph, "captures", ())
+            if not tf.is_symbolic_tensor(outside)
+        }
+
+    @cached_property
+    def from_input(self) -> set[str]:
+        """Names of the operations whose values depend on an input's values."""
+        found: set[str] = set()
+        for op in self.operations:
+            if op.type in SIZES:
+                continue
+            is_input = op.type == "Placeholder" and op.name not in self.constants
+            if is_input or any(tensor.op.name in found for tensor in op.inputs):
+                found.add(op.name)
+        return found
+
+    @cached_property
+    def from_weights(self) -> dict[str, frozenset[str]]:
+        """Of each operation that depends on nothing but weights: the variables it reads."""
+        found: dict[str, frozenset[str]] = {}
+        for op in self.operations:
+            if op.type == "Placeholder" and op.outputs[0].dtype == tf.resource:
+                found[op.name] = frozenset([op.name])
+            elif op.inputs and op.name not in self.from_input:
+                read = [found[t.op.name] for t in op.inputs if t.op.name in found]
+                if read:
+                    found[op.name] = frozenset().union(*read)
+        return found
+
+    def is_input(self, tensor: tf.Tensor) -> bool:
+        return tensor.op.name in self.from_input
+
+    def is_weight(self, tensor: tf.Tensor) -> bool:
+        return tensor.op.name in self.from_weights
+
+    def cuts(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
+        """The parts that an operation takes, each with the tensor it is of."""
+        if op.type == "StridedSlice":
+            yield from _sliced(op)
+        elif op.type == "Slice":
+            begin, size = (tf.get_static_value(tensor) for tensor in op.inputs[1:])
+            whole = op.inputs[0].shape
+            if begin is not None and size is not None and whole.rank is not None:
+                for axis, (start, width) in enumerate(zip(begin, size, strict=True)):
+                    if width not in (-1, whole[axis]):
+                        yield op.inputs[0], Cut(op.inputs[0].name, axis, int(start), int(width))
+        elif op.type in ("GatherV2", "ResourceGather"):
+            index = tf.get_static_value(op.inputs[1])
+            axis = tf.get_static_value(op.inputs[2]) if op.type == "GatherV2" else 0
+            if index is not None and axis is not None and np.ndim(index) <= 1 and np.size(index):
+                start = int(np.ravel(index)[0])
+                rank = op.inputs[0].shape.rank or 0
+                place = int(axis) % rank if rank else int(axis)
+                yield op.inputs[0], Cut(op.inputs[0].name, place, start, int(np.size(index)))
+
+    def pieces(self, tensor: tf.Tensor) -> Iterator[tuple[tf.Tensor, Cut]]:
+        """What a tensor is a piece of, where it is an output of a split or an unstack."""
+        op = tensor.op
+        if op.type == "Unpack":
+            source, axis = op.inputs[0], op.get_attr("axis")
+        elif op.type in ("Split", "SplitV"):
+            source, axis = (op.inputs[1], op.inputs[0]) if op.type == "Split" else op.inputs[::2]
+            axis = tf.get_static_value(axis)
+        else:
+            return
+        if axis is not None and source.shape.rank:
+            axis = int(axis) % source.shape.rank
+            width = 1 if op.type == "Unpack" else tensor.shape[axis] or 1
+            yield source, Cut(source.name, axis, tensor.value_index, width)
+
+    def input_axis(self, tensor: tf.Tensor, axis: int) -> tuple[tf.Tensor, int] | None:
+        """The input and its axis that an axis of a tensor is, None where it is a new one."""
+        while True:
+            op = tensor.op
+            if op.type == "Placeholder":
+                return (tensor, axis) if self.is_input(tensor) else None
+            for source in op.inputs:
+                back = _axis_before(op, source, tensor, axis) if self.is_input(source) else None
+                if back is not None:
+                    tensor, axis = source, back
+                    break
+            else:
+                return None
+
+
+def _sliced(op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
+    source, begin, end = op.inputs[0], *(tf.get_static_value(t) for t in op.inputs[1:3])
+    if begin is None or end is None or source.shape.rank is None:
+        return
+    for axis, place in enumerate(_places(op)):
+        if place is None:
+            continue
+        single = op.get_attr("shrink_axis_mask") >> place & 1
+        whole = op.get_attr("begin_mask") >> place & op.get_attr("end_mask") >> place & 1
+        size = source.shape[axis]
+        if whole and not single:
+            continue
+        start = 0 if op.get_attr("begin_mask") >> place & 1 else int(begin[place])
+        start = start + size if start < 0 and size is not None else start
+        stop = size if op.get_attr("end_mask") >> place & 1 else int(end[place])
+        stop = stop + size if stop is not None and stop < 0 and size is not None else stop
+        yield source, Cut(source.name, axis, start, 1 if single or stop is None else stop - start)
+
+
+def _places(op: tf.Operation) -> list[int | None]:
+    """For each axis of what is sliced, the place of its slice; None where it is taken whole."""
+    rank = op.inputs[0].shape.rank
+    new, ellipsis = op.get_attr("new_axis_mask"), op.get_attr("ellipsis_mask")
+    count = op.inputs[1].shape[0] or 0
+    given = [place for place in range(count) if not new >> place & 1 and not ellipsis >> place & 1]
+    before = [place for place in given if not ellipsis or 1 << place < ellipsis]
+    after = [place for place in given if place not in before]
+    middle = [None] * (rank - len(before) - len(after))
+    return [*before, *middle, *after]
+
+
+def _axis_before(op: tf.Operation, source: tf.Tensor, tensor: tf.Tensor, axis: int) -> int | None:
+    """Which axis of an operation's input became an axis of its output."""
+    before, after = source.shape, tensor.shape
+    if before.rank is None or after.rank is None:
+        return None
+    if op.type == "Transpose":
+        order = tf.get_static_value(op.inputs[1])
+        return None if order is None else int(order[axis])
+    if op.type == "StridedSlice":
+        shrunk, new = op.get_attr("shrink_axis_mask"), op.get_attr("new_axis_mask")
+        if new:
+            return None
+        kept = [i for i, p in enumerate(_places(op)) if p is None or not shrunk >> p & 1]
+        return kept[axis]
+    if op.type == "Unpack":
+        return axis + (axis >= op.get_attr("axis") % before.rank)
+    if op.type in ("ExpandDims", "Squeeze", "Reshape"):
+        behind = after[axis:].num_elements()
+        for place in range(before.rank):
+            if before[place] == after[axis] and before[place:].num_elements() == behind:
+                return place
+        return None
+    if op.type == "GatherV2" and source is op.inputs[1]:  # a look-up: the indices' axes lead
+        return axis if axis < before.rank else None
+    same = before.rank == after.rank and before[axis] == after[axis]
+    return axis if same else None

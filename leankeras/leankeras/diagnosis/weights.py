@@ -1,0 +1,150 @@
+"""What trying shows about weights: those that do nothing, and variables that Keras never sees."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from leankeras.diagnosis.source import is_library, read_class
+from leankeras.diagnosis.steps import Place
+from leankeras.diagnosis.syntax import assigned
+from leankeras.diagnosis.trial import Trial, largest_gap
+from leankeras.equivalence import kept
+from leankeras.graph import flat_layers
+
+
+def try_weights(trial: Trial) -> None:
+    """Find trainable weights that no output and no loss depends on."""
+    sources = [weight.value for weight in trial.layer.trainable_weights]
+    used = _with_gradient(trial, sources)
+    idle: dict[type, list[tuple[str, keras.Variable]]] = {}
+    for weight, has_gradient in zip(trial.layer.trainable_weights, used, strict=True):
+        if not has_gradient and not _moves(trial, weight):
+            owner, name = _owner(trial.layer, weight)
+            idle.setdefault(type(owner), []).append((name, weight))
+    for cls, weights in idle.items():
+        names = dict.fromkeys(name for name, _ in weights)
+        message = f"{', '.join(names)} of {cls.__name__}"
+        trial.record("unused-weight", message, places=_made_at(cls, set(names)))
+    if not idle:
+        trial.record("unused-weight", None)
+
+
+def try_variables(trial: Trial) -> None:
+    """Find out which variables outside of ``layer.weights`` are more than constants.
+
+    A constant that is made anew with each layer is lost by nobody. What is lost is a variable
+    that a call changes, and one that was meant to be learnt: trainable, all one value at first.
+    """
+    tracked = {id(weight.value) for weight in trial.layer.variables}
+    outside = [
+        (name, variable)
+        for layer in flat_layers(trial.layer)
+        if not is_library(type(layer))
+        for name, variable in _variables(layer)
+        if id(variable) not in tracked
+    ]
+    if not outside:
+        return
+    before = [variable.numpy() for _, variable in outside]
+    with kept(trial.layer):
+        trial.inputs.call(trial.layer, trial.several_samples(), training=True)
+    used = _with_gradient(trial, [variable for _, variable in outside])
+    for (name, variable), value, has_gradient in zip(outside, before, used, strict=True):
+        changed = not np.array_equal(variable.numpy(), value)
+        constant = value.size > 1 and (value != value.flat[0]).any()
+        if changed or (variable.trainable and has_gradient and not constant):
+            trial.lost_variables.add(f"self.{name}")
+        variable.assign(value)
+
+
+def _with_gradient(trial: Trial, sources: list[tf.Variable]) -> list[bool]:
+    """Whether a gradient of the outputs or the layer's own losses reaches each variable."""
+    reached = [False] * len(sources)
+    for training in (False, True):
+        if all(reached):
+            break
+        with kept(trial.layer), tf.GradientTape() as tape:
+            tape.watch([source for source in sources if source.dtype.is_floating])
+            outputs = trial.inputs.call(trial.layer, trial.several_samples(), training=training)
+            loss = tf.add_n(
+                [tf.reduce_sum(part) for part in _real(outputs)]
+                + [tf.reduce_sum(part) for part in trial.layer.losses]
+                + [tf.constant(0.0)]
+            )
+        try:
+            gradients = tape.gradient(loss, sources)
+        except LookupError:  # an operation in it has no gradient
+            continue
+        reached = [
+            known or gradient is not None
+            for known, gradient in zip(reached, gradients, strict=True)
+        ]
+    return reached
+
+
+def _real(outputs: Any) -> Iterator[tf.Tensor]:
+    for part in keras.tree.flatten(outputs):
+        if part.dtype.is_floating:
+            yield tf.cast(part, "float32")
+        elif part.dtype.is_complex:
+            yield tf.cast(tf.abs(part), "float32")
+
+
+def _moves(trial: Trial, weight: keras.Variable) -> bool:
+    """Whether an output changes with a weight."""
+    before = trial.call(trial.several_samples())
+    with kept(trial.layer):
+        weight.assign(weight.numpy() * -1.7 + 0.9)
+        return largest_gap(before, trial.call(trial.several_samples()), 0.0) > 0
+
+
+def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str]:
+    """The layer that holds a weight, and the attribute that it holds it in."""
+    for part in flat_layers(layer):
+        for name, value in own_attributes(part):
+            if any(held is weight for held in _held(value)):
+                return part, name
+    return layer, weight.path
+
+
+def _variables(layer: keras.Layer) -> Iterator[tuple[str, tf.Variable]]:
+    for name, value in own_attributes(layer):
+        for held in _held(value):
+            if isinstance(held, tf.Variable):
+                yield name, held
+
+
+def own_attributes(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
+    """The attributes of a layer that are not Keras's or TensorFlow's own."""
+    theirs = vars(keras.Layer())
+    for name, value in vars(layer).items():
+        if name not in theirs and not name.startswith("_self_"):
+            yield name, value
+
+
+def _held(value: Any) -> Iterator[Any]:
+    """What an attribute holds: itself, or what is in its list or dict."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _held(part)
+    else:
+        yield value
+
+
+def _made_at(cls: type, names: set[str]) -> tuple[Place, ...]:
+    """The first line of a class that makes one of these attributes, where it can be read."""
+    if is_library(cls):
+        return ()
+    places = [
+        (method.source.path, statement.lineno)
+        for method in read_class(cls).reached("__init__", "build")
+        for statement in ast.walk(method.node)
+        if names & {name for name, _ in assigned(statement)}
+    ]
+    return tuple(places[:1])
