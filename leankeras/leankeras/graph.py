@@ -8,7 +8,9 @@ import keras
 import numpy as np
 from keras import tree
 
-# Keras has no public way to run a graph on something else than its own tensors.
+# Keras has no public way to run a graph on something else than its own tensors, nor to find the
+# class of an operation.
+from keras.src import ops
 from keras.src.models.functional import Functional
 
 from leankeras.errors import ModelError, TwinError
@@ -39,6 +41,15 @@ def as_graph(model: keras.Model, input_shape: Any = None) -> Functional:
         return model
     inputs = _symbolic_inputs(model, input_shape)
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
+
+
+def operation_module(name: str) -> str | None:
+    """The module of an operation of ``keras.ops`` by its class's name, such as ``GetItem``."""
+    for place in (ops.numpy, ops.nn, ops.core, ops.math, ops.linalg, ops.image, ops.einops):
+        found = vars(place).get(name)
+        if isinstance(found, type) and issubclass(found, keras.Operation):
+            return place.__name__
+    return None
 
 
 def flat_layers(model: keras.Layer) -> list[keras.Layer]:
