@@ -1,7 +1,8 @@
 """Keras 3 models as graphs: copied, walked node by node, nested models written out."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
@@ -41,6 +42,22 @@ def as_graph(model: keras.Model, input_shape: Any = None) -> Functional:
         return model
     inputs = _symbolic_inputs(model, input_shape)
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
+
+
+@contextmanager
+def without_dropout(model: keras.Layer) -> Iterator[None]:
+    """Keep recurrent cells from drawing the masks of their dropout, which only training uses.
+
+    Keras draws them at inference as well; the state of the random numbers is then written in the
+    graph, which can be neither frozen nor converted.
+    """
+    with ExitStack() as undo:
+        for cell in flat_layers(model):
+            if hasattr(cell, "get_dropout_mask"):
+                for rate in ("dropout", "recurrent_dropout"):
+                    undo.callback(setattr, cell, rate, getattr(cell, rate))
+                    setattr(cell, rate, 0.0)
+        yield
 
 
 def operation_module(name: str) -> str | None:

@@ -63,7 +63,7 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
     parts = [_ratio(_ready(prefix(file, size)), whole, rounds) for size in range(1, count)]
     share = _shares(np.asarray([*parts, 1.0]))
     delegated = _delegated(whole)
-    results = [file.tensors[operator.outputs[0]] for operator in file.operators]
+    results = [file.result(operator) for operator in file.operators]
     return pd.DataFrame(
         {
             "operator": [operator.kind for operator in file.operators],
