@@ -225,4 +225,3 @@ def _source_name(tensor: Any) -> str:
     while operation.type in ("Identity", "IdentityN") and operation.inputs:
         operation = operation.inputs[0].op
     return operation.name
-
