@@ -25,7 +25,7 @@ from leankeras.errors import (
     ModelError,
     ParameterError,
 )
-from leankeras.runtime.archive import load_keras
+from leankeras.runtime import load_keras
 
 layers = keras.layers
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -18,7 +18,7 @@ from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS, ROOT
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
-from leankeras.runtime.archive import load_keras
+from leankeras.runtime import load_keras
 from leankeras.training import fit
 
 LONGEST_CELL = 14

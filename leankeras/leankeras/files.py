@@ -11,6 +11,8 @@ from typing import Any
 
 from leankeras.errors import ConversionError, KoptError, ParameterError
 
+GIT_LFS = b"version https://git-lfs"
+
 
 def write_atomically(
     path: Path, write: Callable[[Path], Any], failure: type[KoptError] = KoptError
@@ -81,6 +83,12 @@ def scratch_directory() -> Iterator[Path]:
             f"no room to work in {tempfile.gettempdir()} ({error.strerror}); free some, or name "
             "another directory in TMPDIR"
         ) from error
+
+
+def is_git_lfs_pointer(path: Path) -> bool:
+    """Whether a file is what Git leaves in place of a large one that was not fetched."""
+    with path.open("rb") as file:
+        return file.read(len(GIT_LFS)) == GIT_LFS
 
 
 def check_place(path: Path, endings: Collection[str]) -> None:

@@ -1,15 +1,17 @@
 """Keras 3 models as graphs: walked node by node, nested models written out."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 from keras import tree
 
-# Keras has no public way to run a graph on something else than its own tensors, nor to ask a
-# tensor for its mask.
+# Keras has no public way to run a graph on something else than its own tensors, to ask a tensor for
+# its mask, or to find the class of an operation.
+from keras.src import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 
@@ -44,6 +46,31 @@ def as_graph(model: keras.Model, like: Any = None) -> Functional:
         return model
     inputs = symbolic_inputs(model, like)
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
+
+
+@contextmanager
+def without_dropout(model: keras.Layer) -> Iterator[None]:
+    """Keep recurrent cells from drawing the masks of their dropout, which only training uses.
+
+    Keras draws them at inference as well; the state of the random numbers is then written in the
+    graph, which can be neither frozen nor converted.
+    """
+    with ExitStack() as undo:
+        for cell in flat_layers(model):
+            if hasattr(cell, "get_dropout_mask"):
+                for rate in ("dropout", "recurrent_dropout"):
+                    undo.callback(setattr, cell, rate, getattr(cell, rate))
+                    setattr(cell, rate, 0.0)
+        yield
+
+
+def operation_module(name: str) -> str | None:
+    """The module of an operation of ``keras.ops`` by its class's name, such as ``GetItem``."""
+    for place in (ops.numpy, ops.nn, ops.core, ops.math, ops.linalg, ops.image, ops.einops):
+        found = vars(place).get(name)
+        if isinstance(found, type) and issubclass(found, keras.Operation):
+            return place.__name__
+    return None
 
 
 def flat_layers(model: keras.Layer) -> list[keras.Layer]:

@@ -15,8 +15,8 @@ import keras
 import numpy as np
 
 from leankeras.conversion.signature import InputSpec
-from leankeras.errors import ConversionError
-from leankeras.graph import flat_layers
+from leankeras.errors import ConversionError, one_line
+from leankeras.graph import flat_layers, without_dropout
 from leankeras.runtime import identifier
 
 SIGNATURE = "serving_default"
@@ -87,15 +87,14 @@ def export_model(
             shapes = ", ".join(str((batch_size, *spec.shape)) for spec in inputs.values())
             raise ConversionError(
                 f"{model.name} cannot be traced as a graph at input shape {shapes}: "
-                f"{_one_line(error)}"
+                f"{one_line(error)}"
             ) from error
-    holder.serve = serve
     holder.captured = list(function.graph.variables)
     try:
         tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
     except AssertionError as error:  # TensorFlow's own word for a table that nothing tracks
         raise ConversionError(
-            f"{model.name} uses something that no layer holds ({_one_line(error)}); keep lookup "
+            f"{model.name} uses something that no layer holds ({one_line(error)}); keep lookup "
             "tables and variables as attributes of a layer"
         ) from error
     output_layers = {
@@ -193,6 +192,7 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
 def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator[None]:
     """Have recurrent layers unroll, and every layer name its operations after itself."""
     with ExitStack() as undo:
+        undo.enter_context(without_dropout(model))
         for layer in flat_layers(model):
             if unroll and isinstance(layer, keras.layers.RNN) and not layer.unroll:
                 undo.callback(setattr, layer, "unroll", False)
@@ -225,8 +225,3 @@ def _source_name(tensor: Any) -> str:
     while operation.type in ("Identity", "IdentityN") and operation.inputs:
         operation = operation.inputs[0].op
     return operation.name
-
-
-def _one_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:3])[:400] or type(error).__name__

@@ -237,7 +237,7 @@ def _quantize(
     Path(output).write_bytes(legalize(converter.convert()))
     calibrated = TFLiteFile(output)
     kept = [
-        calibrated.tensors[operator.outputs[0]].name
+        calibrated.result(operator).name
         for operator, layer in zip(
             calibrated.operators, calibrated.operator_layers(layers, output_layers), strict=True
         )

@@ -203,7 +203,7 @@ def _difference(
 
 
 def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:
-    outputs = [file.tensors[operator.outputs[0]] for operator in file.operators]
+    outputs = [file.result(operator) for operator in file.operators]
     return pd.DataFrame(
         {
             "operator": [operator.kind for operator in file.operators],

@@ -75,8 +75,7 @@ def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
 def _wrong_shape(model: keras.Model, expected: list[np.ndarray]) -> str | None:
     for said, given in zip(keras.tree.flatten(model.outputs), expected, strict=False):
         same = len(said.shape) == given.ndim and all(
-            size in (None, seen)
-            for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
+            size in (None, seen) for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
         )
         if not same:
             return f"said to be {tuple(said.shape)}, and is {given.shape}"

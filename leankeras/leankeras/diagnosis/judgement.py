@@ -177,9 +177,7 @@ def _guess(loop: Loop, trial: Trial | None) -> str | None:
     return loop.over if ran else None
 
 
-def _loop(
-    rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLoop]
-) -> Suspicion:
+def _loop(rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLoop]) -> Suspicion:
     """A loop; the loops in it that run over the same are part of it."""
     one = Reading(loop.path, loop.line, loop.code, loop.code, (loop.line, loop.last), True)
     severity, message = rule.severity, f"{rule.summary}: {loop.code}"

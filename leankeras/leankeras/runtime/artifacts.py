@@ -99,7 +99,7 @@ def random_sample(path: str | Path) -> np.ndarray:
         specs = signature.structured_input_signature[1].values()
         inputs = [(spec.shape, spec.dtype.as_numpy_dtype) for spec in specs]
     else:
-        from leankeras.runtime.archive import load_keras
+        from leankeras.runtime.model_files.opening import load_keras
 
         model = load_keras(path)
         if not model.built:
@@ -131,7 +131,7 @@ def _tf_function(target: Any) -> Callable[[Any], Any]:
                 return next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
 
             return tf.function(serve)
-        from leankeras.runtime.archive import load_keras
+        from leankeras.runtime.model_files.opening import load_keras
 
         target = load_keras(path)
     if not hasattr(target, "get_config"):

@@ -61,6 +61,9 @@ class Operator:
     outputs: tuple[int, ...]
 
 
+NOTHING = Tensor("", "", (), False, False, (), ())
+
+
 class TFLiteFile:
     """A .tflite file read as data.
 
@@ -127,6 +130,10 @@ class TFLiteFile:
         """Output name to tensor index; names from the first signature where there is one."""
         return self._signature("Outputs")
 
+    def result(self, operator: Operator) -> Tensor:
+        """What an operator computes: its first output; a tensor of no name where it has none."""
+        return self.tensors[operator.outputs[0]] if operator.outputs else NOTHING
+
     def operator_layers(
         self, layers: Collection[str] = (), sources: Mapping[str, str] | None = None
     ) -> list[str]:
@@ -145,7 +152,9 @@ class TFLiteFile:
             ""
             if operator.kind in CASTS
             else layer_of(
-                renamed.get(operator.outputs[0], self.tensors[operator.outputs[0]].name), layers
+                next((renamed[index] for index in operator.outputs[:1] if index in renamed), "")
+                or self.result(operator).name,
+                layers,
             )
             for operator in self.operators
         ]

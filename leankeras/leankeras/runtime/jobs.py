@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from leankeras.child import tell
-from leankeras.runtime.archive import load_keras
 from leankeras.runtime.artifacts import random_sample
 from leankeras.runtime.latency import compare_latency
 from leankeras.runtime.layers import profile_layers
+from leankeras.runtime.model_files.opening import load_keras
 from leankeras.runtime.ways_to_call import ladder
 from leankeras.scripts import run_script
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from ai_edge_litert.interpreter import Interpreter
 
-from leankeras.errors import MeasurementError
+from leankeras.errors import MeasurementError, one_line
 from leankeras.runtime.flatbuffer import TFLiteFile, layer_of
 from leankeras.runtime.operator_prefix import prefix
 
@@ -46,13 +46,7 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
         >>> profile_operators("model.tflite").groupby("operator").share.sum()
     """
     file = TFLiteFile(path)
-    try:
-        whole = _ready(file.content)
-    except (ValueError, RuntimeError) as error:
-        raise MeasurementError(
-            f"{path}: LiteRT cannot run it ({str(error).splitlines()[0]}); convert the model again "
-            "with leankeras.convert"
-        ) from error
+    whole = _opened(path, file.content)
     if not file.operators:
         raise MeasurementError(f"{path}: holds no operators; its outputs are its inputs")
     latency = _latency(whole)
@@ -60,10 +54,10 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
     # In a round every prefix, half the whole on average, has a turn, and the whole beside it.
     turns = count * (max(latency / 2, TURN_SECONDS) + max(latency, TURN_SECONDS))
     rounds = int(np.clip(SECONDS / turns, MIN_ROUNDS, ROUNDS))
-    parts = [_ratio(_ready(prefix(file, size)), whole, rounds) for size in range(1, count)]
+    parts = [_ratio(_opened(path, prefix(file, size)), whole, rounds) for size in range(1, count)]
     share = _shares(np.asarray([*parts, 1.0]))
     delegated = _delegated(whole)
-    results = [file.tensors[operator.outputs[0]] for operator in file.operators]
+    results = [file.result(operator) for operator in file.operators]
     return pd.DataFrame(
         {
             "operator": [operator.kind for operator in file.operators],
@@ -135,6 +129,16 @@ def _side_by_side(a: Any, b: Any) -> dict[str, Any]:
 
 def _joined(names: pd.Series) -> str:
     return ", ".join(dict.fromkeys(name for name in names if name))
+
+
+def _opened(path: str | Path, content: bytes) -> Interpreter:
+    try:
+        return _ready(content)
+    except (ValueError, RuntimeError) as error:
+        raise MeasurementError(
+            f"{path}: LiteRT cannot run it, or the first of its operators alone "
+            f"({one_line(error)}); convert the model again with leankeras.convert"
+        ) from error
 
 
 def _ready(content: bytes) -> Interpreter:

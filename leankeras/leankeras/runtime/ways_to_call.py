@@ -10,6 +10,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from leankeras.graph import without_dropout
+
 
 def ladder(
     model: keras.Model, sample: np.ndarray, litert: str | Path | None = None
@@ -34,11 +36,12 @@ def ladder(
     tensor = tf.constant(sample)
     any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
     compiled = tf.function(_call(model))
-    fixed = compiled.get_concrete_function(tensor)
     signature = tf.function(_call(model), input_signature=[any_batch])
-    signature.get_concrete_function()
     xla = tf.function(_call(model), jit_compile=True)
-    xla.get_concrete_function(tensor)
+    with without_dropout(model):
+        fixed = compiled.get_concrete_function(tensor)
+        signature.get_concrete_function()
+        xla.get_concrete_function(tensor)
     rungs: dict[str, Any] = {
         "predict": lambda x: model.predict(x, verbose=0),
         "eager": _call(model),

@@ -300,9 +300,7 @@ MORE = [
         (6, 4),
         {"recurrence": "info"},
     ),
-    Public(
-        "google-research/leaf-audio: PCEN", PCEN, (8, 4), {"dynamic-loop": "warning"}
-    ),
+    Public("google-research/leaf-audio: PCEN", PCEN, (8, 4), {"dynamic-loop": "warning"}),
     Public(
         "keras-team/keras-io: VariableSelection",
         VariableSelection,

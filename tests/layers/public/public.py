@@ -1,7 +1,7 @@
 """What a layer of public code is: how it is made and tried, and what a person would say of it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras

@@ -19,7 +19,7 @@ from leankeras.child import JobError
 from leankeras.conversion import converter
 from leankeras.data import Data
 from leankeras.errors import DataError, KoptError, ModelError
-from leankeras.runtime.archive import load_keras
+from leankeras.runtime import load_keras
 
 PACKAGE = Path(leankeras.__file__).parent
 
@@ -180,10 +180,15 @@ def test_no_module_could_open_a_file_unsafely():
     assert unsafe(Path(__file__)) == {"exec", "compile", "pickle", "marshal"}
 
 
-def test_keras_2_is_imported_where_the_twin_lives_and_nowhere_else():
+def test_keras_2_is_imported_where_the_twin_lives_and_for_its_own_archives():
     importing = {
-        path.relative_to(PACKAGE).parts[0]
+        str(path.relative_to(PACKAGE))
         for path in PACKAGE.rglob("*.py")
         if re.search(r"^\s*(import|from) tf_keras", path.read_text(), re.MULTILINE)
     }
-    assert importing == {"twin", "pruning.py", "clustering.py", "quantization"}
+    places = {name.partition("/")[0] for name in importing}
+    assert places == {"twin", "pruning.py", "clustering.py", "quantization", "runtime"}
+    # tf_keras alone knows where its archives keep which weight
+    assert {name for name in importing if name.startswith("runtime")} == {
+        "runtime/model_files/keras2_archive.py"
+    }

@@ -1,5 +1,6 @@
 """Files from strangers: each gets one clear answer and nothing in them is run."""
 
+import warnings
 import zipfile
 
 import keras
@@ -7,18 +8,18 @@ import numpy as np
 import pytest
 
 from leankeras.errors import ModelError
-from leankeras.runtime.archive import load_keras
+from leankeras.runtime import load_keras
 
 
 @pytest.fixture
-def saved(model, tmp_path):
+def saved(small_model, tmp_path):
     path = tmp_path / "model.keras"
-    model.save(path)
+    small_model.save(path)
     return path
 
 
-def test_the_model_comes_back(model, saved, samples):
-    assert np.array_equal(load_keras(saved)(samples), model(samples))
+def test_the_model_comes_back(small_model, saved, blobs):
+    assert np.array_equal(load_keras(saved)(blobs.x_test), small_model(blobs.x_test))
 
 
 def truncated(path):
@@ -37,6 +38,10 @@ def weights_only(path):
     with zipfile.ZipFile(path) as archive:
         weights = archive.read("model.weights.h5")
     path.write_bytes(weights)
+
+
+def pointer(path):
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 9\n")
 
 
 def tflite(path):
@@ -77,7 +82,8 @@ def unknown_class(path):
         (truncated, "damaged or not a .keras file"),
         (emptied, "damaged or not a .keras file"),
         (text, "damaged or not a .keras file"),
-        (weights_only, "HDF5"),
+        (weights_only, "holds weights only; build the model, load them"),
+        (pointer, "a Git LFS pointer, not the model itself; fetch it with git lfs pull"),
         (tflite, "already a .tflite"),
         (stranger, "also holds setup.py"),
         (without_weights, "lacks metadata.json, model.weights.h5"),
@@ -95,5 +101,43 @@ def test_a_bad_file_is_refused_in_one_line(saved, damage, message):
 
 def test_another_ending_is_refused(saved):
     renamed = saved.rename(saved.with_suffix(".pt"))
-    with pytest.raises(ModelError, match=r"not a \.keras file"):
+    with pytest.raises(ModelError, match=r"not a \.keras or \.h5 file"):
         load_keras(renamed)
+
+
+def test_an_archive_under_another_name_is_opened_all_the_same(small_model, saved, blobs):
+    renamed = saved.rename(saved.with_suffix(".h5"))
+    assert np.array_equal(load_keras(renamed)(blobs.x_test), small_model(blobs.x_test))
+
+
+def nested():
+    inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    inner.trainable = False
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, keras.layers.Dense(2)(inner(inputs)))
+
+
+def operations():
+    inputs = keras.Input((4, 2))
+    x = keras.ops.softmax(inputs, axis=1)[:, 1:] * 2 + 1
+    return keras.Model(inputs, keras.ops.mean(x, axis=1))
+
+
+def recurrent():
+    inputs = keras.Input((5, 3))
+    x, h, c = keras.layers.LSTM(3, return_sequences=True, return_state=True)(inputs)
+    x = keras.layers.Bidirectional(keras.layers.GRU(2, dropout=0.1))(x, initial_state=None)
+    return keras.Model(inputs, {"x": x, "h": h, "c": c})
+
+
+@pytest.mark.parametrize("build", [nested, operations, recurrent])
+def test_hdf5_of_keras_3(build, tmp_path):
+    model = build()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "model.h5")
+    opened = load_keras(tmp_path / "model.h5")
+    x = np.random.default_rng(0).normal(size=(2, *model.inputs[0].shape[1:]))
+    for was, now in zip(keras.tree.flatten(model(x)), keras.tree.flatten(opened(x)), strict=True):
+        np.testing.assert_allclose(now, was, atol=1e-6)
+    assert len(opened.trainable_weights) == len(model.trainable_weights)

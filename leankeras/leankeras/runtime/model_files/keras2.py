@@ -1,0 +1,162 @@
+"""What Keras 2 called and computed otherwise than Keras 3, layer by layer.
+
+Keras 3 reads most configs of Keras 2 as they are; where it would stop at an argument, or go on and
+compute something else (``hard_sigmoid``), the rule is here.
+"""
+
+import inspect
+from typing import Any
+
+import keras
+import numpy as np
+
+from leankeras.errors import ModelError
+
+RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
+    "UnifiedGRU": "GRU",
+    "UnifiedLSTM": "LSTM",
+    "Convolution1D": "Conv1D",
+    "Convolution2D": "Conv2D",
+    "Convolution3D": "Conv3D",
+    "Deconvolution2D": "Conv2DTranspose",
+    "SeparableConvolution2D": "SeparableConv2D",
+    "ThresholdedReLU": "ReLU",
+}
+REMOVED = (
+    "DenseFeatures", "Highway", "LocallyConnected1D", "LocallyConnected2D", "MaxoutDense", "Merge",
+    "RandomFourierFeatures", "RandomHeight", "RandomWidth", "TimeDistributedDense",
+)  # fmt: skip
+ANY = object()
+# Arguments that Keras 3 does not have, and what they may say without changing a result.
+DROPPED = {
+    "adjustment": (None,),
+    "batch_input_shape": ANY,
+    "causal": (False,),
+    "fused": ANY,
+    "groups": (None, 1),
+    "implementation": ANY,
+    "input_dtype": ANY,
+    "input_length": ANY,
+    "input_shape": ANY,
+    "kernel_constraint": ANY,  # of a separable convolution, which has no kernel of that name
+    "kernel_regularizer": ANY,
+    "key_shape": ANY,
+    "noise_shape": (None,),
+    "query_shape": ANY,
+    "ragged": (None, False),
+    "rng_type": ANY,
+    "softmax_robust_masking": (None, False),
+    "time_major": (None, False),
+    "trainable": ANY,
+    "value_shape": ANY,
+    "virtual_batch_size": (None,),
+}
+POLICIES = ("Policy", "PolicyV1", "DTypePolicy", "LossScaleOptimizer")
+CONSTRAINTS = ("MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "RadialConstraint")
+REGULARIZERS = (*CONSTRAINTS, "L1", "L2", "L1L2", "OrthogonalRegularizer")
+OPERATIONS_OF_TENSORFLOW = ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
+TENSORFLOW_FUNCTIONS = {
+    "__operators__.add": "Add",
+    "math.add": "Add",
+    "math.subtract": "Subtract",
+    "math.multiply": "Multiply",
+    "math.truediv": "TrueDivide",
+    "math.divide": "TrueDivide",
+    "nn.relu": "Relu",
+    "nn.relu6": "Relu6",
+    "nn.silu": "Silu",
+    "nn.swish": "Silu",
+    "math.sigmoid": "Sigmoid",
+    "nn.sigmoid": "Sigmoid",
+    "math.tanh": "Tanh",
+    "nn.tanh": "Tanh",
+}
+
+
+@keras.saving.register_keras_serializable("leankeras", "hard_sigmoid_of_keras_2")
+def hard_sigmoid(x: Any) -> Any:
+    """Keras 2's hard sigmoid, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has a slope of 1/6."""
+    return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
+
+
+def layer(kind: str, config: dict) -> tuple[str, dict]:
+    """Class and config of a built-in layer in Keras 3.
+
+    Args:
+        kind: the class's name in Keras 2.
+        config: its config, with the values in it as Keras 3 writes them.
+
+    Raises:
+        ModelError: it has an argument that Keras 3 cannot honour.
+    """
+    config = dict(config)
+    if kind in ("GRU", "GRUCell", "CuDNNGRU"):  # before there was the argument
+        config.setdefault("reset_after", kind == "CuDNNGRU")
+    kind = RENAMED.get(kind, kind)
+    for argument in ("activation", "recurrent_activation"):
+        if config.get(argument) == "hard_sigmoid":
+            config[argument] = keras.saving.serialize_keras_object(hard_sigmoid)
+    if kind == "InputLayer" and "batch_input_shape" in config:
+        config["batch_shape"] = config.pop("batch_input_shape")
+    if kind == "LeakyReLU" and "alpha" in config:
+        config["negative_slope"] = config.pop("alpha")
+    if "theta" in config:  # a ThresholdedReLU
+        config["threshold"] = config.pop("theta")
+    axis = config.get("axis")
+    if isinstance(axis, list) and len(axis) == 1:
+        (config["axis"],) = axis
+    accepted = _arguments(getattr(keras.layers, kind))
+    for argument in set(config) - accepted:
+        value, harmless = config.pop(argument), DROPPED.get(argument, (None,))
+        if harmless is not ANY and value not in harmless:
+            raise ModelError(
+                f"layer {config.get('name')} ({kind}) has {argument}={value!r}, which Keras 3 does "
+                "not have; rebuild the layer in Keras 3"
+            )
+    return kind, config
+
+
+def arrays(entry: dict, values: list[np.ndarray]) -> list[np.ndarray]:
+    """A layer's weights as Keras 3 holds them, which has no layers laid out for cuDNN.
+
+    Args:
+        entry: the layer's in the file.
+        values: its weights as they stand there.
+    """
+    kind, gates = entry["class_name"], {"CuDNNLSTM": 4, "CuDNNGRU": 3}
+    if kind == "Bidirectional":
+        half, inner = len(values) // 2, entry["config"]["layer"]
+        return [*arrays(inner, values[:half]), *arrays(inner, values[half:])]
+    if kind not in gates:
+        return values
+    kernel, recurrent, bias = values
+    kernels = np.split(kernel, gates[kind], axis=-1)
+    return [
+        np.concatenate([k.T.reshape(k.shape, order="F") for k in kernels], axis=-1),
+        np.concatenate([k.T for k in np.split(recurrent, gates[kind], axis=-1)], axis=-1),
+        bias.reshape(2, -1) if kind == "CuDNNGRU" else bias.reshape(2, -1).sum(axis=0),
+    ]
+
+
+def policy(value: dict) -> str:
+    """The name of a dtype policy."""
+    name = value["config"].get("name", "float32")
+    return "float32" if name.startswith("infer") else name
+
+
+def _arguments(cls: type) -> set[str]:
+    """The arguments that a layer's constructor takes, those that it hands on included."""
+    found: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters
+        found |= set(parameters)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            break
+    return found
