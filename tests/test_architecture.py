@@ -12,7 +12,7 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "modes", "startup"},
     {"arrays", "child", "files", "graph", "lazy", "parameters", "scripts", "validation_part"},
-    {"data", "kernels"},
+    {"copying", "data", "kernels"},
     {"training"},
 ]
 WINGS = [
