@@ -79,12 +79,11 @@ def samples_of(model: keras.Model, count: int, seed: int) -> Any:
 
 
 def _convert(mode: str, model: keras.Model, folder: Path) -> Outcome:
-    calibration = samples_of(model, SAMPLES, 0)
-    made = leankeras.convert(model, folder / "model.tflite", mode, calibration)
-    apart = max(
-        _apart(_by_name(_called(model, x)), _run(made.path, x))
-        for x in (calibration, samples_of(model, SAMPLES, 1))
+    x = calibration, evaluation = [samples_of(model, SAMPLES, seed) for seed in (0, 1)]
+    made = leankeras.convert(
+        model, folder / "model.tflite", mode, calibration, evaluation=evaluation
     )
+    apart = max(_apart(_by_name(_called(model, one)), _run(made.path, one)) for one in x)
     warned = getattr(made, "warning", None)
     if apart > LIMITS[mode] and not warned:
         return Outcome("wrong", f"{mode} is off by {apart:.2g}, called right: {made}")
