@@ -65,10 +65,12 @@ GRAPH_CONVOLUTION = Function(
     right={
         "two products": convolved(symmetric),
         "square root of the product": convolved(
-            lambda a: (a + ops.eye(NODES))
-            / ops.sqrt(
-                ops.sum(a + ops.eye(NODES), axis=2)[:, :, None]
-                * ops.sum(a + ops.eye(NODES), axis=2)[:, None]
+            lambda a: (
+                (a + ops.eye(NODES))
+                / ops.sqrt(
+                    ops.sum(a + ops.eye(NODES), axis=2)[:, :, None]
+                    * ops.sum(a + ops.eye(NODES), axis=2)[:, None]
+                )
             )
         ),
     },

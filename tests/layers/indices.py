@@ -1,7 +1,6 @@
 """Layers that look values up: by token, by position, by length."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
@@ -124,10 +123,13 @@ LAST_STEP = Function(
             )
         ),
         "mean of the steps": picked(
-            lambda x, n: ops.sum(
-                ops.where(ops.arange(STEPS, dtype="float32") < n, 1.0, 0.0)[..., None] * x, axis=1
+            lambda x, n: (
+                ops.sum(
+                    ops.where(ops.arange(STEPS, dtype="float32") < n, 1.0, 0.0)[..., None] * x,
+                    axis=1,
+                )
+                / n
             )
-            / n
         ),
     },
 )

@@ -108,8 +108,9 @@ MASKED_MEAN = Function(
     lambda rng: [steps(rng), lengths_as_mask(rng)],
     right={
         "product": pool(
-            lambda x, m: ops.einsum("btd,bt->bd", x, m)
-            / ops.maximum(ops.sum(m, axis=1, keepdims=True), 1)
+            lambda x, m: (
+                ops.einsum("btd,bt->bd", x, m) / ops.maximum(ops.sum(m, axis=1, keepdims=True), 1)
+            )
         ),
         "weights first": pool(
             lambda x, m: ops.einsum(

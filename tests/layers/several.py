@@ -1,7 +1,6 @@
 """Layers with several inputs or outputs, in half precision, with branches hard to see."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 from keras import ops
 
