@@ -17,12 +17,12 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
 
     Args:
         answer: a function ``port(old, new)`` that sets the new layer's weights from the old's.
-        slow_layers: the built slow layers; the first is tried, and left as it is.
-        rewrites: of the case; the last is tried, its own ``port`` is not looked at.
+        slow_layers: the built slow layers; the first is tried, and left unchanged.
+        rewrites: of the case; the last is tried, and its own ``port`` is ignored.
 
     Example:
         >>> port(lambda old, new: new.set_weights(old.get_weights()), [slow], rewrites)
-        right: outputs and gradients agree on 9 kinds of input
+        right: outputs and gradients agree on 10 kinds of input
     """
     if not rewrites or not slow_layers:
         return no_question("this case has no rewrite")
@@ -32,7 +32,7 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
         new.build(old.input.shape)
     fresh = new.get_weights()
     shapes = f"old has arrays of shapes {_shapes(old.get_weights())}, new takes {_shapes(fresh)}"
-    task = f"write the body of port(old, new), to the end new.set_weights([...]); {shapes}"
+    task = f"write the body of port(old, new), ending in new.set_weights([...]); {shapes}"
     if answer is ...:
         return not_answered(task)
     if not callable(answer):
@@ -42,10 +42,10 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
         given = [weight.numpy().copy() for weight in old.weights]
         try:
             answer(old, new)
-        except Exception as error:  # what a learner's function raises is the hint's to explain
+        except Exception as error:  # the hint explains whatever the learner's function raises
             return not_yet(f"{type(error).__name__}: {one_line(error)}; {shapes}")
         if not all(map(np.array_equal, given, old.get_weights())):
-            return not_yet("it changes the old layer; port(old, new) is to set the weights of new")
+            return not_yet("it changes the old layer; port(old, new) should set the weights of new")
     unset = [
         weight.name
         for weight, before in zip(new.weights, fresh, strict=True)
@@ -54,16 +54,18 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
     if len(unset) == len(fresh):
         return not_answered(task)
     if unset:
-        return not_yet(f"{', '.join(unset)} of new is as it was made; nothing may be left out")
+        return not_yet(f"{', '.join(unset)} of new was never set; nothing may be left out")
     try:
         result = check_equivalence(old, new, old.input.shape[1:], port=answer)
     except EquivalenceError as error:
         return not_yet(str(error))
     if result.equivalent:
         return right(result.reason)
+    if result.verdict == "cannot tell":
+        return no_question(f"this layer cannot be checked on made-up inputs: {result.reason}")
     return not_yet(
-        f"the shapes fit, but {result.reason}; are the axes, and the parts that are joined, in the "
-        "order in which new expects them?"
+        f"the shapes fit, but {result.reason}; are the axes and the joined parts in the order that "
+        "new expects?"
     )
 
 

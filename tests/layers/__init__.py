@@ -1,7 +1,17 @@
 """Custom layers taken as patterns from what people write, for tests and benchmarks alike."""
 
-from tests.layers import attention, convolutions, routing, sequences
-from tests.layers.pattern import Pattern
+from tests.layers import (
+    attention,
+    boxes,
+    convolutions,
+    graphs,
+    indices,
+    masks,
+    routing,
+    sequences,
+    several,
+)
+from tests.layers.pattern import Function, Pattern
 from tests.layers.well_written import WELL_WRITTEN
 
 PATTERNS = [
@@ -10,5 +20,12 @@ PATTERNS = [
     *routing.PATTERNS,
     *sequences.PATTERNS,
 ]
+FUNCTIONS = [
+    *masks.FUNCTIONS,
+    *graphs.FUNCTIONS,
+    *indices.FUNCTIONS,
+    *boxes.FUNCTIONS,
+    *several.FUNCTIONS,
+]
 
-__all__ = ["PATTERNS", "WELL_WRITTEN", "Pattern"]
+__all__ = ["FUNCTIONS", "PATTERNS", "WELL_WRITTEN", "Function", "Pattern"]

@@ -2,12 +2,9 @@
 
 A probe that gives the same outputs whatever a weight is would also accept a candidate that has
 that weight wrong. So each weight and each input is replaced by other values, by itself: what
-moves no output beyond the tolerance, on any probe, has not been tested.
-
-Some weights matter nowhere: the bias of the keys in an attention moves all scores of a query
-alike, and a softmax ignores that. They are told from untested ones by their gradient. There it is
-the sum of terms that cancel, so that rounding the weights and inputs differently gives another
-tiny number; where a softmax is saturated or a unit is dead, the terms themselves are zero.
+moves no output beyond the tolerance, on any probe, has not been tested. Other inputs are searched
+for that show it. What is left over in the end either matters nowhere (:mod:`.cancellation`) or
+stays untested.
 """
 
 from collections.abc import Iterator
@@ -16,23 +13,22 @@ import keras
 import numpy as np
 
 from leankeras.equivalence.calling import Arrays
+from leankeras.equivalence.cancellation import cancelled, movement
 from leankeras.equivalence.gradients import Gradient, Gradients, gradients, rounded_gradients
-from leankeras.equivalence.perturbation import other_values, read, write
-from leankeras.equivalence.probes import Probe, draw
+from leankeras.equivalence.perturbation import Values, other_values, read, write
+from leankeras.equivalence.probes import GENERIC, Probe, draw
 from leankeras.equivalence.roles import ADJACENCY, BOXES, MASK, NUMBERS, Role
 from leankeras.equivalence.trials import Trial, Trials
 from leankeras.equivalence.usage import Usage
 
 SEARCHES = 24  # combinations of kinds tried for what the usual probes do not show
-MORE_GRADIENTS = 3  # probes whose gradients are looked at beside those of the first
-# A gradient this many times its own rounding is no sum that cancels.
-TRUE_GRADIENT = 100
+FEWER_SEARCHES = 8  # where all that is left seems to matter nowhere
 # A weight matters clearly if it moves the outputs by this many tolerances.
-CLEAR = 10
+CLEAR = 4
 
 
 class Sight:
-    """What the probes tried so far do not show of the reference.
+    """What has not been seen yet of the reference.
 
     Args:
         trials: of the reference, whose weights are put back after each look.
@@ -40,10 +36,6 @@ class Sight:
         weights: those that outputs may depend on.
         uses: of each input.
         batch: how many samples a batch has.
-
-    Attributes:
-        weights: those that no probe has been seen to depend on.
-        inputs: positions of such inputs.
     """
 
     def __init__(
@@ -54,110 +46,129 @@ class Sight:
         uses: list[Usage],
         batch: int,
     ) -> None:
-        self.weights = weights
-        self.inputs = [position for position, use in enumerate(uses) if use.read]
+        self._weights = weights
+        self._inputs = [position for position, use in enumerate(uses) if use.read]
         self._trials = trials
         self._roles = roles
         self._batch = batch
         self._rng = np.random.default_rng(2)
-
-    @property
-    def clear(self) -> bool:
-        """Whether everything has been seen."""
-        return not (self.weights or self.inputs)
+        self._places = {
+            id(weight): place for place, weight in enumerate(trials.reference.layer.weights)
+        }
 
     @property
     def blind_to(self) -> tuple[str, ...]:
-        """Names of the weights and inputs that are left."""
-        names = [weight.name for weight in self.weights]
+        """Names of the weights and inputs that no probe depends on."""
+        names = [weight.name for weight in self._trials.reference.layer.weights]
         paths = [
-            weight.path if names.count(weight.name) > 1 else weight.name for weight in self.weights
+            weight.path if names.count(weight.name) > 1 else weight.name for weight in self._weights
         ]
-        return (*paths, *(self._roles[i].name for i in self.inputs))
+        return (*paths, *(self._roles[i].name for i in self._inputs))
 
-    def look(self, trial: Trial) -> None:
-        """Drop what the outputs of a trial depend on."""
-        if self.weights:
-            self.weights = self._unseen_weights(trial)
-        self.inputs = [i for i in self.inputs if not self._sees_input(trial, i)]
-
-    def drop_by_gradients(self, trial: Trial, first: Gradients, rounded: Gradients) -> None:
-        """Drop the weights that by their gradients matter much on a trial, or nowhere.
+    def look(self, tried: list[Trial], slopes: Gradients, rounded: Gradients) -> list[Trial]:
+        """Go through the trials, then search for others that show more.
 
         Args:
-            trial: what the gradients are of.
-            first: the reference's gradients.
+            tried: on the usual probe first.
+            slopes: the reference's gradients there.
             rounded: the same with weights and inputs rounded differently.
+
+        Returns:
+            The trials that the search has added.
         """
-        places = {
-            id(weight): place for place, weight in enumerate(self._trials.reference.layer.weights)
-        }
-        enough = CLEAR * _norm(trial.tolerances)
-        left = []
-        for weight in self.weights:
-            place = places[id(weight)]
-            moves, terms = _effects(
-                weight.numpy(), first.weights[place], rounded.weights[place], self._trials.rounding
-            )
-            if max(moves, terms) <= enough:
-                left.append(weight)
-        self.weights = left
+        usual, *others = tried
+        clear = CLEAR * _norm(usual.tolerances)
+        self._weights = [
+            weight
+            for weight in self._weights
+            if movement(weight.numpy(), self._of(weight, slopes)) <= clear
+        ]
+        for trial in tried:
+            self._look_at(trial)
+        suspects = self._cancelling(usual, slopes, rounded)
+        # On inputs that are nowhere alike, so that what cancels is not the inputs' doing.
+        for trial in [each for each in others if each.probe.name in GENERIC]:
+            if len(suspects) < len(self._weights):
+                again = gradients(self._trials.reference, trial.probe.arrays)
+                suspects |= self._cancelling(trial, again, rounded_gradients(self._trials, trial))
+        certain = self._inputs or len(suspects) < len(self._weights)
+        found = self._search(SEARCHES if certain else FEWER_SEARCHES)
+        self._weights = [weight for weight in self._weights if id(weight) not in suspects]
+        return found
 
-    def drop_by_more_gradients(self, trials: list[Trial]) -> None:
-        """Look at gradients on further probes, as long as there are weights left."""
-        for trial in trials[:MORE_GRADIENTS]:
-            if self.weights:
-                first = gradients(self._trials.reference, trial.probe.arrays)
-                self.drop_by_gradients(trial, first, rounded_gradients(self._trials, trial))
+    def _look_at(self, trial: Trial) -> None:
+        if self._weights:
+            self._weights = self._unseen_weights(trial)
+        self._inputs = [i for i in self._inputs if not self._sees_input(trial, i)]
 
-    def search(self) -> list[Trial]:
-        """Try other combinations of kinds; returns the trials that showed something more."""
+    def _search(self, most: int) -> list[Trial]:
         found = []
-        for probe in self._combinations():
-            if self.clear:
+        for probe in self._combinations(most):
+            if not (self._weights or self._inputs):
                 break
             for trial in self._trials.make([probe]):
                 before = self.blind_to
-                self.look(trial)
+                self._look_at(trial)
                 if self.blind_to != before:
                     found.append(trial)
         return found
 
-    def _unseen_weights(self, trial: Trial) -> list[keras.Variable]:
-        values = read(self.weights)
-        try:
-            self._replace(values)
-            if not trial.tells_apart(self._outputs(trial.probe.arrays)):
-                return self.weights
-            left = []
-            for pair in values if len(values) > 1 else ():
-                write(values)
-                self._replace([pair])
-                if not trial.tells_apart(self._outputs(trial.probe.arrays)):
-                    left.append(pair[0])
-            return left
-        finally:
-            write(values)
-
-    def _replace(self, values: list[tuple[keras.Variable, np.ndarray]]) -> None:
-        for weight, value in values:
-            weight.assign(other_values(value, self._rng))
-
-    def _sees_input(self, trial: Trial, position: int) -> bool:
-        arrays = list(trial.probe.arrays)
-        arrays[position] = draw(self._roles[position], "random", len(arrays[position]), self._rng)
-        return trial.tells_apart(self._outputs(arrays))
-
-    def _outputs(self, arrays: Arrays) -> Arrays:
-        return self._trials.reference.run(arrays)
-
-    def _combinations(self) -> Iterator[Probe]:
-        for number in range(SEARCHES):
+    def _combinations(self, most: int) -> Iterator[Probe]:
+        for number in range(1, most + 1):
             kinds = [str(self._rng.choice(_kinds(role))) for role in self._roles]
             pairs = zip(self._roles, kinds, strict=True)
             arrays = tuple(draw(role, kind, self._batch, self._rng) for role, kind in pairs)
             doubtful = any(role.doubtful for role in self._roles)
             yield Probe(f"combination {number}: {', '.join(kinds)}", arrays, doubtful)
+
+    def _unseen_weights(self, trial: Trial) -> list[keras.Variable]:
+        values = read(self._weights)
+        try:
+            self._replace(values)
+            if not trial.tells_apart(self._outputs(trial.probe.arrays)):
+                return self._weights
+            write(values)
+            return [pair[0] for pair in values if len(values) > 1 and not self._sees(trial, pair)]
+        finally:
+            write(values)
+
+    def _sees(self, trial: Trial, pair: tuple[keras.Variable, np.ndarray]) -> bool:
+        self._replace([pair])
+        outputs = self._outputs(trial.probe.arrays)
+        write([pair])
+        return trial.tells_apart(outputs)
+
+    def _replace(self, values: Values) -> None:
+        for weight, value in values:
+            weight.assign(other_values(value, self._rng))
+
+    def _sees_input(self, trial: Trial, position: int) -> bool:
+        arrays = list(trial.probe.arrays)
+        role, array = self._roles[position], arrays[position]
+        if role.kind == NUMBERS:
+            # Numbers above 0 stay above 0, for what takes logarithms.
+            factors = np.exp(0.5 * self._rng.normal(size=array.shape))
+            arrays[position] = (array * factors).astype(array.dtype)
+        else:
+            arrays[position] = draw(role, "random", len(array), self._rng)
+        return trial.tells_apart(self._outputs(arrays))
+
+    def _outputs(self, arrays: Arrays) -> Arrays:
+        return self._trials.reference.run(arrays)
+
+    def _cancelling(self, trial: Trial, slopes: Gradients, rounded: Gradients) -> set[int]:
+        clear, rounding = CLEAR * _norm(trial.tolerances), self._trials.rounding
+        return {
+            id(weight)
+            for weight in self._weights
+            if clear
+            < cancelled(
+                weight.numpy(), self._of(weight, slopes), self._of(weight, rounded), rounding
+            )
+        }
+
+    def _of(self, weight: keras.Variable, slopes: Gradients) -> Gradient:
+        return slopes.weights[self._places[id(weight)]]
 
 
 def _kinds(role: Role) -> list[str]:
@@ -169,18 +180,6 @@ def _kinds(role: Role) -> list[str]:
     if len(role.shape) > 1 and role.shape[-1] == role.shape[-2]:
         kinds.append(ADJACENCY)
     return kinds
-
-
-def _effects(
-    value: np.ndarray, gradient: Gradient, rounded: Gradient, rounding: float
-) -> tuple[float, float]:
-    """How far a weight as large as this one moves outputs, and would if nothing cancelled."""
-    if gradient is None or rounded is None or not np.isfinite(gradient).all():
-        return 0.0, 0.0
-    size = float(np.sqrt(np.mean(np.square(value.astype("float64")))))
-    slope, noise = (float(np.linalg.norm(each)) for each in (gradient, rounded - gradient))
-    cancels = noise > 0 and slope < TRUE_GRADIENT * noise
-    return size * slope, size * noise / rounding if cancels else 0.0
 
 
 def _norm(arrays: Arrays) -> float:

@@ -96,25 +96,24 @@ def check_equivalence(
 def _compare(pair: Pair, arrays: Arrays, samples: Arrays | None) -> Equivalence:
     reference, candidate = pair.reference, pair.candidate
     perturb(reference.layer)
-    pair.port()
+    pair.try_port()
     batch, uses = len(arrays[0]), [_usages(callee, arrays) for callee in (reference, candidate)]
     shapes, dtypes = [each.shape[1:] for each in arrays], [each.dtype for each in arrays]
     names = input_names(reference, len(arrays))
     roles = within_reach(reference, find_roles(names, shapes, dtypes, *uses, samples), batch)
     probes = make_probes(roles, samples, batch)
-    for callee in (reference, candidate):
-        make_steady(callee, probes[0].arrays)
+    first, _ = (make_steady(callee, probes[0].arrays) for callee in (reference, candidate))
+    if not all(np.isfinite(output).all() for output in first if is_float(output)):
+        probes.insert(1, positive_probe(roles, batch))
 
     trials = Trials(reference)
     tried = trials.make(probes)
     usual = tried[0]
-    if not all(np.isfinite(each).all() for each in usual.expected if is_float(each)):
-        tried += trials.make([positive_probe(roles, batch)])
-    first, rounded = gradients(reference, usual.probe.arrays), rounded_gradients(trials, usual)
+    slopes, rounded = gradients(reference, usual.probe.arrays), rounded_gradients(trials, usual)
     compared = [
         compare_masked(pair, trials, usual, roles),
         compare_training(pair, usual),
-        compare_gradients(pair, trials, usual, roles, first, rounded),
+        compare_gradients(pair, trials, usual, roles, slopes, rounded),
     ]
     rows = compare_outputs(candidate, tried) + [row for part, _ in compared for row in part]
     rows += compare_whole_numbers(pair, roles, trials.relative, batch)
@@ -123,11 +122,7 @@ def _compare(pair: Pair, arrays: Arrays, samples: Arrays | None) -> Equivalence:
     unread = unread_weights(reference.graph, reference.layer.weights) if reference.graph else []
     if all(row.distance.equal for row in rows):
         sight = Sight(trials, roles, _without(reference.layer.weights, unread), uses[0], batch)
-        sight.drop_by_gradients(usual, first, rounded)
-        for trial in tried:
-            sight.look(trial)
-        sight.drop_by_more_gradients(tried[1:])
-        found = sight.search()
+        found = sight.look(tried, slopes, rounded)
         rows += compare_outputs(candidate, found)
         tried += found
         blind_to = sight.blind_to

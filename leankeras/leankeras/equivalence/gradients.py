@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from leankeras.equivalence.calling import Callee
 from leankeras.equivalence.pair import Pair
+from leankeras.equivalence.perturbation import Values, read, write
 from leankeras.equivalence.roles import DISCRETE, Role
 from leankeras.equivalence.tolerance import (
     RELATIVE_FLOOR,
@@ -16,6 +16,8 @@ from leankeras.equivalence.tolerance import (
     Distance,
     apart,
     gradient_tolerance,
+    is_float,
+    rms,
 )
 from leankeras.equivalence.trials import Trial, Trials
 from leankeras.equivalence.verdict import Row
@@ -109,19 +111,23 @@ def compare_gradients(
     relative = 10 * trials.relative  # they pass through every operation twice
     seen = gradients(pair.candidate, trial.probe.arrays)
     rows, left_out = [], []
-    columns = zip(roles, first.inputs, rounded.inputs, seen.inputs, strict=True)
-    for role, wanted, moved, given in columns:
+    outputs = np.concatenate([each.ravel() for each in trial.expected if is_float(each)])
+    # What moves the outputs by no more than their rounding has gradients of rounding, too.
+    floor = RELATIVE_FLOOR * rms(outputs)
+    columns = zip(roles, trial.probe.arrays, first.inputs, rounded.inputs, seen.inputs, strict=True)
+    for role, array, wanted, moved, given in columns:
         if wanted is not None and role.kind not in DISCRETE:
             given = np.zeros_like(wanted) if given is None else given
             tolerance = gradient_tolerance(wanted, wanted if moved is None else moved, relative)
+            tolerance += floor / (rms(array) or 1.0)
             rows.append(Row(trial.probe.name, "gradient of input", apart(wanted, given, tolerance)))
     if not pair.candidate.layer.trainable_weights:
         if pair.reference.layer.trainable_weights:
             left_out.append("gradients of weights: the candidate has none to train")
         return rows, left_out
     slopes = [slope for slope in _slopes(pair, first, rounded, seen) if np.isfinite(slope.expected)]
-    # A gradient that is zero in theory is all rounding, and the candidate's may be more of it.
-    floor = 16 * RELATIVE_FLOOR * max((slope.scale for slope in slopes), default=0.0)
+    largest = max((slope.scale for slope in slopes), default=0.0)
+    floor = max(16 * RELATIVE_FLOOR * largest, floor * np.sqrt(outputs.size))
     for slope in slopes:
         if not slope.linear:
             left_out.append(f"gradient of {slope.weight}, in which port is not linear")
@@ -137,50 +143,81 @@ def _slopes(pair: Pair, first: Gradients, rounded: Gradients, seen: Gradients) -
     # The two layers may hold their weights in other shapes, so gradients cannot be compared
     # directly; the slope along a direction that port carries over can, by the chain rule.
     rng = np.random.default_rng(1)
-    layer, others = pair.reference.layer, pair.candidate.layer.trainable_weights
+    trained = {id(weight) for weight in pair.reference.layer.trainable_weights}
+    columns = zip(pair.reference.layer.weights, first.weights, rounded.weights, strict=True)
+    used = [each for each in columns if id(each[0]) in trained and each[1] is not None]
+    if not used:
+        return
+    values = read([weight for weight, *_ in used])
+    steps = [(rms(value) or 1.0) * rng.normal(size=value.shape) for _, value in values]
+    steps = [step.astype(value.dtype) for step, (_, value) in zip(steps, values, strict=True)]
+    moves = _Moves(pair)
+    try:
+        forward = []
+        for (weight, value), step in zip(values, steps, strict=True):
+            forward.append(moves.of([(weight, value + step)]))
+            weight.assign(value)
+        linear = moves.linear(values, steps, forward)
+    finally:
+        write(values)
+        pair.port()
     places = {id(weight): place for place, weight in enumerate(pair.candidate.layer.weights)}
-    seen_of_others = [seen.weights[places[id(other)]] for other in others]
-    start = [other.numpy() for other in others]
-    trained = {id(weight) for weight in layer.trainable_weights}
-    for weight, gradient, moved in zip(layer.weights, first.weights, rounded.weights, strict=True):
-        if gradient is None or id(weight) not in trained:
-            continue
-        value = weight.numpy()
-        size = float(np.sqrt(np.mean(np.square(value)))) or 1.0
-        direction = (size * rng.normal(size=value.shape)).astype(value.dtype)
-        forward = _moves(pair, weight, value + direction, others, start)
-        backward = _moves(pair, weight, value - direction, others, start)
-        weight.assign(value)
-        terms = gradient * direction
-        noise = (gradient if moved is None else moved - gradient) * direction
+    slopes_seen = [seen.weights[places[id(other)]] for other in moves.others]
+    rows = zip(used, steps, forward, linear, strict=True)
+    for (weight, gradient, moved), step, there, is_linear in rows:
+        terms = gradient * step
+        noise = (gradient if moved is None else moved - gradient) * step
         yield Slope(
             weight=weight.path,
-            linear=all(
-                np.allclose(there, -back, atol=1e-3 * size)
-                for there, back in zip(forward, backward, strict=True)
-            ),
+            linear=is_linear,
             expected=float(np.sum(terms)),
             seen=sum(
                 float(np.sum(other * move))
-                for other, move in zip(seen_of_others, forward, strict=True)
+                for other, move in zip(slopes_seen, there, strict=True)
                 if other is not None
             ),
             scale=float(np.sqrt(np.sum(np.square(terms)))),
             rounding=max(abs(float(np.sum(noise))), float(np.sqrt(np.sum(np.square(noise))))),
         )
-    pair.port()
 
 
-def _moves(
-    pair: Pair,
-    weight: keras.Variable,
-    value: np.ndarray,
-    others: list[keras.Variable],
-    start: list[np.ndarray],
-) -> list[np.ndarray]:
-    weight.assign(value)
-    pair.port()
-    return [other.numpy() - before for other, before in zip(others, start, strict=True)]
+class _Moves:
+    """How the candidate's trainable weights move when weights of the reference are ported."""
+
+    def __init__(self, pair: Pair) -> None:
+        self.others = pair.candidate.layer.trainable_weights
+        self._pair = pair
+        self._start = [other.numpy() for other in self.others]
+
+    def of(self, values: Values) -> list[np.ndarray]:
+        write(values)
+        self._pair.port()
+        return [
+            other.numpy() - before for other, before in zip(self.others, self._start, strict=True)
+        ]
+
+    def linear(
+        self, values: Values, steps: list[np.ndarray], forward: list[list[np.ndarray]]
+    ) -> list[bool]:
+        """Whether the port is linear in each weight; all at once where it can be seen so."""
+        sizes = [rms(step) for step in steps]
+        weights = [weight for weight, _ in values]
+        back = [value - step for (_, value), step in zip(values, steps, strict=True)]
+        together = self.of(list(zip(weights, back, strict=True)))
+        write(values)
+        summed = [np.sum(parts, axis=0) for parts in zip(*forward, strict=True)]
+        if _opposite(summed, together, min(sizes, default=0.0)):
+            return [True] * len(values)
+        found = []
+        for pair, value, there, size in zip(values, back, forward, sizes, strict=True):
+            found.append(_opposite(there, self.of([(pair[0], value)]), size))
+            write([pair])
+        return found
+
+
+def _opposite(there: list[np.ndarray], back: list[np.ndarray], size: float) -> bool:
+    pairs = zip(there, back, strict=True)
+    return all(np.allclose(one, -other, atol=1e-3 * size) for one, other in pairs)
 
 
 def _as_array(gradient: tf.Tensor | tf.IndexedSlices) -> np.ndarray:

@@ -16,10 +16,10 @@ from leankeras.equivalence.verdict import Row
 from leankeras.errors import EquivalenceError
 
 
-def make_steady(callee: Callee, arrays: Arrays) -> None:
+def make_steady(callee: Callee, arrays: Arrays) -> Arrays:
     """Make sure that a layer computes a function, and its graph the same one.
 
-    A graph that computes something else than the layer is dropped.
+    A graph that computes something else than the layer is dropped. Returns the outputs.
 
     Raises:
         EquivalenceError: two calls on the same inputs gave different outputs.
@@ -33,6 +33,7 @@ def make_steady(callee: Callee, arrays: Arrays) -> None:
             "calls on the same input gave different outputs; heed training=False"
         )
     callee.keep_graph_if(arrays, first)
+    return first
 
 
 def compare_outputs(candidate: Callee, trials: list[Trial]) -> list[Row]:

@@ -9,8 +9,10 @@ import keras
 import numpy as np
 
 from leankeras.equivalence.calling import Arrays, Callee
+from leankeras.equivalence.perturbation import read
 from leankeras.equivalence.roles import declared_dtypes
 from leankeras.equivalence.shapes import Shape
+from leankeras.equivalence.tolerance import is_float
 from leankeras.errors import EquivalenceError, one_line
 
 Port = Callable[[keras.Layer, keras.Layer], Any]
@@ -38,8 +40,7 @@ class Pair:
         """Set the candidate's weights from the reference's.
 
         Raises:
-            EquivalenceError: they do not fit, or the user's function fails or changes the
-                reference.
+            EquivalenceError: they do not fit, or the user's function fails.
         """
         weights, others = self.reference.layer.weights, self.candidate.layer.weights
         if self.user_port is None:
@@ -52,12 +53,20 @@ class Pair:
             for weight, other in zip(weights, others, strict=True):
                 other.assign(weight)
             return
-        before = [weight.numpy() for weight in weights]
         try:
             self.user_port(self.reference.layer, self.candidate.layer)
         except Exception as error:
             raise EquivalenceError(f"port failed: {one_line(error)}") from error
-        for weight, value in zip(weights, before, strict=True):
+
+    def try_port(self) -> None:
+        """Do the same for the first time, and see whether the reference stays as it was.
+
+        Raises:
+            EquivalenceError: also where the user's function changes the reference.
+        """
+        before = read(self.reference.layer.weights)
+        self.port()
+        for weight, value in before:
             if not np.array_equal(weight.numpy(), value):
                 raise EquivalenceError(
                     f"port changed the reference's {weight.path}; it should set the candidate's "
@@ -68,7 +77,8 @@ class Pair:
         """Build both, by calling them with inputs of types that both take.
 
         What type a custom layer takes is written nowhere: floats are tried first, then whole
-        numbers and truth values; of each zeros, which most inputs may be, then ones.
+        numbers and truth values; random floats first, then zeros and ones, which most inputs
+        may be.
 
         Args:
             shapes: of one sample of each input.
@@ -106,9 +116,9 @@ class Pair:
                     chosen = [dtype or "float32" for dtype in declared]
                     for position, dtype in zip(positions, types, strict=True):
                         chosen[position] = dtype
-                    for value in (0, 1):
+                    for value in (None, 0, 1):
                         pairs = zip(shapes, chosen, strict=True)
-                        yield [np.full((batch, *shape), value, dtype) for shape, dtype in pairs]
+                        yield [_filled((batch, *shape), dtype, value) for shape, dtype in pairs]
 
     def _batch(self) -> int:
         for callee in (self.reference, self.candidate):
@@ -116,3 +126,9 @@ class Pair:
                 if tensor.shape and tensor.shape[0]:
                     return tensor.shape[0]  # the only size that it takes
         return BATCH
+
+
+def _filled(shape: Shape, dtype: str, value: int | None) -> np.ndarray:
+    if value is None and is_float(np.empty(0, dtype)):
+        return np.random.default_rng(0).normal(size=shape).astype(dtype)
+    return np.full(shape, value or 0, dtype)

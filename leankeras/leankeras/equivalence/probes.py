@@ -14,6 +14,8 @@ from leankeras.equivalence.roles import ADJACENCY, BOXES, INDICES, LENGTHS, MASK
 from leankeras.equivalence.shapes import Shape
 from leankeras.errors import EquivalenceError
 
+USUAL = ("random", "positive")  # that say how large outputs are as a rule
+GENERIC = ("large", "small", "nothing masked", "samples")  # no two numbers in them are alike
 SCALES = {"large": 30.0, "small": 1e-3}
 
 
@@ -65,7 +67,7 @@ def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int)
         if samples is None and any(role.kind in (MASK, ADJACENCY) for role in roles):
             kinds = ["empty" if each else "random" for each in structured]
             empty = probe("empty mask", kinds, in_doubt=True)
-            probes.append(replace(empty, finite=any(role.penalty for role in roles)))
+            probes.append(replace(empty, finite=any(role.penalized is not None for role in roles)))
     for alternative in sorted({kind for role in roles for kind in role.also}):
         takers = [i for i, role in enumerate(roles) if alternative in role.also]
         groups = [[i] for i in takers] if alternative != BOXES else []
@@ -92,6 +94,8 @@ def positive_probe(roles: list[Role], batch: int) -> Probe:
 
 def within_reach(reference: Callee, roles: list[Role], batch: int) -> list[Role]:
     """The roles with indices low enough for the reference, where their range is not known."""
+    if not any(role.kind == INDICES and role.rows is None for role in roles):
+        return roles
     for limit in (None, 4, 2, 1):
         tried = [
             replace(role, limit=limit) if limit and role.kind == INDICES else role for role in roles
@@ -155,23 +159,24 @@ def _numbers(kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
 
 
 def _mask(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    if kind == "ones":
-        return np.ones(shape)
     wide = (shape[0], *(size for size in shape[1:] if size > 1))
     if wide != shape:
         return _mask(role, kind, wide, rng).reshape(shape)
-    values = (rng.random(shape) < 0.6).astype("float64")
+    kept = 0.0 if role.penalized == 1 else 1.0
+    if kind == "ones":
+        return np.full(shape, kept)
+    chosen = rng.random(shape) < 0.6
     if kind == "padded" and len(shape) == 2:
-        values = (np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1))).astype(float)
+        chosen = np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1))
     elif len(shape) == 2:
         # No sample without anything left: what becomes of that is a question of its own.
-        values[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = 1
+        chosen[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = True
     elif len(shape) > 2:
         steps = np.arange(shape[-2])
-        values[..., steps, steps % shape[-1]] = 1
+        chosen[..., steps, steps % shape[-1]] = True
     if kind == "empty":
-        values[0] = 0
-    return values
+        chosen[0] = False
+    return np.where(chosen, kept, 1 - kept)
 
 
 def _indices(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:

@@ -45,8 +45,8 @@ class Role:
         also: kinds it is tried as besides.
         doubtful: whether it may be something on which other numbers make no sense, so that a
             difference on numbers is no proof of a wrong rewrite.
-        penalty: whether a mask is turned into "minus infinity", which leaves rounding where it
-            masks all there is.
+        penalized: the value of a mask that is turned into "minus infinity", which leaves nothing
+            but rounding where it masks all there is; None where that is not done.
         rows: the user's samples of it, where its values are taken from them.
     """
 
@@ -57,7 +57,7 @@ class Role:
     limit: int = 2
     also: tuple[str, ...] = ()
     doubtful: bool = False
-    penalty: bool = False
+    penalized: int | None = None
     rows: np.ndarray | None = None
 
     @property
@@ -151,7 +151,7 @@ def _guess(role: Role, usage: Usage, candidate: Usage, several: bool, lengths: l
     if usage.levels:
         return Role(kind=INDICES, limit=usage.levels, **known)
     if MASK in named or role.dtype.kind == "b" or usage.binary:
-        return Role(kind=MASK, penalty=usage.penalty, **known)
+        return Role(kind=MASK, penalized=usage.penalized, **known)
     if ADJACENCY in named and square:
         return Role(kind=ADJACENCY, **known)
     if LENGTHS in named and whole:

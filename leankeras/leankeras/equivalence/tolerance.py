@@ -24,8 +24,9 @@ RELATIVE_REPEAT = 1e-6  # threads may add in another order the second time
 HALF_TYPES = {"float16", "bfloat16"}
 # How many times as far as the reference moves by rounding the candidate may be off.
 ROUNDING_MARGIN = 4
-# An output that cancels to nothing on one probe is held to what it is on another.
-RELATIVE_FLOOR = 2.0**-20
+# An output that cancels to nothing on one probe is held to what it is on another. The less is left
+# of it, the larger the rounding: the root of a variance near 0 has the root of its rounding.
+RELATIVE_FLOOR, VANISHED = 2.0**-20, 2.0**-10
 # Beyond this part of an output's size, rounding is a fault of the function, not an excuse.
 LARGEST_ROUNDING = 0.01
 
@@ -48,7 +49,7 @@ def distance(expected: np.ndarray, seen: np.ndarray, relative: float) -> Distanc
     if not is_float(expected):
         return apart(expected, seen, 0.0)
     expected = expected.astype("float64")
-    return apart(expected, seen, relative * (np.abs(expected) + _finite_rms(expected)))
+    return apart(expected, seen, relative * (np.abs(expected) + rms(expected)))
 
 
 def apart(expected: np.ndarray, seen: np.ndarray, tolerance: np.ndarray | float) -> Distance:
@@ -95,7 +96,9 @@ def output_tolerance(
         return np.zeros(expected.shape)
     # Where the reference is not finite nothing is compared.
     expected = np.where(np.isfinite(expected), expected, 0).astype("float64")
-    size, floor = slice_size(expected), RELATIVE_FLOOR * scale * usual
+    size, usual = slice_size(expected), scale * usual
+    left = size / np.where(usual > 0, usual, 1)
+    floor = usual * np.minimum(VANISHED, RELATIVE_FLOOR / np.maximum(left, RELATIVE_FLOOR))
     near = np.minimum(
         ROUNDING_MARGIN * _by_slice(rounding, _largest),
         np.maximum(LARGEST_ROUNDING * size, 16 * floor),
@@ -114,8 +117,8 @@ def gradient_tolerance(expected: np.ndarray, rounded: np.ndarray, relative: floa
     """
     expected = np.where(np.isfinite(expected), expected, 0).astype("float64")
     moved = changes(expected, rounded)
-    rounding = ROUNDING_MARGIN * (moved + _finite_rms(moved))
-    return relative * (np.abs(expected) + _finite_rms(expected)) + rounding
+    rounding = ROUNDING_MARGIN * (moved + rms(moved))
+    return relative * (np.abs(expected) + rms(expected)) + rounding
 
 
 def changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -127,7 +130,7 @@ def changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 def slice_size(output: np.ndarray) -> np.ndarray:
     """The root mean square around each element: of its channel, or a smaller one beside it."""
-    return _by_slice(output.astype("float64"), _rms)
+    return _by_slice(output.astype("float64"), _rms_along)
 
 
 def usual_size(output: np.ndarray) -> np.ndarray:
@@ -136,6 +139,12 @@ def usual_size(output: np.ndarray) -> np.ndarray:
     if output.ndim < 2:
         return np.max(size)
     return np.maximum(size[:1], 1e-3 * np.max(size, initial=0.0))
+
+
+def rms(values: np.ndarray) -> float:
+    """The root mean square of the values that are finite."""
+    known = values[np.isfinite(values)].astype("float64")
+    return float(np.sqrt(np.mean(known**2))) if known.size else 0.0
 
 
 def is_float(values: Any) -> bool:
@@ -153,7 +162,7 @@ def _by_slice(values: np.ndarray, reduce: Callable) -> np.ndarray:
     return np.min(found, axis=0)
 
 
-def _rms(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+def _rms_along(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     known = np.isfinite(values)
     total = np.sum(np.where(known, values, 0) ** 2, axis=axes, keepdims=True)
     return np.sqrt(total / np.maximum(known.sum(axis=axes, keepdims=True), 1))
@@ -161,8 +170,3 @@ def _rms(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
 
 def _largest(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
     return np.max(np.where(np.isfinite(values), values, 0), axis=axes, keepdims=True)
-
-
-def _finite_rms(values: np.ndarray) -> float:
-    known = values[np.isfinite(values)]
-    return float(np.sqrt(np.mean(known**2))) if known.size else 0.0

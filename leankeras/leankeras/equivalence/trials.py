@@ -8,7 +8,7 @@ import numpy as np
 
 from leankeras.equivalence.calling import Arrays, Callee
 from leankeras.equivalence.perturbation import nudged, read, round_differently, write
-from leankeras.equivalence.probes import SCALES, Probe
+from leankeras.equivalence.probes import SCALES, USUAL, Probe
 from leankeras.equivalence.tolerance import (
     RELATIVE,
     RELATIVE_16_BIT,
@@ -62,7 +62,7 @@ class Trials:
         self._usual: list[np.ndarray] | None = None
 
     def make(self, probes: list[Probe]) -> list[Trial]:
-        """A trial of each probe that the reference takes; the first ever is the usual one."""
+        """A trial of each probe that the reference takes."""
         outputs, taken = [], []
         for probe in probes:
             # What the reference raises on some input is no fault of the candidate's.
@@ -78,8 +78,8 @@ class Trials:
                     again = self.reference.run(nudge(probe.arrays))
                     for i, (wanted, given) in enumerate(zip(expected, again, strict=True)):
                         moved[i] = np.maximum(moved[i], changes(wanted, given))
-        if self._usual is None and outputs:
-            self._usual = [usual_size(each) if is_float(each) else 0.0 for each in outputs[0]]
+        if self._usual is None:
+            self._usual = _usual_sizes(taken, outputs)
         return [
             Trial(probe, expected, self.tolerances(probe, expected, moved))
             for probe, expected, moved in zip(taken, outputs, rounding, strict=True)
@@ -109,3 +109,12 @@ class Trials:
             yield lambda arrays: [nudged(array, self.rounding, rng) for array in arrays]
         finally:
             write(self._weights)
+
+
+def _usual_sizes(probes: list[Probe], outputs: list[Arrays]) -> list[np.ndarray]:
+    # Of random numbers, or of those above 0 where the others have no logarithm.
+    usual = [each for probe, each in zip(probes, outputs, strict=True) if probe.name in USUAL]
+    return [
+        np.max([usual_size(output) for output in column], axis=0) if is_float(column[0]) else 0.0
+        for column in zip(*usual, strict=True)
+    ]

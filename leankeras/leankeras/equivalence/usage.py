@@ -46,7 +46,7 @@ class Usage:
     """What is done with the values of one input.
 
     Args:
-        penalty: turned into "minus infinity" where it is 0 (or 1), as only a mask is.
+        penalized: the value that is turned into "minus infinity", as only a mask's is.
         as_mask: taken for true or false.
         as_number: used in arithmetic, as any number is.
         compared: held against constants, the highest of which is ``threshold``.
@@ -58,7 +58,7 @@ class Usage:
         read: whether an output depends on its values.
     """
 
-    penalty: bool = False
+    penalized: int | None = None
     as_mask: bool = False
     as_number: bool = False
     compared: bool = False
@@ -73,7 +73,7 @@ class Usage:
     @property
     def binary(self) -> bool:
         """Whether nothing but zeros and ones makes sense."""
-        return self.penalty or (self._decides and self.threshold <= 1)
+        return self.penalized is not None or (self._decides and self.threshold <= 1)
 
     @property
     def levels(self) -> int | None:
@@ -170,7 +170,7 @@ def _uses(tensor: Any) -> Iterator[tuple[_Place, Any, int]]:
 
 def _carried(place: _Place, consumer: Any, position: int) -> list[_Place] | None:
     kind = consumer.type
-    sliced = place.sliced or kind in SLICES
+    sliced = place.sliced or (kind in SLICES and _cuts(consumer))
     if kind == "Cast" and consumer.outputs[0].dtype != tf.bool:
         return [_Place(consumer.outputs[0], place.complement, sliced)]
     if kind in CARRIERS and (position == 0 or kind in ("Pack", "Split")):
@@ -188,6 +188,12 @@ def _carried(place: _Place, consumer: Any, position: int) -> list[_Place] | None
     return None
 
 
+def _cuts(consumer: Any) -> bool:
+    # Whether it takes single coordinates out of the four of a box.
+    source = consumer.inputs[1] if consumer.type == "Split" else consumer.inputs[0]
+    return source.shape[-1:] == (4,) and consumer.outputs[0].shape[-1:] != (4,)
+
+
 def _note(usage: Usage, place: _Place, consumer: Any, position: int, tables: dict) -> None:
     kind = consumer.type
     others = [each for i, each in enumerate(consumer.inputs) if i != position]
@@ -201,9 +207,10 @@ def _note(usage: Usage, place: _Place, consumer: Any, position: int, tables: dic
     elif kind in COMPARISONS and constants:
         _note_comparison(usage, kind, constants[0])
     elif kind == "Mul" and constants:
-        penalty = place.complement or bool(np.all(constants[0] <= -HUGE))
-        usage.penalty |= penalty
-        usage.as_number |= not penalty
+        if place.complement or np.all(constants[0] <= -HUGE):
+            usage.penalized = 0 if place.complement else 1
+        else:
+            usage.as_number = True
     elif place.sliced and kind in ("Maximum", "Minimum", "Sub"):
         usage.corners = True
     else:

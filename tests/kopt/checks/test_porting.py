@@ -64,7 +64,7 @@ def misspelt(old, new):
         (..., NOT_ANSWERED, "write the body of port(old, new)"),
         (unwritten, NOT_ANSWERED, "write the body of port(old, new)"),
         (of_wrong_shape, NOT_YET, "new takes (5, 1, 32, 64), (64,)"),
-        (without_bias, NOT_YET, "bias of new is as it was made"),
+        (without_bias, NOT_YET, "bias of new was never set"),
         (backwards, NOT_YET, "it changes the old layer"),
         (time_reversed, NOT_YET, "the shapes fit, but on probe"),
         (misspelt, NOT_YET, "AttributeError"),
