@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from leankeras.data import Data
-from leankeras.errors import ModelError
+from leankeras.errors import ModelError, one_line
 from leankeras.graph import copy_model, flat_layers
 from leankeras.parameters import check_parameters
 from leankeras.training import check_classifier, gives_probabilities
@@ -185,7 +185,7 @@ def _train(
         )
     except ValueError as error:
         raise ModelError(
-            f"{student.name} cannot learn from {teacher.name}: {str(error).splitlines()[0]}"
+            f"{student.name} cannot learn from {teacher.name}: {one_line(error)}"
         ) from error
     steps = epochs * -(-len(data.x_train) // BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps)

@@ -16,7 +16,7 @@ import numpy as np
 import tf_keras
 from keras import tree
 
-from leankeras.errors import TwinError
+from leankeras.errors import TwinError, one_line
 from leankeras.graph import (
     as_graph,
     copy_model,
@@ -183,7 +183,7 @@ class _Builder:
         except Exception as error:
             raise TwinError(
                 f"{operation.name} ({type(operation).__name__}) cannot be rebuilt in tf_keras: "
-                f"{str(error).strip().splitlines()[0]}"
+                f"{one_line(error)}"
             ) from error
         self.nodes.append((operation.name, outputs))
         return outputs
