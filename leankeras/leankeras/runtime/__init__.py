@@ -27,6 +27,7 @@ __getattr__, __dir__, __all__ = face(
         "layer_of": ".flatbuffer",
         "load_keras": ".archive",
         "pick_fastest": ".latency",
+        "prefix": ".operator_prefix",
         "profile_layers": ".layers",
         "profile_operators": ".operators",
         "quantized": ".litert",
