@@ -20,11 +20,10 @@ EDGE_PERCENT = 0.5
 def check_calibration(
     calibration: Arrays, inputs: Mapping[str, InputSpec], evaluation: Arrays | None = None
 ) -> dict[str, np.ndarray]:
-    """Refuse samples that would calibrate a model wrongly; thin out too many.
+    """Refuse samples that would calibrate a model wrongly.
 
     Args:
-        calibration: samples, ``(n, ...)`` for each input, at least 10; of more than 300, that many
-            are taken at even distances.
+        calibration: samples, ``(n, ...)`` for each input, at least 10.
         inputs: the model's inputs by name.
         evaluation: samples that the model will be scored with; where given, the calibration
             must cover a range like theirs.
@@ -57,9 +56,15 @@ def check_calibration(
             _check_variety(array, name)
             if name in others:
                 _check_range(array, check_samples(others[name], name, spec), name)
-        keep = np.linspace(0, count - 1, min(count, MAX_SAMPLES)).round().astype(int)
-        checked[name] = array[keep]
+        checked[name] = array
     return checked
+
+
+def thinned(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of more than 300 samples, that many at even distances: ranges hardly change with more."""
+    count = len(next(iter(samples.values())))
+    keep = np.linspace(0, count - 1, min(count, MAX_SAMPLES)).round().astype(int)
+    return {name: array[keep] for name, array in samples.items()}
 
 
 def check_samples(array: np.ndarray, name: str, spec: InputSpec) -> np.ndarray:

@@ -161,13 +161,17 @@ def _export(
 
 
 def _run_saved_model(
-    directory: Path, scratch: Path, samples: dict[str, np.ndarray]
+    directory: Path, scratch: Path, samples: dict[str, np.ndarray], seconds: float
 ) -> dict[str, np.ndarray]:
     inputs, outputs = scratch / "reference_inputs.npz", scratch / "reference.npz"
     write_arrays(inputs, samples)
     try:
         converter.shared.request(
-            "run_saved_model", path=str(directory), samples=str(inputs), output=str(outputs)
+            "run_saved_model",
+            path=str(directory),
+            samples=str(inputs),
+            output=str(outputs),
+            seconds=seconds,
         )
     except JobError as error:
         raise ConversionError(

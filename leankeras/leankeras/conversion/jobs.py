@@ -4,9 +4,13 @@ Only :mod:`leankeras.child` imports this module. Arguments and results are what 
 hold; arrays travel as ``.npz`` files.
 """
 
+import math
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,18 +19,19 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.lite.python import convert as converter_api
+from ai_edge_litert.interpreter import Interpreter
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from leankeras.arrays import read_arrays, write_arrays
 from leankeras.conversion.export import run_model
-from leankeras.conversion.legalization import legalize
-from leankeras.runtime import LiteRTModel, TFLiteFile, is_within
+from leankeras.conversion.int8 import IO_TYPES, quantize
+from leankeras.conversion.operator_error import operator_errors
+from leankeras.runtime import LiteRTModel, TFLiteFile, prefix
 
 SIGNATURE = "serving_default"
+FEW = 4
 ONNX_OPSET = 18  # the newest that tf2onnx writes
 INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
-IO_TYPES = {"int8-io": tf.int8, "uint8-io": tf.uint8}
 
 # The calibrator inside the converter still uses the interpreter it tells others to leave.
 warnings.filterwarnings("ignore", message="(?s).*tf.lite.Interpreter is deprecated")
@@ -73,7 +78,7 @@ def lower(
     layers: list[str],
     output_layers: dict[str, str],
     keep_float: list[str],
-) -> None:
+) -> list[str]:
     """Convert a SavedModel at batch 1 to a .tflite.
 
     Args:
@@ -84,6 +89,9 @@ def lower(
         layers: paths of the model's layers in its operations' names.
         output_layers: output name to the operation that computes it.
         keep_float: layers not to quantize, as :func:`layer_of` names them.
+
+    Returns:
+        Layers that give zero on every calibration sample, where int8 asks for ranges.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[SIGNATURE])
     if mode != "float32":
@@ -92,17 +100,16 @@ def lower(
         converter.target_spec.supported_types = [tf.float16]
     if mode == "int16x8":
         converter.target_spec.supported_ops = [INT16X8]
+    if mode in IO_TYPES and calibration is not None:
+        samples = partial(_samples, calibration)
+        return quantize(converter, samples, Path(output), mode, layers, output_layers, keep_float)
     if calibration is not None:
-        converter.representative_dataset = lambda: _samples(calibration)
-    if mode in ("int8", *IO_TYPES) and calibration is not None:
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        content = _quantize(converter, output, mode, layers, output_layers, keep_float)
-    else:
-        # Without calibration an int8 mode is that of a quantization-aware model, which has ranges.
-        io_type = IO_TYPES.get(mode, tf.float32)
-        converter.inference_input_type = converter.inference_output_type = io_type
-        content = converter.convert()
-    Path(output).write_bytes(content)
+        converter.representative_dataset = partial(_samples, calibration)
+    # Without calibration an int8 mode is that of a quantization-aware model, which has ranges.
+    io_type = IO_TYPES.get(mode, tf.float32)
+    converter.inference_input_type = converter.inference_output_type = io_type
+    Path(output).write_bytes(converter.convert())
+    return []
 
 
 def write_onnx(directory: str, output: str) -> list[list[str]]:
@@ -128,12 +135,20 @@ def write_onnx(directory: str, output: str) -> list[list[str]]:
     return [[node.op_type, node.name] for node in written.graph.node if node.op_type not in known]
 
 
-def run_saved_model(path: str, samples: str, output: str) -> None:
-    """Run a SavedModel's signature sample by sample; results go to an ``.npz`` by output name."""
-    signature = tf.saved_model.load(path).signatures[SIGNATURE]
+def run_saved_model(path: str, samples: str, output: str, seconds: float = math.inf) -> None:
+    """Run a SavedModel's signature sample by sample; results go to an ``.npz`` by output name.
+
+    Args:
+        path: the SavedModel.
+        samples: an ``.npz`` with an array for each input.
+        output: where the results go.
+        seconds: after these no further sample is begun, but for the first few.
+    """
+    loaded = tf.saved_model.load(path)
+    signature = loaded.signatures[SIGNATURE]
     runs = [
         {name: value.numpy() for name, value in signature(**_constants(sample)).items()}
-        for sample in _samples(samples)
+        for sample in _within(seconds, _samples(samples))
     ]
     write_arrays(output, {name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
 
@@ -158,16 +173,40 @@ def run_keras(
     write_arrays(output, run_model(model, structure, read_arrays(samples)))
 
 
-def run_tflite(path: str, samples: str, output: str) -> None:
-    """Run a .tflite sample by sample; results go to an ``.npz`` by output name."""
+def run_tflite(path: str, samples: str, output: str, seconds: float = math.inf) -> None:
+    """Run a .tflite, as :func:`run_saved_model` does."""
     model = LiteRTModel(path)
     runs = []
-    for sample in _samples(samples):
+    for sample in _within(seconds, _samples(samples)):
         model.interpreter.reset_all_variables()
         model.set_inputs(sample)
         model.invoke()
         runs.append(model.outputs())
     write_arrays(output, {name: np.concatenate([run[name] for run in runs]) for name in runs[0]})
+
+
+def failing_operator(path: str) -> int | None:
+    """The place of the operator that LiteRT cannot load a .tflite for; None if it is none."""
+    file = TFLiteFile(path)
+
+    def fails(size: int) -> bool:
+        try:
+            Interpreter(model_content=prefix(file, size)).allocate_tensors()
+        except (RuntimeError, ValueError):
+            return True
+        return False
+
+    place = bisect_left(range(1, len(file.operators) + 1), True, key=fails)
+    return place if place < len(file.operators) else None
+
+
+def measure_operators(float32: str, other: str, samples: str) -> list[list[float]]:
+    """As :func:`operator_errors`, a row of ``position, own, error, channel`` for each."""
+    errors = operator_errors(float32, other, read_arrays(samples))
+    return [
+        [each.position, *np.nan_to_num([each.own, each.error, each.channel]).tolist()]
+        for each in errors
+    ]
 
 
 def run_onnx(path: str, samples: str, output: str) -> None:
@@ -224,38 +263,19 @@ def _serving(
     return serve
 
 
-def _quantize(
-    converter: tf.lite.TFLiteConverter,
-    output: str,
-    mode: str,
-    layers: list[str],
-    output_layers: dict[str, str],
-    keep_float: list[str],
-) -> bytes:
-    """Calibrate, then quantize in a second step, where single operators can be left out."""
-    converter._experimental_calibrate_only = True
-    Path(output).write_bytes(legalize(converter.convert()))
-    calibrated = TFLiteFile(output)
-    kept = [
-        calibrated.result(operator).name
-        for operator, layer in zip(
-            calibrated.operators, calibrated.operator_layers(layers, output_layers), strict=True
-        )
-        if is_within(layer, keep_float)
-    ]
-    io_type = IO_TYPES.get(mode, tf.float32)
-    return converter_api.mlir_quantize(
-        calibrated.content,
-        input_data_type=io_type,
-        output_data_type=io_type,
-        denylisted_nodes=kept,
-    )
-
-
 def _samples(path: str) -> Iterator[dict[str, np.ndarray]]:
     arrays = read_arrays(path)
     for index in range(len(next(iter(arrays.values())))):
         yield {name: array[index : index + 1] for name, array in arrays.items()}
+
+
+def _within(seconds: float, samples: Iterable[Any]) -> Iterator[Any]:
+    """The first few samples, and more while there is time."""
+    began = time.perf_counter()
+    for count, sample in enumerate(samples):
+        if count >= FEW and time.perf_counter() - began > seconds:
+            return
+        yield sample
 
 
 def _constants(sample: dict[str, np.ndarray]) -> dict[str, tf.Tensor]:

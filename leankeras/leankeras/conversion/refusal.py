@@ -1,49 +1,70 @@
-"""What a converter's error says, in one line: the operator, the layer, and the way out."""
+"""What a converter's error says, in one line: the operator, the layer, and what to do instead."""
 
 import re
 from collections.abc import Collection
 
+from leankeras.errors import ConversionError
 from leankeras.runtime import layer_of
 
 OPERATOR = re.compile(r"'(?:tf|tfl)\.(\w+)' op")
 INT16X8 = re.compile(r"Quantization to 16x8-bit not yet supported for op: '(\w+)'")
 LOCATION = re.compile(r'"\w+:", "([^"@]+)')
+FLOAT64 = re.compile(r'"\w+:", "([^"@]+)[^\n]*see current operation:[^\n]*f64>')
 
 
-def explain(text: str, layers: Collection[str] = ()) -> str:
-    """Turn the converter's error, often of hundreds of lines, into one line.
+class Unsuited(ConversionError):
+    """The model cannot be had in this mode; it may be in another.
+
+    Attributes:
+        layers: those that the mode does not have, where they are known.
+    """
+
+    def __init__(self, message: str, layers: Collection[str] = ()) -> None:
+        super().__init__(message)
+        self.layers = list(layers)
+
+
+def explain(text: str, layers: Collection[str] = ()) -> ConversionError:
+    """Turn the converter's error, often of hundreds of lines, into one of one line.
 
     Args:
         text: what the converter raised.
-        layers: paths of the model's layers, see :func:`leankeras.runtime.flatbuffer.layer_of`.
+        layers: paths of the model's layers, see :func:`leankeras.runtime.layer_of`.
 
     Example:
-        >>> explain("'tf.Betainc' op is neither a custom op nor a flex op")
+        >>> str(explain("'tf.Betainc' op is neither a custom op nor a flex op"))
         'TFLite has no operator Betainc; rewrite it with operators that TFLite has'
     """
     if unsupported := INT16X8.search(text):
-        return (
-            f"int16x8 has no kernel for {unsupported.group(1)}; convert in mode 'int8' or 'float16'"
-        )
+        return Unsuited(f"int16x8 has no kernel for {unsupported.group(1)}")
     if "should be recorded during calibration" in text:
-        return (
-            "int16x8 cannot quantize a model with integer inputs; convert in mode 'int8' or "
-            "'float16'"
-        )
+        return Unsuited("int16x8 cannot quantize a model with integer inputs")
     operators = sorted(set(OPERATOR.findall(text)))
     places = sorted({layer_of(name, layers) for name in LOCATION.findall(text)} - {""})
     where = f" (layer {', '.join(places)})" if places else ""
+    if wide := FLOAT64.search(text):
+        layer = layer_of(wide.group(1), layers)
+        return ConversionError(
+            f"{f'layer {layer}' if layer else 'the model'} computes in float64, for which TFLite "
+            "has no operators; a NumPy number in it makes a tensor float64, as in x / np.sqrt(8.), "
+            "so write float(np.sqrt(8.)), or cast to float32"
+        )
     if any(name.startswith("TensorList") for name in operators):
-        return (
+        return ConversionError(
             f"a loop over timesteps{where} is not lowered; give leankeras.convert the Keras model, "
             "whose recurrent layers it unrolls, or write the loop without a TensorArray"
         )
+    if operators == ["BitwiseAnd"]:
+        return ConversionError(
+            "keras.ops.argmax and argmin look for negative zeros with BitwiseAnd, an operator that "
+            "TFLite does not have; use tf.argmax in a layer, or leave it to what runs the model"
+        )
     if "neither a custom op nor a flex op" in text or "failed to legalize" in text:
-        return (
+        return ConversionError(
             f"TFLite has no operator {', '.join(operators)}{where}; rewrite it with operators that "
             "TFLite has"
         )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     what = f"{', '.join(operators)}{where}: " if operators else ""
     message = lines[0].rpartition("): ")[2] if operators else " ".join(lines[:2])
-    return f"the converter refused the model: {what}{message[:300]}"
+    return ConversionError(f"the converter refused the model: {what}{message[:300]}")

@@ -5,7 +5,7 @@ modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 """
 
 import gzip
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leankeras.arrays import read_arrays, write_arrays
-from leankeras.child import JobError
 from leankeras.conversion import converter
-from leankeras.conversion.calibration import check_calibration
+from leankeras.conversion.attempt import Attempt, Attempts
+from leankeras.conversion.calibration import check_calibration, thinned
+from leankeras.conversion.comparison import choose_samples
 from leankeras.conversion.convertible import open_source
+from leankeras.conversion.cures import advise
 from leankeras.conversion.export import Export
-from leankeras.conversion.refusal import explain
-from leankeras.conversion.signature import Arrays, invented_samples
-from leankeras.conversion.verification import check_types, max_abs_difference
+from leankeras.conversion.refusal import Unsuited
+from leankeras.conversion.score import Score
+from leankeras.conversion.signature import Arrays
+from leankeras.conversion.verification import percent
 from leankeras.errors import ConversionError, ParameterError
 from leankeras.files import check_place, copy, scratch_directory, write_atomically
 from leankeras.modes import INT8_MODES, INTEGER_MODES, MODES
 from leankeras.runtime import TFLiteFile
-
-CHECKED_SAMPLES = 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,14 @@ class Conversion:
         tensor_types: type name to the number of tensors of it.
         operators: one row for each operator in order: ``operator``, ``layer`` (the Keras layer),
             ``type`` and ``shape`` of its output, ``tensor`` (the output's name).
-        max_abs_diff: the largest difference of an output from the model's, on a few samples.
+        max_abs_diff: the largest difference of an output from the model's.
+        difference: the root mean square of the difference over that of the model's output, of the
+            output that is furthest off (or of a part of it, where it is joined from parts).
+        channel_difference: the same for the channel that is furthest off.
+        checked_samples: how many samples the two were compared on.
+        warning: what is wrong with the file, where it comes from, and what was tried; None if
+            nothing is.
+        score: what model and file score on the labelled samples; None without labels.
     """
 
     path: Path
@@ -53,13 +60,26 @@ class Conversion:
     tensor_types: dict[str, int]
     operators: pd.DataFrame = field(repr=False, compare=False)
     max_abs_diff: float
+    difference: float
+    channel_difference: float
+    checked_samples: int
+    warning: str | None = None
+    score: Score | None = None
 
     def __str__(self) -> str:
         types = ", ".join(f"{count} {name}" for name, count in self.tensor_types.items())
+        channel = (
+            f" (a channel: {percent(self.channel_difference)})"
+            if self.channel_difference > 2 * self.difference
+            else ""
+        )
+        score = f"; {self.score}" if self.score else ""
+        warning = f"\nwarning: {self.warning}" if self.warning else ""
         return (
             f"{self.path} ({self.mode}): {self.size_bytes / 1000:.1f} kB, "
             f"{self.gzip_bytes / 1000:.1f} kB gzipped; {len(self.operators)} operators; "
-            f"tensors {types}; within {self.max_abs_diff:.2g} of the model"
+            f"tensors {types}; within {percent(self.difference)} of the model{channel} on "
+            f"{self.checked_samples} samples{score}{warning}"
         )
 
 
@@ -70,8 +90,14 @@ def convert(
     calibration: Arrays | None = None,
     keep_float: Sequence[str] = (),
     evaluation: Arrays | None = None,
+    labels: np.ndarray | Mapping[str, np.ndarray] | None = None,
 ) -> Conversion:
     """Convert a model to a .tflite file at batch 1, and check the file.
+
+    The file is run on all samples that are given, for some seconds at most, and compared with the
+    model output by output and channel by channel. How far a mode may be off is in docs/formats.md.
+    A file that is further off is refused; one that is off by more than the mode explains comes
+    with a warning. Either says which layer it comes from and what was tried against it.
 
     The converter runs in a child process, so that its crash is an error here.
 
@@ -88,18 +114,22 @@ def convert(
         keep_float: layers that ``int8`` leaves in float.
         evaluation: samples the model will be scored with; the calibration is checked to have a
             range like theirs.
+        labels: of the evaluation samples: class indices ``(n,)``, or targets in the shape of the
+            output; for several outputs a dict by name. With them the file's score is checked too.
 
     Raises:
         ParameterError: an unknown mode or layer name, or an integer mode without calibration.
-        DataError: calibration samples that would calibrate wrongly.
+        DataError: calibration samples that would calibrate wrongly, or labels that do not fit.
         ConversionError: the converter crashed or refused, or the file is not what was asked for.
 
     Example:
         >>> conversion = leankeras.convert(model, "model.tflite", "int8", data.x_train[:200])
-        >>> conversion.size_bytes, conversion.tensor_types
+        >>> conversion.size_bytes, conversion.difference, conversion.warning
     """
     path = Path(path)
     _check_parameters(path, mode, keep_float)
+    if labels is not None and evaluation is None:
+        raise ParameterError("labels without samples; pass evaluation=x_val, labels=y_val")
     converter.warm_converter()
     with scratch_directory() as scratch:
         source = open_source(model, scratch, calibration)
@@ -116,24 +146,58 @@ def convert(
                 f"mode {mode!r} needs calibration samples; pass calibration=x_train[:200], "
                 "or --data on the command line"
             )
+        comparison = choose_samples(source.inputs, samples, evaluation)
         export = source.export()
         _check_layers(export, keep_float)
-        lowered = scratch / "model.tflite"
-        _lower(export, lowered, mode, samples, keep_float)
-        file = TFLiteFile(lowered)
-        operator_layers = file.operator_layers(export.layers, export.output_layers)
-        check_types(file, mode, operator_layers, keep_float)
-        difference = _difference(export, lowered, mode, samples)
-        write_atomically(path, partial(copy, lowered), ConversionError)
+        attempts = Attempts(
+            export, scratch, thinned(samples) if samples else None, comparison, labels
+        )
+        attempt = _attempt(attempts, mode, keep_float)
+        warning = _judged(attempts, attempt, mode, keep_float)
+        write_atomically(path, partial(copy, attempt.file.path), ConversionError)
+    file, verdict = attempt.file, attempt.verdict
     return Conversion(
         path=path,
         mode=mode,
         size_bytes=len(file.content),
         gzip_bytes=len(gzip.compress(file.content)),
         tensor_types=file.tensor_types,
-        operators=_operator_table(file, operator_layers),
-        max_abs_diff=difference,
+        operators=_operator_table(file, attempt.operator_layers),
+        max_abs_diff=verdict.max_abs_diff,
+        difference=verdict.difference,
+        channel_difference=verdict.channel_difference,
+        checked_samples=verdict.samples,
+        warning=warning,
+        score=verdict.score,
     )
+
+
+def _attempt(attempts: Attempts, mode: str, keep_float: Sequence[str]) -> Attempt:
+    try:
+        return attempts.make(mode, keep_float)
+    except Unsuited as error:
+        advice = advise(attempts, mode, keep_float, stuck=error.layers)
+        raise ConversionError(f"{error}{advice}") from error
+
+
+def _judged(
+    attempts: Attempts, attempt: Attempt, mode: str, keep_float: Sequence[str]
+) -> str | None:
+    """What is to be said about a file; a ConversionError where it is too much."""
+    verdict = attempt.verdict
+    if verdict.finding is None:
+        if not attempt.silent:
+            return None
+        layers = ", ".join(map(repr, attempt.silent))
+        return (
+            f"layer {layers} gives zero for every calibration sample, so that its range is a "
+            "guess; calibrate with samples that it answers to, or take it out"
+        )
+    advice = advise(attempts, mode, keep_float, attempt)
+    seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
+    if verdict.refused:
+        raise ConversionError(f"the {mode} file is not the model: {seen}")
+    return seen
 
 
 def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
@@ -153,53 +217,6 @@ def _check_layers(export: Export, keep_float: Sequence[str]) -> None:
         raise ParameterError(
             f"keep_float names {', '.join(unknown)}; the layers are {', '.join(sorted(known))}"
         )
-
-
-def _lower(
-    export: Export,
-    lowered: Path,
-    mode: str,
-    samples: dict[str, np.ndarray] | None,
-    keep_float: Sequence[str],
-) -> None:
-    calibration = None
-    if samples is not None and mode in INTEGER_MODES:
-        calibration = lowered.with_name("calibration.npz")
-        write_arrays(calibration, samples)
-    try:
-        converter.shared.request(
-            "lower",
-            directory=str(export.directory),
-            output=str(lowered),
-            mode=mode,
-            calibration=str(calibration) if calibration else None,
-            layers=sorted(export.layers),
-            output_layers=export.output_layers,
-            keep_float=list(keep_float),
-        )
-    except JobError as error:
-        raise ConversionError(explain(str(error), export.layers)) from error
-
-
-def _difference(
-    export: Export, lowered: Path, mode: str, samples: dict[str, np.ndarray] | None
-) -> float:
-    if samples is None:
-        samples = invented_samples(export.inputs, CHECKED_SAMPLES)
-    samples = {name: array[:CHECKED_SAMPLES] for name, array in samples.items()}
-    reference = export.reference(samples)
-    inputs, outputs = lowered.with_name("samples.npz"), lowered.with_name("outputs.npz")
-    write_arrays(inputs, samples)
-    try:
-        converter.shared.request(
-            "run_tflite", path=str(lowered), samples=str(inputs), output=str(outputs)
-        )
-    except JobError as error:
-        raise ConversionError(
-            f"the {mode} file does not run in LiteRT ({str(error).partition(': ')[2]}); convert in "
-            "another mode"
-        ) from error
-    return max_abs_difference(reference, read_arrays(outputs), mode)
 
 
 def _operator_table(file: TFLiteFile, layers: Sequence[str]) -> pd.DataFrame:

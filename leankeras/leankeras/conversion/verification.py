@@ -1,143 +1,202 @@
-"""Whether a .tflite file is what was asked for: its types, its operators, its outputs."""
+"""Whether the outputs of a .tflite are the model's, as nearly as its mode can have them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
+from leankeras.conversion.difference import PROBABILITIES, Difference, Part, measure
+from leankeras.conversion.refusal import Unsuited
+from leankeras.conversion.score import Score
 from leankeras.errors import ConversionError
-from leankeras.modes import INTEGER_MODES
-from leankeras.runtime import CASTS, TFLiteFile, is_within
-
-FLOAT32_TOLERANCE = 1e-4
-INT16_TOLERANCE = 0.2
-LARGE_WEIGHT = 1024
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-# Operators whose integer kernels copy values as they are, and so cannot change the scale.
-COPYING = (
-    "RESHAPE", "TRANSPOSE", "REVERSE_V2", "GATHER", "GATHER_ND", "SLICE", "STRIDED_SLICE", "SPLIT",
-    "PACK", "UNPACK", "TILE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "SPACE_TO_DEPTH",
-    "DEPTH_TO_SPACE",
-)  # fmt: skip
+from leankeras.modes import INT8_MODES
 
 
-def check_types(
-    file: TFLiteFile, mode: str, operator_layers: Sequence[str], keep_float: Collection[str] = ()
-) -> None:
-    """Refuse a file whose tensors are not what the mode promises.
+@dataclass(frozen=True)
+class Limits:
+    """What a mode may cost.
 
-    Args:
-        file: the converted file.
-        mode: what was asked for.
-        operator_layers: the Keras layer of each operator.
-        keep_float: layers that may compute in floats.
-
-    Raises:
-        ConversionError: naming operators and layers left in float, or operators that LiteRT lacks.
+    Attributes:
+        warned: a relative difference of an output above this is told.
+        refused: above this, the file is.
+        channel_warned: the same for a single channel.
+        channel_refused: likewise.
     """
-    flex = sorted(kind for kind in file.kinds if kind.startswith("Flex"))
-    if flex:
-        raise ConversionError(
-            f"operators {', '.join(flex)} need TensorFlow at run time, which LiteRT does not have; "
-            "rewrite them with operators TFLite has"
-        )
-    if mode in INTEGER_MODES:
-        _check_integer(file, mode, operator_layers, keep_float)
-    elif mode != "float32":
-        _check_weights(file, mode)
+
+    warned: float
+    refused: float
+    channel_warned: float
+    channel_refused: float
 
 
-def max_abs_difference(
-    reference: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray], mode: str
-) -> float:
-    """The largest difference of any output from the model's, after refusing impossible ones.
+# Reasons and measurements: docs/formats.md.
+EIGHT_BITS = Limits(0.15, 0.8, 0.4, 2.0)
+LIMITS = {
+    "float32": Limits(2e-4, 2e-3, 2e-3, 2e-2),
+    "float16": Limits(0.03, 0.3, 0.3, 1.0),
+    "dynamic": EIGHT_BITS,
+    **dict.fromkeys(INT8_MODES, EIGHT_BITS),
+    "int16x8": Limits(0.05, 0.5, 0.3, 2.0),
+}
+MINOR = 0.05  # of its part: a smaller channel alone is no reason to refuse a file
+FLIPPED = 0.02  # of the samples
+LOST_WARNED, LOST_REFUSED = 0.01, 0.1  # of the score
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What comparing a file's outputs with the model's says.
+
+    Attributes:
+        finding: what is wrong, in words; None if nothing is.
+        refused: whether that is too much to hand the file out.
+        part: the part of the outputs that it shows in; None if in none by itself.
+        difference: of the part of the outputs that is furthest off, relative to its size.
+        channel_difference: of the channel that is furthest off, likewise.
+        max_abs_diff: the largest difference of any output.
+        samples: how many samples were compared.
+        score: the model's and the file's, where there are labels.
+    """
+
+    finding: str | None
+    refused: bool
+    part: Part | None
+    difference: float
+    channel_difference: float
+    max_abs_diff: float
+    samples: int
+    score: Score | None = None
+
+
+def judge(
+    parts: list[Part],
+    reference: Mapping[str, np.ndarray],
+    outputs: Mapping[str, np.ndarray],
+    mode: str,
+    score: Score | None = None,
+) -> Verdict:
+    """Compare a file's outputs with the model's.
 
     Args:
-        reference: the model's outputs by name.
+        parts: of the file's outputs.
+        reference: the model's outputs by name, ``(n, ...)``.
         outputs: the file's.
-        mode: ``"float32"`` must be equal to 1e-4 of the largest output (1 at least), and
-            ``"int16x8"``, some kernels of which are wrong, to a fifth of the largest output.
+        mode: what the file was converted to, which says how far it may be off.
+        score: what model and file score on labelled samples.
 
     Raises:
-        ConversionError: NaN or Inf, other shapes, or a float32 file that is not the same function.
+        ConversionError: NaN, Inf or other shapes.
     """
-    differences = []
     for name, expected in reference.items():
-        values = outputs[name]
-        if not np.isfinite(expected).all():
-            raise ConversionError(
-                f"output {name} of the model itself holds NaN or Inf on the samples; correct the "
-                "model, or give calibration samples that it is meant for"
-            )
-        if values.shape != expected.shape:
-            raise ConversionError(
-                f"output {name} has shape {values.shape} in the file and {expected.shape} in the "
-                "model; the model's output shape depends on its values"
-            )
-        if not np.isfinite(values).all():
-            raise ConversionError(
-                f"output {name} of the {mode} file holds NaN or Inf where the model's does not; "
-                "convert in another mode"
-            )
-        difference = np.abs(values.astype("float64") - expected.astype("float64")).max(initial=0)
-        scale = max(1.0, float(np.abs(expected.astype("float64")).max(initial=0)))
-        if mode == "float32" and difference > FLOAT32_TOLERANCE * scale:
-            raise ConversionError(
-                f"output {name} of the float32 file is {difference:.2g} away from the model's, of "
-                f"up to {scale:.2g}; the converter changed what it computes, so simplify the model "
-                "or report it to the converter's makers"
-            )
-        largest = float(np.abs(expected.astype("float64")).max(initial=0))
-        if mode == "int16x8" and difference > INT16_TOLERANCE * largest:
-            raise ConversionError(
-                f"output {name} of the int16x8 file is {difference:.2g} away from the model's, of "
-                f"up to {largest:.2g}, far above what 16 bits round; a kernel of it is wrong, so "
-                "convert in mode 'int8' or 'float16'"
-            )
-        differences.append(float(difference))
-    return max(differences)
+        _check_comparable(name, expected, outputs[name], mode)
+    differences = measure(parts, reference, outputs)
+    found = list(_findings(differences, LIMITS[mode], score))
+    refusals = [each for each in found if each[0]]
+    refused, finding, part = (refusals or found or [(False, None, None)])[0]
+    return Verdict(
+        finding=finding,
+        refused=refused,
+        part=part,
+        difference=max(each.relative for each in differences),
+        channel_difference=max(float(each.channels.max()) for each in differences),
+        max_abs_diff=max(_largest(outputs[name], reference[name]) for name in reference),
+        samples=len(next(iter(reference.values()))),
+        score=score,
+    )
 
 
-def _check_integer(
-    file: TFLiteFile, mode: str, operator_layers: Sequence[str], keep_float: Collection[str]
-) -> None:
-    left = {}
-    for operator, layer in zip(file.operators, operator_layers, strict=True):
-        # A cast of integer inputs has to give floats, which are then quantized.
-        if operator.kind in (*CASTS, "CAST") or is_within(layer, keep_float):
-            continue
-        tensors = [file.tensors[index] for index in (*operator.inputs, *operator.outputs)]
-        scales = {(t.type, t.scales, t.zero_points) for t in tensors if t.scales}
-        if operator.kind in COPYING and len(scales) > 1:
-            raise ConversionError(
-                f"the converter gave input and output of {operator.kind} in layer {layer!r} "
-                f"different scales, so that its {mode} values are wrong; convert in mode "
-                "'float32', or rewrite the layer without it"
-            )
-        if any(tensor.type == "float32" for tensor in tensors):
-            left.setdefault(layer, set()).add(operator.kind)
-    if left:
-        found = "; ".join(
-            f"{', '.join(sorted(kinds))} of {f'layer {layer!r}' if layer else 'the model'}"
-            for layer, kinds in left.items()
-        )
-        names = [layer for layer in left if layer]
-        exempt = f"keep_float={names}, or " if names and mode != "int16x8" else ""
+def percent(relative: float) -> str:
+    """A relative difference as a person would say it."""
+    if relative >= 10:
+        return f"{relative:,.0f} times its size"
+    return f"{100 * relative:.0f} %" if relative >= 0.1 else f"{100 * relative:.2g} %"
+
+
+def listed(words: list[str]) -> str:
+    """``"a, b and c"``."""
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _findings(
+    differences: list[Difference], limits: Limits, score: Score | None
+) -> Iterator[tuple[bool, str, Part | None]]:
+    """Yield what is wrong: whether it is too much, what, and where."""
+    for each in differences:
+        if each.relative > limits.warned:
+            refused = each.relative > limits.refused
+            verb = "are" if _name(each.part).startswith("channels") else "is"
+            yield refused, f"{_name(each.part)} {verb} {percent(each.relative)} off", each.part
+    for each in differences:
+        if each.lost.any():
+            what = _name(each.part) if each.lost.all() else _channels(each, each.lost)
+            verb = "are" if what.startswith("channels") else "is"
+            refused = bool(each.lost.all() or (each.lost & (each.sizes > MINOR)).any())
+            yield refused, f"{what} {verb} the same for every sample, unlike the model's", each.part
+        major = each.channels * each.sizes / np.maximum(each.sizes, MINOR)
+        if (each.channels > limits.channel_warned).any():
+            what = f"channel {each.channel} of {_output(each.part)}"
+            refused = bool((major > limits.channel_refused).any())
+            yield refused, f"{what} is {percent(each.channels.max())} off", each.part
+        if (each.blurred > 1).any() and not each.lost.any():
+            what = _channels(each, each.blurred > 1)
+            yield False, f"{what}: off by more than it varies from sample to sample", each.part
+        if each.outlier > 1 and each.part.kind not in PROBABILITIES:
+            text = f"{_name(each.part)} is {percent(each.outlier)} off on one of the samples"
+            yield False, text, each.part
+        if _share_above(each.flipped, each.sure) > FLIPPED:
+            text = f"{each.flipped} of the {each.sure} clear cases get another class"
+            yield False, text, each.part
+    if score and score.lost > LOST_WARNED:
+        yield score.lost > LOST_REFUSED, str(score), None
+
+
+def _share_above(hits: int, count: int) -> float:
+    """A share that is certainly reached: the lower bound of the 95 % interval (Wilson 1927)."""
+    if not hits:
+        return 0.0
+    z, share = 1.645, hits / count
+    middle = share + z**2 / (2 * count)
+    margin = z * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    return float((middle - margin) / (1 + z**2 / count))
+
+
+def _output(part: Part) -> str:
+    return "the output" if part.output == "output" else f"output {part.output}"
+
+
+def _name(part: Part) -> str:
+    if part.alone:
+        return _output(part)
+    first, last = part.channels.start, part.channels.stop - 1
+    which = f"channel {first}" if first == last else f"channels {first} to {last}"
+    return f"{which} of {_output(part)}"
+
+
+def _channels(difference: Difference, chosen: np.ndarray) -> str:
+    part = difference.part
+    if len(chosen) == 1:
+        return _name(part)
+    numbers = [str(part.channels.start + int(k)) for k in np.flatnonzero(chosen)]
+    listed = ", ".join(numbers[:5]) + (", ..." if len(numbers) > 5 else "")
+    return f"channel{'s' * (len(numbers) > 1)} {listed} of {_output(part)}"
+
+
+def _check_comparable(name: str, expected: np.ndarray, values: np.ndarray, mode: str) -> None:
+    if not np.isfinite(expected).all():
         raise ConversionError(
-            f"{mode} leaves operators in float: {found}; convert with {exempt}another mode, or "
-            "rewrite the layer without them"
+            f"output {name} of the model itself holds NaN or Inf on the samples; correct the "
+            "model, or give calibration samples that it is meant for"
+        )
+    if values.shape != expected.shape:
+        raise ConversionError(
+            f"output {name} has shape {values.shape} in the file and {expected.shape} in the "
+            "model; the model's output shape depends on its values"
+        )
+    if not np.isfinite(values).all():
+        raise Unsuited(
+            f"output {name} of the {mode} file holds NaN or Inf where the model's does not"
         )
 
 
-def _check_weights(file: TFLiteFile, mode: str) -> None:
-    promised = "float16" if mode == "float16" else "int8"
-    if file.tensor_types.get(promised):
-        return
-    for operator in file.operators:
-        for index in operator.inputs:
-            tensor = file.tensors[index]
-            large = tensor.constant and np.prod(tensor.shape) >= LARGE_WEIGHT
-            if operator.kind in WEIGHTED and large and tensor.type == "float32":
-                raise ConversionError(
-                    f"the {mode} file holds float32 weights only ({tensor.name}, of shape "
-                    f"{tensor.shape}); convert in mode 'float32', which is what this is"
-                )
+def _largest(values: np.ndarray, expected: np.ndarray) -> float:
+    return float(np.abs(values.astype("float64") - expected.astype("float64")).max(initial=0))

@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = face(
         "layer_of": ".flatbuffer",
         "load_keras": ".model_files.opening",
         "pick_fastest": ".latency",
+        "prefix": ".operator_prefix",
         "profile_layers": ".layers",
         "profile_operators": ".operators",
         "quantized": ".litert",

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from leankeras.quantization.isolation import isolate
+from leankeras.conversion.isolation import isolate
 from leankeras.runtime.flatbuffer import TFLiteFile
 from leankeras.runtime.litert import LiteRTModel
 

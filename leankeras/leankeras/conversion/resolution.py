@@ -1,0 +1,63 @@
+"""Ranges that calibration leaves too narrow to compute with.
+
+A layer that gives next to nothing on the calibration samples gets a scale of next to nothing, such
+as 8e-9. LiteRT's fast kernels (XNNPACK) refuse a result that is over 256 times finer than the
+numbers it is computed from. Nothing is lost without such a scale: what it rounds are sums of whole
+steps that are far larger. So the range is widened to the smallest that makes sense.
+"""
+
+import math
+
+from ai_edge_litert import schema_py_generated as schema
+
+from leankeras.conversion.tflite_graph import BUILTIN, FLOAT32, TFLiteGraph
+
+STEPS = 255
+FINEST = 128  # of XNNPACK's 256, since the quantizer rounds ranges
+SILENT = 1e-30
+PRODUCTS = {
+    BUILTIN.FULLY_CONNECTED, BUILTIN.CONV_2D, BUILTIN.DEPTHWISE_CONV_2D, BUILTIN.TRANSPOSE_CONV,
+    BUILTIN.BATCH_MATMUL, BUILTIN.MUL,
+}  # fmt: skip
+SUMS = {BUILTIN.ADD, BUILTIN.SUB, BUILTIN.RELU, BUILTIN.RELU6}
+
+
+def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
+    """Widen the ranges of results that are finer than the values they are computed from.
+
+    Args:
+        graph: of a calibrated .tflite, changed in place.
+
+    Returns:
+        The operators whose results are zero on every calibration sample.
+    """
+    silent = []
+    for operator in graph.operators:
+        kind, output = graph.kind(operator), int(operator.outputs[0])
+        span = graph.range(output)
+        if span is None or kind not in PRODUCTS | SUMS:
+            continue
+        steps = [_step(graph, int(index)) for index in _factors(graph, operator)]
+        if None in steps or not steps:
+            continue
+        if max(map(abs, span)) < SILENT:
+            silent.append(operator)
+        low, high = min(span[0], 0.0), max(span[1], 0.0)
+        least = STEPS / FINEST * (math.prod(steps) if kind in PRODUCTS else max(steps))
+        if high - low < least:
+            graph.set_range(output, low, low + least)
+    return silent
+
+
+def _factors(graph: TFLiteGraph, operator: schema.OperatorT) -> list[int]:
+    """The first two inputs that hold numbers: values and weights, without the bias."""
+    numbers = [
+        index for index in operator.inputs if index >= 0 and graph.tensors[index].type == FLOAT32
+    ]
+    return numbers[:2]
+
+
+def _step(graph: TFLiteGraph, tensor: int) -> float | None:
+    """What one step of a tensor will stand for, at most; None where nothing is known."""
+    span = graph.range(tensor)
+    return None if span is None else 2 * max(map(abs, span)) / STEPS
