@@ -130,7 +130,7 @@ def _joined(file: TFLiteFile, place: int | None) -> tuple[int, ...]:
     if place is None or file.operators[place].kind != "CONCATENATION":
         return ()
     operator = file.operators[place]
-    shape = file.tensors[operator.outputs[0]].shape
+    shape = file.result(operator).shape
     pieces = [file.tensors[index].shape for index in operator.inputs]
     along = all(piece[:-1] == shape[:-1] for piece in pieces)
     return operator.inputs if along and sum(p[-1] for p in pieces) == shape[-1] else ()

@@ -58,7 +58,7 @@ def quantize(
     file = TFLiteFile(output)
     named = file.operator_layers(layers, output_layers)
     kept = [
-        file.tensors[operator.outputs[0]].name
+        file.result(operator).name
         for operator, layer in zip(file.operators, named, strict=True)
         if is_within(layer, keep_float)
     ]
