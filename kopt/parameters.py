@@ -15,7 +15,7 @@ from IPython import get_ipython
 from kopt.budget import EXPECTED, Budget
 from leankeras import parameters
 from leankeras.errors import ParameterError
-from leankeras.parameters import Parameter
+from leankeras.parameters import Parameter, suggestion
 
 INJECTED = "# Parameters\n"  # how papermill's cell begins
 
@@ -83,5 +83,5 @@ def check_injected(known: Iterable[str]) -> None:
     if strangers:
         raise ParameterError(
             f"{', '.join(strangers)}: no parameter of this notebook; expected "
-            f"{', '.join(sorted(known))}"
+            f"{', '.join(sorted(known))}{suggestion(strangers[0], known)}"
         )

@@ -1,6 +1,7 @@
 """Numbers that steer compression: their types and ranges, checked before any work."""
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,12 +46,25 @@ def check_parameters(
     """
     for name, value in values.items():
         if name not in known:
-            raise ParameterError(f"{name}: no such parameter; expected {', '.join(known)}")
+            raise ParameterError(
+                f"{name}: no such parameter; expected {', '.join(known)}{suggestion(name, known)}"
+            )
         rule = known[name]
         if value is None and rule.optional:
             continue
         if not _is_a(value, rule.type) or not rule.allows(value):
             raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name, "" if none of the known ones is like it.
+
+    Example:
+        >>> suggestion("fractoin", ["fraction", "epochs"])
+        '; did you mean fraction?'
+    """
+    alike = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {alike[0]}?" if alike else ""
 
 
 def _is_a(value: Any, wanted: type) -> bool:

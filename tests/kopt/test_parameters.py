@@ -36,6 +36,21 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
         check_parameters({"fractoin": 0.5})
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("fractoin", "fraction"), ("sparsty", "sparsity"), ("temprature", "temperature")],
+)
+def test_a_mistyped_name_is_told_what_was_meant(name, meant):
+    with pytest.raises(ParameterError, match=rf"; did you mean {meant}\?$"):
+        check_parameters({name: 0.5})
+
+
+def test_a_name_like_no_other_is_told_nothing():
+    with pytest.raises(ParameterError) as refused:
+        check_parameters({"colour": 0.5})
+    assert "did you mean" not in str(refused.value)
+
+
 def test_good_values_pass():
     check_parameters(
         {"sparsity": 0, "fraction": 0.5, "temperature": 4, "alpha": 1, "epochs": None, "seed": 3}

@@ -227,7 +227,8 @@ class ComputedOnce(keras.Layer):
 class CutsRegions(Faulty):
     def call(self, x):
         starts = ops.cast(ops.clip(ops.abs(x[:, :, 0]), 0, 1), "int32")
-        return ops.stack([x[:, starts[0, i] : starts[0, i] + 3] * 2 for i in range(6)], axis=1)
+        cut = [x[:, starts[0, i] : starts[0, i] + 3] * self.scale for i in range(6)]
+        return ops.stack(cut, axis=1)
 
 
 @register

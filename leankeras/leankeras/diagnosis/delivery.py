@@ -2,6 +2,7 @@
 
 import inspect
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,19 +48,19 @@ def try_delivery(trial: Trial) -> None:
 
 def try_config(trial: Trial) -> None:
     """Compare the constructor arguments of each of the user's layers before and after a config."""
-    seen = set()
-    for layer in custom_layers(trial.layer):
-        cls = type(layer)
-        if cls in seen:
-            continue
-        seen.add(cls)
+    layers = {type(layer): layer for layer in custom_layers(trial.layer)}
+    for cls, layer in layers.items():
         try:
-            restored = cls.from_config(layer.get_config())
-        except (Exception, SystemExit) as error:
-            trial.record(
-                "reload-fails", f"{cls.__name__}.from_config(get_config()): {one_line(error)}"
+            config = layer.get_config()
+            # as a file does it
+            restored = keras.saving.deserialize_keras_object(
+                keras.saving.serialize_keras_object(layer), _by_name(layers)
             )
+        except (Exception, SystemExit) as error:
+            message = f"{cls.__name__} cannot be made from its get_config: {one_line(error)}"
+            trial.record("reload-fails", message)
             continue
+        trial.kept_arguments |= {f"{cls.__name__}.{name}" for name in config}
         for name in inspect.signature(cls.__init__).parameters:
             before, after = getattr(layer, name, None), getattr(restored, name, None)
             if _is_plain(before) and _is_plain(after) and before != after:
@@ -72,13 +73,18 @@ def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
     return [part for part in flat_layers(layer) if not is_library(type(part))]
 
 
+def _by_name(classes: Iterable[type]) -> dict[str, type]:
+    """The classes as custom objects: Keras finds those that are registered by itself."""
+    return {cls.__name__: cls for cls in classes}
+
+
 def _wrong_shape(model: keras.Model, expected: list[np.ndarray]) -> str | None:
     for said, given in zip(keras.tree.flatten(model.outputs), expected, strict=False):
         same = len(said.shape) == given.ndim and all(
             size in (None, seen) for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
         )
         if not same:
-            return f"said to be {tuple(said.shape)}, and is {given.shape}"
+            return f"it says {tuple(said.shape)} and gives {given.shape}"
     return None
 
 
@@ -96,8 +102,7 @@ def _as_model(trial: Trial) -> keras.Model:
 def _try_keras_file(
     trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]
 ) -> None:
-    # Registered classes are found by name; the others a user would hand over like this.
-    classes = {type(layer).__name__: type(layer) for layer in custom_layers(model)}
+    classes = _by_name({type(layer) for layer in custom_layers(model)})
     try:
         model.save(path)
         loaded = keras.models.load_model(path, custom_objects=classes, compile=False)

@@ -13,11 +13,14 @@ SAME = {"Identity", "StopGradient", "Cast", "ReadVariableOp"}
 
 @dataclass(frozen=True)
 class Cut:
-    """A part taken from a tensor along one axis: where it begins and how wide it is."""
+    """A part taken from a tensor along one axis: where it begins and how wide it is.
+
+    Where that is computed, it begins at what the tensor of that name says, and the width is 0.
+    """
 
     tensor: str
     axis: int
-    start: int
+    start: int | str
     width: int
 
 
@@ -99,24 +102,21 @@ class Flow:
             width = 1 if op.type == "Unpack" else tensor.shape[axis] or 1
             yield source, Cut(source.name, axis, tensor.value_index, width)
 
-    def input_axis(self, tensor: tf.Tensor, axis: int) -> tuple[tf.Tensor, int] | None:
-        """The input and its axis that an axis of a tensor is, None where it is a new one."""
+    def origin(self, tensor: tf.Tensor, axis: int) -> tuple[tf.Tensor, int]:
+        """The first tensor that has an axis of another one, and which of its axes that is."""
         while True:
-            op = tensor.op
-            if op.type == "Placeholder":
-                return (tensor, axis) if self.is_input(tensor) else None
-            for source in op.inputs:
-                back = _axis_before(op, source, tensor, axis) if self.is_input(source) else None
-                if back is not None:
-                    tensor, axis = source, back
+            for source in tensor.op.inputs:
+                before = _axis_before(tensor.op, source, tensor, axis)
+                if self.is_input(source) and before is not None:
+                    tensor, axis = source, before
                     break
             else:
-                return None
+                return tensor, axis
 
 
 def _sliced(op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
     source, begin, end = op.inputs[0], *(tf.get_static_value(t) for t in op.inputs[1:3])
-    if begin is None or end is None or source.shape.rank is None:
+    if source.shape.rank is None:
         return
     for axis, place in enumerate(_places(op)):
         if place is None:
@@ -125,6 +125,9 @@ def _sliced(op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
         whole = op.get_attr("begin_mask") >> place & op.get_attr("end_mask") >> place & 1
         size = source.shape[axis]
         if whole and not single:
+            continue
+        if begin is None or end is None:
+            yield source, Cut(source.name, axis, op.inputs[1].name, single)
             continue
         start = 0 if op.get_attr("begin_mask") >> place & 1 else int(begin[place])
         start = start + size if start < 0 and size is not None else start
@@ -163,7 +166,7 @@ def _axis_before(op: tf.Operation, source: tf.Tensor, tensor: tf.Tensor, axis: i
         return axis + (axis >= op.get_attr("axis") % before.rank)
     if op.type in ("ExpandDims", "Squeeze", "Reshape"):
         behind = after[axis:].num_elements()
-        for place in range(before.rank):
+        for place in range(before.rank) if behind else ():
             if before[place] == after[axis] and before[place:].num_elements() == behind:
                 return place
         return None

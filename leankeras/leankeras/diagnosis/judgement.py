@@ -80,7 +80,7 @@ def judge(found: Target, sources: list[LayerSource], trial: Trial | None) -> Ite
         if author:
             message = f"the source of {author.__name__}.call cannot be read"
             yield _finding("no-source", "info", message, layer.cls.__name__)
-    suspicions = [*_read(sources, trial), *_lambdas(found), *_loops(sources, trial)]
+    suspicions = [*_read(sources, trial), *_lambdas(found, trial), *_loops(sources, trial)]
     suspicions = [one for one in suspicions if not _is_withdrawn(one, trial)]
     suspicions += _observed(trial)
     for fault in trial.faults if trial else ():
@@ -133,7 +133,7 @@ def _read(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicion
         yield suspicion
 
 
-def _lambdas(found: Target) -> Iterator[Suspicion]:
+def _lambdas(found: Target, trial: Trial | None) -> Iterator[Suspicion]:
     """The Lambda layers, one suspicion for each function."""
     users: dict[object, list[keras.layers.Lambda]] = {}
     for layer in flat_layers(found.layer) if found.layer else ():
@@ -145,7 +145,9 @@ def _lambdas(found: Target) -> Iterator[Suspicion]:
         names = ", ".join(dict.fromkeys(layer.name for layer in layers))
         name = layers[0].function.__name__
         message = f"a Lambda layer around the Python function {name}"
-        yield Suspicion(rule, [Reading(names, 0, name, name, (0, 0))], message, rule.severity)
+        # In a layer of the user's it may do no harm, which only trying shows.
+        severity = rule.severity if trial else "warning"
+        yield Suspicion(rule, [Reading(names, 0, name, name, (0, 0))], message, severity)
 
 
 def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicion]:

@@ -146,9 +146,8 @@ def _classify(loop: ast.For | Comprehension, scope: _Scope, method: ast.Function
     axes += [_axis_of_use(use, scope) for use in _uses(fed, targets) if not own_attribute(use.of)]
     axes = [axis for axis in axes if axis is not None]
     if carried:
-        # over weights alone it is a stack of layers, each fed by the one before: no fault
-        stacked = walked | indexed or any(own_attribute(part) for part in iterables)
-        return None if stacked and not axes else "recurrence"
+        # else it may be a stack of layers, each fed by the one before, which is no fault
+        return "recurrence" if axes else None
     if any(
         _is_at_tensor(node, scope.tensors | targets) for part in body for node in ast.walk(part)
     ):

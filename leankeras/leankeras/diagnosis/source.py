@@ -79,11 +79,9 @@ class Method:
     @cached_property
     def outside(self) -> set[ast.AST]:
         """The functions that are handed to a py_function or numpy_function, and all in them."""
-        handed = [
-            node.args[0]
-            for node in ast.walk(self.node)
-            if called(node) in PYTHON_CALLS and node.args
-        ]
+        calls = [node for node in ast.walk(self.node) if called(node) in PYTHON_CALLS]
+        handed = [node.args[0] for node in calls if node.args]
+        handed += [word.value for node in calls for word in node.keywords if word.arg == "func"]
         names = {dotted(function) for function in handed}
         inner = [
             node

@@ -1,8 +1,9 @@
 """Which nodes of a graph each step of each loop made, recorded while the graph is traced.
 
-Python says nothing when a loop takes its next step, but it calls a tracer before each instruction
-of a frame that asks for that. ``FOR_ITER`` is the instruction that takes a step, and its position
-in the source tells whose.
+``FOR_ITER`` is the instruction that takes a step of a loop, and its position in the source tells
+of which. From Python 3.12 on ``sys.monitoring`` reports where it branches to
+(https://docs.python.org/3/library/sys.monitoring.html); Python 3.11 calls a tracer before each
+instruction of a frame that asks for it.
 """
 
 import dis
@@ -18,10 +19,10 @@ from typing import Any
 
 import tensorflow as tf
 
-YIELD = dis.opmap["YIELD_VALUE"]
-
 Place = tuple[str, int]  # file and line
 Position = tuple[str, int, int]  # file, line and column
+
+YIELD = dis.opmap["YIELD_VALUE"]
 
 
 @dataclass
@@ -45,6 +46,15 @@ class Run:
         return sum(map(len, self.steps))
 
 
+@dataclass(frozen=True)
+class _ForIter:
+    """The instruction of a loop: whose it is, where a step goes on, and the lines of the loop."""
+
+    position: Position
+    body: int
+    lines: frozenset[int]
+
+
 @dataclass
 class Log:
     """What ran while a graph was traced.
@@ -59,6 +69,9 @@ class Log:
     visits: Counter[Place] = field(default_factory=Counter)
     runs: dict[Position, list[Run]] = field(default_factory=lambda: defaultdict(list))
 
+    def __post_init__(self) -> None:
+        self._open: dict[FrameType, dict[_ForIter, Run]] = defaultdict(dict)
+
     def ran(self, path: str, first: int, last: int) -> bool:
         """Whether a statement of a file ran, any line of it."""
         return any(self.visits[path, line] for line in range(first, last + 1))
@@ -66,77 +79,127 @@ class Log:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Follow the user's files while this is open."""
-        before = sys.gettrace()  # a debugger's or a coverage tool's
-        sys.settrace(self._follow)
-        try:
+        with _monitoring(self) if sys.version_info >= (3, 12) else _tracing(self):
             yield
-        finally:
-            sys.settrace(before)
+        self._open.clear()
 
-    def _follow(self, frame: FrameType, event: str, _: Any) -> Any:
-        if frame.f_code.co_filename not in self.files:
-            return None
-        frame.f_trace_opcodes = True
-        # A generator that goes on is called again.
-        resumed = isinstance(frame.f_trace, _Follower)
-        return frame.f_trace if resumed else _Follower(self, frame.f_code)
+    def line(self, frame: FrameType) -> None:
+        """A frame comes to a line; what it has left by ``break`` is over."""
+        self.visits[frame.f_code.co_filename, frame.f_lineno] += 1
+        for loop in list(self._open.get(frame, ())):
+            if frame.f_lineno not in loop.lines:
+                self.end(frame, loop)
 
-
-class _Follower:
-    """Follows one frame: its lines, and where its loops stand."""
-
-    def __init__(self, log: Log, code: CodeType) -> None:
-        self.log = log
-        self.code = code
-        self.open: dict[Position, Run] = {}
-        self.asked: tuple[Position, int] | None = None  # a loop, and where its step would begin
-
-    def __call__(self, frame: FrameType, event: str, _: Any) -> Any:
-        if event == "line":
-            self.log.visits[self.code.co_filename, frame.f_lineno] += 1
-        elif event == "opcode":
-            asks = _loop_instructions(self.code).get(frame.f_lasti)
-            if self.asked is not None and asks != self.asked:
-                self._answer(frame.f_lasti)
-            self.asked = asks
-        elif event == "return" and self.code.co_code[frame.f_lasti] != YIELD:
-            for position in list(self.open):
-                self._close(position)
-        return self
-
-    def _answer(self, offset: int) -> None:
-        """The instruction after FOR_ITER tells whether there was a step left."""
-        position, body = self.asked
-        if offset != body:
-            self._close(position)
-            return
+    def step(self, frame: FrameType, loop: _ForIter) -> None:
+        """A loop takes a step."""
         graph = tf.compat.v1.get_default_graph()
-        run = self.open.get(position)
+        run = self._open[frame].get(loop)
         if run is None or run.graph is not graph:
-            run = self.open[position] = Run(graph)
-            self.log.runs[position].append(run)
+            run = self._open[frame][loop] = Run(graph)
+            self.runs[loop.position].append(run)
         run.starts.append(graph.num_operations())
 
-    def _close(self, position: Position) -> None:
-        run = self.open.pop(position, None)
+    def end(self, frame: FrameType, loop: _ForIter) -> None:
+        """A loop is over."""
+        run = self._open.get(frame, {}).pop(loop, None)
         if run is not None:
             run.end = run.graph.num_operations()
 
+    def leave(self, frame: FrameType) -> None:
+        """A frame is left for good."""
+        for loop in list(self._open.get(frame, ())):
+            self.end(frame, loop)
+        self._open.pop(frame, None)
+
+
+@contextmanager
+def _monitoring(log: Log) -> Iterator[None]:
+    monitoring = sys.monitoring
+    events = monitoring.events
+    tool = next(number for number in range(6) if monitoring.get_tool(number) is None)
+
+    def heard(code: CodeType) -> FrameType | None:
+        return sys._getframe(2) if code.co_filename in log.files else None
+
+    def on_line(code: CodeType, _: int) -> Any:
+        frame = heard(code)
+        return log.line(frame) if frame else monitoring.DISABLE
+
+    def on_branch(code: CodeType, offset: int, goes_to: int) -> Any:
+        frame, loop = heard(code), _loops(code).get(offset)
+        if frame is None or loop is None:
+            return monitoring.DISABLE
+        return log.step(frame, loop) if goes_to == loop.body else log.end(frame, loop)
+
+    def on_return(code: CodeType, _: int, __: Any) -> Any:
+        frame = heard(code)
+        return log.leave(frame) if frame else monitoring.DISABLE
+
+    listeners = {events.LINE: on_line, events.BRANCH: on_branch, events.PY_RETURN: on_return}
+    monitoring.use_tool_id(tool, "leankeras")
+    try:
+        for event, listener in listeners.items():
+            monitoring.register_callback(tool, event, listener)
+        monitoring.set_events(tool, events.LINE | events.BRANCH | events.PY_RETURN)
+        monitoring.restart_events()  # what an earlier recording had no ear for
+        yield
+    finally:
+        monitoring.set_events(tool, events.NO_EVENTS)
+        monitoring.free_tool_id(tool)
+
+
+@contextmanager
+def _tracing(log: Log) -> Iterator[None]:
+    def follow(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in log.files:
+            return None
+        frame.f_trace_opcodes = True
+        loops = _loops(frame.f_code)
+        asked: _ForIter | None = None
+
+        def listen(frame: FrameType, event: str, _: Any) -> Any:
+            nonlocal asked
+            if event == "line":
+                log.line(frame)
+            elif event == "opcode":
+                asks = loops.get(frame.f_lasti)
+                if asked is not None and asks is not asked:  # what comes next is the answer
+                    going_on = frame.f_lasti == asked.body
+                    log.step(frame, asked) if going_on else log.end(frame, asked)
+                asked = asks
+            elif event == "return" and frame.f_code.co_code[frame.f_lasti] != YIELD:
+                log.leave(frame)
+            return listen
+
+        return listen
+
+    before = sys.gettrace()  # a debugger's or a coverage tool's
+    sys.settrace(follow)
+    try:
+        yield
+    finally:
+        sys.settrace(before)
+
 
 @cache
-def _loop_instructions(code: CodeType) -> dict[int, tuple[Position, int]]:
-    """Offset of each FOR_ITER: its position, and the offset at which a step begins.
+def _loops(code: CodeType) -> dict[int, _ForIter]:
+    """The FOR_ITER instructions by their offsets.
 
     Where the loop is long, the instruction starts with one or more EXTENDED_ARG.
     """
-    found: dict[int, tuple[Position, int]] = {}
+    found: dict[int, _ForIter] = {}
     begun: list[int] = []
     instructions = list(dis.get_instructions(code))
     for here, following in itertools.pairwise(instructions):
         begun.append(here.offset)
         if here.opname == "FOR_ITER":
-            place = (code.co_filename, here.positions.lineno, here.positions.col_offset)
-            found.update(dict.fromkeys(begun, (place, following.offset)))
+            inside = [i for i in instructions if here.offset <= i.offset < here.argval]
+            loop = _ForIter(
+                (code.co_filename, here.positions.lineno, here.positions.col_offset),
+                following.offset,
+                frozenset(i.positions.lineno for i in inside),
+            )
+            found.update(dict.fromkeys(begun, loop))
         if here.opname != "EXTENDED_ARG":
             begun = []
     return found

@@ -19,6 +19,9 @@ from leankeras.diagnosis.trial import Trial
 SUMS = {"Add", "AddV2", "AddN", "Sub", "Mul", "Maximum", "Minimum", "ConcatV2"}
 PRODUCTS = ("MatMul", "BatchMatMul", "Einsum", "Conv", "DepthwiseConv")
 TAKES = {"StridedSlice", "Slice", "GatherV2", "GatherNd"}
+MOVES = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Shape"}
+# What they do is in their arguments, not in their attributes.
+GEOMETRY = ("SpaceToBatch", "BatchToSpace", "Resize", "Roll", "Pad")
 CROPS = {"StridedSlice", "Slice", "CropAndResize"}
 SHORT_LOOP = 4
 QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
@@ -103,6 +106,9 @@ class Unrolled:
         if self._cuts_regions():
             return "regions"
         with_weights = self._with_own_weights()
+        looks_up = with_weights and all("Gather" in op.type for op in with_weights)
+        if looks_up:
+            return "branches"  # a table for each column
         if with_weights and not any(self._is_fed_a_part(op) for op in with_weights):
             products = [op for op in with_weights if op.type.startswith(PRODUCTS)]
             if not products:
@@ -115,8 +121,8 @@ class Unrolled:
         return known[0] if known else "python-loop"
 
     def _computes(self) -> bool:
-        """Whether a step does more than taking a part."""
-        return any(op.type not in QUIET | TAKES for op in self.steps[self.middle])
+        """Whether a step does more than take parts and move them about."""
+        return any(op.type not in QUIET | TAKES | MOVES for op in self.steps[self.middle])
 
     def what(self) -> str:
         """The axis of a tensor that its steps take their parts along, "" where there is none."""
@@ -182,22 +188,27 @@ class Unrolled:
     def _is_carried(self) -> bool:
         """Whether a step needs what a step before it computed; sums do not count."""
         return any(
-            self.step_of.get(tensor.op.name, number) != number and not self._only_sums(op)
+            self.step_of.get(tensor.op.name, number) != number and op.name not in self._sums
             for number, step in enumerate(self.steps)
             for op in step
             for tensor in op.inputs
         )
 
-    def _only_sums(self, op: tf.Operation) -> bool:
-        """Whether an operation adds to a sum that nothing within the loop reads but more sums."""
-        here = self.step_of[op.name]
-        return op.type in SUMS and all(
-            reader.name not in self.step_of
-            or (self.step_of[reader.name] != here and reader.type in SUMS)
-            or (self.step_of[reader.name] == here and self._only_sums(reader))
-            for output in op.outputs
-            for reader in output.consumers()
-        )
+    @cached_property
+    def _sums(self) -> set[str]:
+        """The operations that add to a sum, of which the loop reads nothing but more sums."""
+        found: set[str] = set()
+        for step in self.steps:
+            own = {op.name for op in step}
+            for op in reversed(step):
+                readers = [reader for output in op.outputs for reader in output.consumers()]
+                if op.type in SUMS and all(
+                    reader.name in found if reader.name in own else reader.type in SUMS
+                    for reader in readers
+                    if reader.name in self.step_of
+                ):
+                    found.add(op.name)
+        return found
 
     def _is_stack(self) -> bool:
         """Whether each step has weights of its own, as layers in a row have."""
@@ -247,8 +258,17 @@ class Unrolled:
         ]
 
     def _is_fed_a_part(self, op: tf.Operation) -> bool:
-        taken = {part.name for part, *_ in self.parts[self.middle]}
-        return op.name in taken or any(t.op.name in self._after(taken) for t in op.inputs)
+        return op.name in self._taking or any(t.op.name in self._fed for t in op.inputs)
+
+    @cached_property
+    def _taking(self) -> set[str]:
+        """The operations of a step that take parts, or are given them."""
+        return {op.name for op, *_ in self.parts[self.middle]}
+
+    @cached_property
+    def _fed(self) -> set[str]:
+        """The operations of a step that depend on its parts."""
+        return self._after(self._taking)
 
     def _after(self, names: set[str]) -> set[str]:
         """The operations of a step that depend on some of them, these included."""
@@ -260,20 +280,26 @@ class Unrolled:
 
     def _cuts_regions(self) -> bool:
         """Whether what a step takes says where it cuts something else."""
-        after = self._after({op.name for op, *_ in self.parts[self.middle]})
         return any(
-            op.type in CROPS and any(t.op.name in after for t in op.inputs[1:])
+            op.type in CROPS and any(self._is_part(tensor) for tensor in op.inputs[1:])
             for op in self.steps[self.middle]
         )
 
+    def _is_part(self, tensor: tf.Tensor) -> bool:
+        piece = tensor.op.name not in self.step_of and any(self.flow.pieces(tensor))
+        return piece or tensor.op.name in self._fed
+
     def _name(self, tensor: tf.Tensor, cut: Cut) -> str:
         rank = tensor.shape.rank
+        first, axis = self.flow.origin(tensor, cut.axis)
         if cut.axis == rank - 1 and rank > 1:
-            return "groups" if cut.width > 1 else "channels"
-        origin = self.flow.input_axis(tensor, cut.axis)
-        if origin is None or origin[1] == 0:
+            # A reshape may have made the axis, of anchors say, before the last one was cut off.
+            if axis != first.shape.rank - 1:
+                return "another"
+            return "channels" if cut.width == 1 else "groups"
+        if first.op.type != "Placeholder" or axis == 0:
             return "another"
-        windows = cut.width > 1 and all(
+        windows = cut.width != 1 and all(
             part.width == cut.width for parts in self.parts for *_, part in parts
         )
         return "positions" if rank > 3 or windows else "timesteps"
@@ -282,4 +308,6 @@ class Unrolled:
 def _action(op: tf.Operation) -> str:
     """What an operation does, whatever it does it to."""
     names = [name for name in ("strides", "dilations", "ksize") if name in op.node_def.attr]
-    return f"{op.type} {[op.get_attr(name) for name in names]}"
+    sizes = op.inputs[1:] if op.type.startswith(GEOMETRY) else ()
+    given = [*(op.get_attr(name) for name in names), *map(tf.get_static_value, sizes)]
+    return f"{op.type} {given}"

@@ -50,11 +50,12 @@ class Trial:
         eager: the lines that ran when it was called on one sample.
         traced: the lines and the steps of loops that ran when it was traced at batch 1.
         several: the same at a larger batch.
-        operations: the nodes of the graph at batch 1.
-        places: for each, the ``(file, line)`` of the calls it is from.
+        graph: at batch 1.
+        places: for each of its nodes, the ``(file, line)`` of the calls it is from.
         settled: attributes, as ``self.name``, that no further call changed.
         lost_variables: attributes with a variable that is lost on reload or never trained.
         made_anew: attributes that a reloaded layer has with the same values.
+        kept_arguments: constructor arguments, as ``Class.name``, that ``get_config`` returns.
         figures: what is shown beside the findings.
     """
 
@@ -63,11 +64,12 @@ class Trial:
     files: frozenset[str] = frozenset()
     faults: list[Fault] = field(default_factory=list)
     passed: set[str] = field(default_factory=set)
-    operations: list[tf.Operation] = field(default_factory=list)
+    graph: tf.Graph | None = None
     places: list[set[Place]] = field(default_factory=list)
     settled: set[str] = field(default_factory=set)
     lost_variables: set[str] = field(default_factory=set)
     made_anew: set[str] = field(default_factory=set)
+    kept_arguments: set[str] = field(default_factory=set)
     figures: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -173,15 +175,15 @@ def try_graph(trial: Trial) -> bool:
     before = _plain_attributes(trial.layer)
     try:
         with trial.traced.recording():
-            graph = infer.get_concrete_function(trial.inputs.specs(trial.fixed_batch or 1)).graph
+            concrete = infer.get_concrete_function(trial.inputs.specs(trial.fixed_batch or 1))
     except (Exception, SystemExit) as error:
         return trial.record("graph-fails", one_line(error), error)
     trial.record("graph-fails", None)
     after = _plain_attributes(trial.layer)
     trial.settled = {f"self.{name}" for name, value in after.items() if before.get(name) == value}
-    trial.operations = graph.get_operations()
-    trial.places = [_places(operation) for operation in trial.operations]
-    trial.figures["graph nodes"] = len(trial.operations)
+    trial.graph = concrete.graph
+    trial.places = [_places(operation) for operation in trial.graph.get_operations()]
+    trial.figures["graph nodes"] = len(trial.places)
     if "random-at-inference" in trial.passed and not trial.failed("batch-dependent"):
         inputs = trial.batch()
         apart = largest_gap(trial.call(inputs), flat_arrays(infer(inputs)), RELATIVE)

@@ -11,24 +11,22 @@ import tensorflow as tf
 from leankeras.diagnosis.source import is_library, read_class
 from leankeras.diagnosis.steps import Place
 from leankeras.diagnosis.syntax import assigned
-from leankeras.diagnosis.trial import Trial, largest_gap
+from leankeras.diagnosis.trial import Trial
 from leankeras.equivalence import kept
 from leankeras.graph import flat_layers
 
 
 def try_weights(trial: Trial) -> None:
     """Find trainable weights that no output and no loss depends on."""
-    sources = [weight.value for weight in trial.layer.trainable_weights]
-    used = _with_gradient(trial, sources)
-    idle: dict[type, list[tuple[str, keras.Variable]]] = {}
-    for weight, has_gradient in zip(trial.layer.trainable_weights, used, strict=True):
-        if not has_gradient and not _moves(trial, weight):
+    weights = trial.layer.trainable_weights
+    used = _with_gradient(trial, [weight.value for weight in weights])
+    idle: dict[type, dict[str, None]] = {}
+    for weight, has_gradient in zip(weights, used, strict=True):
+        if not has_gradient and not _is_read(trial.graph, weight.value):
             owner, name = _owner(trial.layer, weight)
-            idle.setdefault(type(owner), []).append((name, weight))
-    for cls, weights in idle.items():
-        names = dict.fromkeys(name for name, _ in weights)
-        message = f"{', '.join(names)} of {cls.__name__}"
-        trial.record("unused-weight", message, places=_made_at(cls, set(names)))
+            idle.setdefault(type(owner), {})[name] = None
+    for cls, names in idle.items():
+        trial.record("unused-weight", ", ".join(names), places=_made_at(cls, set(names)))
     if not idle:
         trial.record("unused-weight", None)
 
@@ -94,18 +92,22 @@ def _real(outputs: Any) -> Iterator[tf.Tensor]:
             yield tf.cast(tf.abs(part), "float32")
 
 
-def _moves(trial: Trial, weight: keras.Variable) -> bool:
-    """Whether an output changes with a weight."""
-    before = trial.call(trial.several_samples())
-    with kept(trial.layer):
-        weight.assign(weight.numpy() * -1.7 + 0.9)
-        return largest_gap(before, trial.call(trial.several_samples()), 0.0) > 0
+def _is_read(graph: tf.Graph, variable: tf.Variable) -> bool:
+    """Whether an output of a graph depends on a variable, by whatever way."""
+    handles = [inside.op for outside, inside in graph.captures if outside is variable.handle]
+    waiting, seen = [output.op for output in graph.outputs], set()
+    while waiting:
+        op = waiting.pop()
+        if op.name not in seen:
+            seen.add(op.name)
+            waiting += [tensor.op for tensor in op.inputs]
+    return any(op.name in seen for op in handles)
 
 
 def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str]:
-    """The layer that holds a weight, and the attribute that it holds it in."""
+    """The user's layer that holds a weight in an attribute, and which; else its path."""
     for part in flat_layers(layer):
-        for name, value in own_attributes(part):
+        for name, value in own_attributes(part) if not is_library(type(part)) else ():
             if any(held is weight for held in _held(value)):
                 return part, name
     return layer, weight.path

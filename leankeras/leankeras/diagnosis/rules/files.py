@@ -57,11 +57,12 @@ def _variables(layer: LayerSource) -> Iterator[Reading]:
 
 
 def _is_constant(one: Reading, trial: Trial) -> bool:
-    """Whether a variable is neither changed nor learnt, and a reloaded layer makes it alike."""
+    """Whether a variable is neither changed nor learnt, and a reloaded layer makes the same."""
     return one.subject in trial.made_anew and one.subject not in trial.lost_variables
 
 
-def _is_drawn_alike(one: Reading, trial: Trial) -> bool:
+def _is_drawn_again(one: Reading, trial: Trial) -> bool:
+    """Whether a reloaded layer draws the same numbers."""
     return "reload-differs" in trial.passed or one.subject in trial.made_anew
 
 
@@ -90,17 +91,23 @@ def _seeded(node: ast.Call) -> bool:
 
 
 def _lost_arguments(layer: LayerSource) -> Iterator[Reading]:
-    """Constructor arguments that a get_config beside the constructor does not mention."""
-    for source in layer.classes:
-        config, constructor = source.methods.get("get_config"), source.methods.get("__init__")
-        if config is None or constructor is None or "__dict__" in ast.unparse(config):
-            continue
-        words = {node.value for node in ast.walk(config) if isinstance(node, ast.Constant)}
-        words |= {word.arg for node in ast.walk(config) for word in getattr(node, "keywords", ())}
-        for argument in [*constructor.args.args, *constructor.args.kwonlyargs][1:]:
-            if argument.arg not in words | BASE_ARGUMENTS:
-                line = config.lineno
-                yield Reading(source.path, line, argument.arg, argument.arg, (line, line))
+    """Arguments of the constructor that no get_config of the user's mentions."""
+    configs, constructors = layer.reached("get_config"), layer.reached("__init__")
+    if not configs or not constructors:
+        return
+    words = set()
+    for config in configs:
+        if "__dict__" in ast.unparse(config.node):
+            return
+        for node in ast.walk(config.node):
+            words |= {word.arg for word in getattr(node, "keywords", ())}
+            words |= {node.value} if isinstance(node, ast.Constant) else set()
+    path, line = configs[0].source.path, configs[0].node.lineno
+    arguments = constructors[0].node.args
+    for argument in [*arguments.args, *arguments.kwonlyargs][1:]:
+        if argument.arg not in words | BASE_ARGUMENTS:
+            subject = f"{layer.cls.__name__}.{argument.arg}"
+            yield Reading(path, line, argument.arg, subject, (line, line))
 
 
 def _unregistered(layer: LayerSource) -> Iterator[Reading]:
@@ -133,7 +140,7 @@ RULES = [
         "created-again",
         "warning",
         "an attribute made of weights or sub-layers in __init__ and again in build",
-        "The first ones stay in the file and in the list of weights, or are lost on reload.",
+        "The first ones stay in the list of weights and in the file, or are lost on reload.",
         "Create sub-layers in __init__ and weights in build, each once.",
         "`self.dense = Dense(8)` in both",
         reads=_made_twice,
@@ -143,8 +150,8 @@ RULES = [
         "tf-variable",
         "error",
         "a tf.Variable kept as an attribute",
-        "Keras 3 does not track it: it is not in layer.weights, is not saved and does not train.",
-        "self.add_weight(shape=..., initializer=...) in build; for a constant, a NumPy array.",
+        "Keras 3 does not track it: it is not in layer.weights, not saved and not trained.",
+        "Use self.add_weight(shape=..., initializer=...) in build; for a constant, a NumPy array.",
         "`self.scale = tf.Variable(1.0)`",
         reads=_variables,
         confirmed_by={"reload-differs": "", "savedmodel-fails": "", "tflite-fails": "Var"},
@@ -154,13 +161,12 @@ RULES = [
         "random-attribute",
         "error",
         "a random tensor kept as an attribute",
-        "A reloaded layer draws another one, so it computes another function.",
-        "A weight that is not trained: self.add_weight(initializer='random_normal', "
-        "trainable=False).",
+        "A reloaded layer draws other numbers, so it computes another function.",
+        "Keep it in a weight: self.add_weight(initializer='random_normal', trainable=False).",
         "`self.projection = tf.random.normal((8, 8))`",
         reads=_drawn,
         confirmed_by={"reload-differs": ""},
-        withdrawn=_is_drawn_alike,
+        withdrawn=_is_drawn_again,
     ),
     Rule(
         "lost-argument",
@@ -172,14 +178,15 @@ RULES = [
         "`get_config` without `units`",
         reads=_lost_arguments,
         confirmed_by={"reload-differs": "", "reload-fails": "", "lost-argument": ""},
+        withdrawn=lambda one, trial: one.subject in trial.kept_arguments,
     ),
     Rule(
         "lambda-layer",
         "error",
         "a Lambda layer with a Python function",
-        "Its bytecode is saved; Keras refuses to load it in safe mode, and it is tied to one "
-        "Python version.",
-        "A keras.Layer subclass, or keras.ops directly on the Keras tensors.",
+        "It is saved as bytecode, which Keras refuses to load in safe mode and which only one "
+        "Python version can read.",
+        "Use a keras.Layer subclass, or keras.ops on the Keras tensors.",
         "`keras.layers.Lambda(lambda x: x * 2)`",
         confirmed_by={"reload-fails": "Lambda|lambda|locate function"},
         withdrawn=passed("reload-differs"),
@@ -188,8 +195,8 @@ RULES = [
         "unregistered",
         "info",
         "a custom class that is not registered",
-        "Loading a saved model needs custom_objects with exactly this class.",
-        "@keras.saving.register_keras_serializable(package='my_project') above the class.",
+        "Loading a saved model needs custom_objects with this very class.",
+        "Put @keras.saving.register_keras_serializable(package='my_project') above the class.",
         "`class Scale(keras.Layer)` without the decorator",
         reads=_unregistered,
     ),
@@ -197,8 +204,8 @@ RULES = [
         "private-import",
         "warning",
         "an import from TensorFlow's or Keras's private modules",
-        "They move and vanish between versions.",
-        "The public name: keras.ops, keras.layers, tf.nn.",
+        "They move and vanish from one version to the next.",
+        "Use the public name, in keras.ops, keras.layers or tf.nn.",
         "`from tensorflow.python.ops import array_ops`",
         reads=_private_imports,
     ),

@@ -127,29 +127,45 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
 
 
 def _makes_empty(statement: ast.stmt) -> bool:
-    """Whether a statement gives an attribute a new list or dict, as each call may do."""
+    """Whether a statement gives an attribute an empty or new list or dict, as each call may do."""
+    if isinstance(statement, ast.Expr):
+        return called(statement.value) == "clear"
     if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is None:
         return False
-    value = statement.value
-    return isinstance(value, (ast.List, ast.Dict, ast.Set)) or called(value) in EMPTY
+    tuple_of = isinstance(statement.value, ast.Tuple)
+    values = statement.value.elts if tuple_of else [statement.value]
+    return any(
+        isinstance(value, (ast.List, ast.Dict, ast.Set)) or called(value) in EMPTY
+        for value in values
+    )
 
 
-def _created(node: ast.AST, _: Method) -> bool:
-    if not isinstance(node, ast.Call):
-        return False
+def _creations(layer: LayerSource) -> Iterator[Reading]:
+    """Where weights and sub-layers are made."""
+    for method in layer.reached("call"):
+        for statement, node in method.parts():
+            if isinstance(node, ast.Call):
+                made = _made(node)
+                if made:
+                    yield reading(method.source, statement, made)
+
+
+def _made(node: ast.Call) -> ast.Call | None:
+    """The call that makes something: ``Dense(8)`` of ``Dense(8)(x)``."""
     if called(node) in ("add_weight", "add_variable") or dotted(node.func) == "tf.Variable":
-        return True
-    # Dense(8)(x), or a class that is plainly Keras's
+        return node
     made = node.func if isinstance(node.func, ast.Call) else node
+    # called at once, or of a class that is plainly Keras's
     plainly = made is not node or dotted(node.func).split(".")[-2:-1] == ["layers"]
-    return plainly and is_layer_call(made) and not WEIGHTLESS.fullmatch(called(made))
+    weightless = WEIGHTLESS.fullmatch(called(made))
+    return made if plainly and is_layer_call(made) and not weightless else None
 
 
 def _no_while(one: Reading, trial: Trial) -> bool:
     """Whether the graph has no While operator that comes from this line."""
     return "graph-fails" in trial.passed and not any(
         operation.type in WHILE and (one.path, one.line) in places
-        for operation, places in zip(trial.operations, trial.places, strict=True)
+        for operation, places in zip(trial.graph.get_operations(), trial.places, strict=True)
     )
 
 
@@ -158,10 +174,10 @@ RULES = [
         "dynamic-loop",
         "warning",
         "a map_fn, scan, while_loop or fori_loop",
-        "It becomes a While operator, whose body the converter cannot fuse and that runs one step "
-        "at a time; in TFLite it often needs operators that are not built in.",
-        "A batched operation or keras.ops.vectorized_map where steps are independent; a Python "
-        "loop over a fixed number of steps where they are not.",
+        "It becomes a While operator, which runs one step at a time and whose body the converter "
+        "cannot fuse; in TFLite it often needs operators that are not built in.",
+        "If the steps are independent, use a batched operation or keras.ops.vectorized_map; if "
+        "not, a Python loop over a fixed number of steps.",
         "`tf.map_fn(self.one_sample, x)`",
         reads=in_call(lambda node, _: called(node) in DYNAMIC),
         confirmed_by={"tflite-fails": "While|TensorList|loop|TensorArray"},
@@ -171,8 +187,8 @@ RULES = [
         "python-in-graph",
         "error",
         "a py_function or numpy_function",
-        "It calls back into this Python process: it cannot be saved, converted or run elsewhere.",
-        "Write it with keras.ops, or do it before the model.",
+        "It calls back into this Python process, so it cannot be saved, converted or run elsewhere.",
+        "Write it with keras.ops, or move it in front of the model.",
         "`tf.numpy_function(self.filter, [x], tf.float32)`",
         reads=in_call(lambda node, _: called(node) in PYTHON_CALLS),
         confirmed_by={"savedmodel-fails": "", "tflite-fails": "Py", "graph-differs": ""},
@@ -181,9 +197,9 @@ RULES = [
         "numpy-in-call",
         "warning",
         "NumPy applied to a tensor in call",
-        "NumPy needs values, which a graph does not have: it fails when traced, or freezes the "
-        "values seen then.",
-        "The same function of keras.ops (np.maximum is keras.ops.maximum).",
+        "NumPy needs values, which a graph does not have: tracing fails, or freezes the values "
+        "seen at that time.",
+        "Use the function of the same name in keras.ops: keras.ops.maximum for np.maximum.",
         "`np.maximum(x, 0)`",
         reads=in_call(_numpy),
         confirmed_by={"graph-fails": "", "graph-differs": "", "savedmodel-fails": ""},
@@ -193,10 +209,10 @@ RULES = [
         "control-flow-on-tensor",
         "warning",
         "a Python if, while or for on the value of a tensor",
-        "Python decides once, when the graph is traced; Keras does not convert call with "
-        "AutoGraph, so tracing fails.",
-        "keras.ops.where(condition, a, b), or keras.ops.cond for costly branches; for a loop, one "
-        "operation over the axis.",
+        "Python decides once, while the graph is traced, and has no value to decide by: Keras "
+        "does not convert call with AutoGraph.",
+        "Use keras.ops.where(condition, a, b), or keras.ops.cond for costly branches; for a loop, "
+        "one operation over the axis.",
         "`if keras.ops.max(x) > 1: x = x / 255`",
         reads=_decisions,
         confirmed_by={"graph-fails": ""},
@@ -206,8 +222,8 @@ RULES = [
         "state-in-call",
         "warning",
         "Python state changed in call",
-        "A graph runs the Python once, when traced: the change is frozen, or leaks a tensor of a "
-        "graph that is gone.",
+        "Python runs once, while the graph is traced: the change is frozen, or the attribute "
+        "keeps a tensor of a graph that is gone.",
         "Return it, or keep it in a weight: self.add_weight(trainable=False) and assign.",
         "`self.calls += 1`",
         reads=_state,
@@ -223,10 +239,10 @@ RULES = [
         "created-in-call",
         "error",
         "weights or sub-layers created in call",
-        "Each call makes new ones: they are not trained, not saved, and tracing fails or repeats.",
+        "Each call makes new ones, which are neither trained nor saved, and tracing fails.",
         "Create sub-layers in __init__ and weights in build.",
         "`return keras.layers.Dense(8)(x)`",
-        reads=in_call(_created),
+        reads=_creations,
         confirmed_by={"random-at-inference": "", "graph-fails": "", "reload-differs": ""},
         withdrawn=passed("random-at-inference", "graph-fails", "graph-differs", "reload-differs"),
     ),

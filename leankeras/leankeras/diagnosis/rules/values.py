@@ -73,9 +73,9 @@ RULES = [
     Rule(
         "random-without-training",
         "warning",
-        "randomness in call that does not heed the training argument",
+        "random numbers in call, whether training or not",
         "The deployed model gives another answer each time, and converters freeze or refuse it.",
-        "def call(self, x, training=False), and random numbers only if training; or "
+        "Draw only if training, as def call(self, x, training=False) is told; or use "
         "keras.layers.GaussianNoise or Dropout, which do that.",
         "`x + tf.random.normal(tf.shape(x))`",
         reads=in_call(_random),
@@ -87,7 +87,7 @@ RULES = [
         "warning",
         "a batch size written into call",
         "Deployment runs at batch 1, training does not.",
-        "-1 for the batch axis in a reshape; keras.ops.shape(x)[0] elsewhere.",
+        "Use -1 for the batch axis in a reshape, and keras.ops.shape(x)[0] elsewhere.",
         "`tf.reshape(x, (32, 8, 16))`",
         reads=in_call(_batch),
         confirmed_by={"batch-dependent": "fails|by inf", "dynamic-batch": ""},
@@ -97,8 +97,8 @@ RULES = [
         "hard-coded-size",
         "info",
         "a size of the input (tokens, rows) written into call",
-        "Another input size needs another class, and fails only when it is called.",
-        "x.shape[1], or a constructor argument.",
+        "The layer fails on inputs of any other size.",
+        "Use x.shape[1], or a constructor argument.",
         "`tf.reshape(x, (-1, 196, 64))`",
         reads=in_call(_size),
         withdrawn=_is_own_size,

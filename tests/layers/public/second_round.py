@@ -1,4 +1,4 @@
-"""Layers of public code that were added last, when the rules stood."""
+"""Layers of public code that were written down once the first ones were diagnosed rightly."""
 
 import itertools
 
@@ -268,7 +268,7 @@ def features_and_labels():
     return [numbers(16, 4), labels]
 
 
-MORE = [
+SECOND = [
     Public(
         "matterport/Mask_RCNN: DetectionLayer and batch_slice",
         DetectionLayer,
