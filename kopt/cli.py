@@ -10,6 +10,7 @@ import click
 from leankeras import cli
 from leankeras.cli import PATH
 from leankeras.errors import ParameterError
+from leankeras.files import MODEL_ENDINGS
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -19,8 +20,9 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("case", required=False)
-@click.option("--model", type=PATH, help="A trained .keras model, in place of CASE; needs --data.")
+@click.option("--model", type=PATH, help="A trained .keras or .h5, in place of CASE; needs --data.")
 @click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
+@cli.IMPORT
 @click.option("--budget", help='Such as "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
@@ -35,6 +37,7 @@ def run(
     case: str | None,
     model: Path | None,
     data: Path | None,
+    modules: tuple[str, ...],
     budget: str | None,
     run_dir: Path | None,
     first: str | None,
@@ -47,7 +50,7 @@ def run(
 
     CASE is signal (the default), vision, stream, or FILE.py:NAME for your own kopt.Case.
     """
-    from kopt.cases.catalogue import case_name
+    from kopt.cases.catalogue import case_name, trained
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
     from kopt.parameters import read_value
@@ -57,9 +60,11 @@ def run(
 
     if (model is None) != (data is None) or (model and case):
         raise ParameterError("expected CASE, or --model and --data together")
-    if model and model.suffix != ".keras":
-        raise ParameterError(f"{model}: expected a .keras file; write it by model.save('m.keras')")
-    case = f"{model}:{data}" if model else case or "signal"
+    if modules and not model:
+        raise ParameterError("--import goes with --model; a FILE.py imports what it needs itself")
+    if model and model.suffix not in MODEL_ENDINGS:
+        raise ParameterError(f"{model}: expected a .keras or .h5 file, as model.save writes it")
+    case = trained(model, data, modules) if model else case or "signal"
     workspace = Workspace(run_dir or RUNS / case_name(case))
     parameters: dict[str, Any] = {"case": case} | ({"quick": True} if quick else {})
     for name, value in [*([("budget", budget)] if budget is not None else []), *pairs]:

@@ -1,20 +1,29 @@
 """Finding a case: one that comes with kopt, or one out of a user's files."""
 
+import re
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from kopt.case import Case
 from leankeras.errors import ParameterError
-from leankeras.scripts import run_script
+from leankeras.scripts import module_file, run_script
 
 BUILT_IN = ("signal", "vision", "stream")
+TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+\.npz):([^:]+)|(.+))")
+
+
+def trained(model: Path | str, data: Path | str, modules: Sequence[str] = ()) -> str:
+    """The case of a trained model, its data, and the modules that register its custom layers."""
+    return ":".join([str(model), str(data), *([",".join(modules)] if modules else [])])
 
 
 def case_files(case: str) -> list[Path]:
     """The user's files that a case is read from; none for a built-in one."""
-    model, trained, data = case.partition(".keras:")
-    if trained:
-        return [Path(f"{model}.keras"), Path(data)]
+    if parts := _trained(case):
+        model, data, modules = parts
+        found = [module_file(module) for module in modules]
+        return [Path(model), Path(data), *(file for file in found if file)]
     script, own, _ = case.rpartition(".py:")
     return [Path(f"{script}.py")] if own else []
 
@@ -26,10 +35,24 @@ def case_name(case: str) -> str:
 
 def absolute_case(case: str) -> str:
     """The same case, to be found from any working directory."""
+    if parts := _trained(case):
+        model, data, modules = parts
+        files = [module_file(module) for module in modules]
+        found = [
+            str(file.resolve()) if file else module
+            for file, module in zip(files, modules, strict=True)
+        ]
+        return trained(Path(model).resolve(), Path(data).resolve(), found)
     files = [str(path.resolve()) for path in case_files(case)]
-    if len(files) == 1:
-        files.append(case.rpartition(":")[2])
-    return ":".join(files) or case
+    return f"{files[0]}:{case.rpartition(':')[2]}" if files else case
+
+
+def _trained(case: str) -> tuple[str, str, list[str]] | None:
+    """Model, data and modules of a trained model's case; None for another."""
+    if not (match := TRAINED.fullmatch(case)):
+        return None
+    model, data, modules, rest = match.groups()
+    return model, data or rest, modules.split(",") if modules else []
 
 
 def find_case(name: str) -> Case:
@@ -38,7 +61,8 @@ def find_case(name: str) -> Case:
     Args:
         name: "signal", "vision", "stream"; ``FILE.py:NAME`` for the :class:`Case` called NAME in
             a file, which is run, as ``python FILE.py`` would; or ``MODEL.keras:DATA.npz`` for a
-            trained model and its :class:`Data`.
+            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data`, with
+            ``:MODULE,...`` where modules register custom layers of it.
 
     Raises:
         ParameterError: no case of that name.
@@ -57,12 +81,12 @@ def find_case(name: str) -> Case:
             f"case: saw {name!r}; expected {', '.join(BUILT_IN)}, FILE.py:NAME, or "
             "MODEL.keras:DATA.npz"
         )
-    if len(files) == 2:
+    if parts := _trained(name):
         if files[0].stem in BUILT_IN:
             raise ParameterError(
                 f"{files[0]}: {files[0].stem} is the name of a case of kopt's; rename the file"
             )
-        return import_module("kopt.cases.trained").trained_case(*files)
+        return import_module("kopt.cases.trained").trained_case(*files[:2], parts[2])
     path, attribute = files[0], name.rpartition(":")[2]
     defined = vars(run_script(path))
     if attribute not in defined:

@@ -43,7 +43,7 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
         try:
             answer(old, new)
         except Exception as error:  # what a learner's function raises is the hint's to explain
-            return not_yet(f"{type(error).__name__}: {one_line(error)}; {shapes}")
+            return not_yet(f"{one_line(error)}; {shapes}")
         if not all(map(np.array_equal, given, old.get_weights())):
             return not_yet("it changes the old layer; port(old, new) is to set the weights of new")
     unset = [

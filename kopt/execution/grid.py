@@ -11,7 +11,7 @@ import yaml
 
 from kopt.cases.catalogue import absolute_case, case_name
 from kopt.parameters import check_parameters, read_value
-from leankeras.errors import ParameterError
+from leankeras.errors import ParameterError, one_line
 
 MOST_POINTS = 1000
 LONGEST_NAME = 100
@@ -84,13 +84,12 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ParameterError(f"{path}: cannot be read ({error}); {EXPECTED}") from error
+        raise ParameterError(f"{path}: cannot be read ({one_line(error)}); {EXPECTED}") from error
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = " ".join(str(error).split())
-        raise ParameterError(f"{path}: not YAML ({reason}); {EXPECTED}") from error
+        raise ParameterError(f"{path}: not YAML ({one_line(error)}); {EXPECTED}") from error
     if values is None:
         raise ParameterError(f"{path}: the file is empty; {EXPECTED}")
     if not isinstance(values, dict):

@@ -8,6 +8,7 @@ from typing import Any, TextIO
 
 from kopt.execution.tree import Segment
 from kopt.workspace.record import Record, summary
+from leankeras.errors import one_line
 
 UP_AND_CLEAR = "\x1b[{lines}F\x1b[J"
 
@@ -59,7 +60,7 @@ class Progress:
             self._running.pop(segment.point, None)
             if isinstance(outcome, Exception):
                 self._failed += len(segment.points)
-                reason = (str(outcome) or type(outcome).__name__).splitlines()[0]
+                reason = one_line(outcome)
                 self._show(f"failed: {', '.join(segment.points)}: {reason}")
             elif last:
                 self._done += 1

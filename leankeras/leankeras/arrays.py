@@ -1,11 +1,20 @@
-"""Arrays to try a model on, and arrays by name in a file, as they travel to the child and back."""
+"""Arrays to try a model on, and arrays by name in a file: a user's, or one that goes to a child."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import numpy as np
 
+from leankeras.errors import DataError, KoptError, one_line
+from leankeras.files import is_git_lfs_pointer
+
+Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+
+LABELS = re.compile(r"(y|groups)(_|$|/)|x_(val|test)($|/)")  # what is none of the inputs
 PREFIX = "array_"  # a model may well call an input "file", as numpy.savez calls its own argument
 
 
@@ -15,6 +24,99 @@ def invent(shape: Sequence[int], dtype: Any, generator: np.random.Generator) -> 
         return generator.standard_normal(shape).astype(dtype)
     # Integers are mostly indices; 0 and 1 exist in every vocabulary.
     return generator.integers(0, 2, shape).astype(dtype)
+
+
+def identifier(name: object) -> str:
+    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
+    return re.sub(r"\W", "_", str(name))
+
+
+def load_samples(path: str | Path, part: str = "train") -> Arrays | None:
+    """Samples alone, out of an ``.npz`` that may hold anything else; labels are not looked at.
+
+    Args:
+        path: the file. For one input the samples are the array ``x_train``, or ``x``, or the only
+            array there is; for several ``x_train/NAME`` or ``x/NAME`` each, or ``NAME`` alone, or
+            ``arr_0``, ``arr_1``, ... in the order of the inputs.
+        part: ``"test"`` for those called ``x_test``, which may be absent.
+
+    Returns:
+        An array, or arrays by input name or in order; None where the file has no such part.
+
+    Raises:
+        DataError: no such file, or not one of plain arrays.
+    """
+    what = "x_train, or x, or an array for each input"
+    with open_npz(Path(path), what) as archive:
+        names = archive.files
+        for main in ("x_train", "x") if part == "train" else (f"x_{part}",):
+            if main in names:
+                return archive[main]
+            named = [name for name in names if name.startswith(f"{main}/")]
+            if named:
+                return {name.partition("/")[2]: archive[name] for name in named}
+        if part != "train":
+            return None
+        inputs = [name for name in names if not LABELS.match(name)]
+        if not inputs:
+            raise DataError(f"{path}: has arrays {', '.join(names) or '(none)'}; expected {what}")
+        arrays = {name: archive[name] for name in inputs}
+    if all(re.fullmatch(r"arr_\d+", name) for name in arrays):
+        ordered = sorted(arrays, key=lambda name: int(name[4:]))
+        arrays = [arrays[name] for name in ordered]
+        return arrays[0] if len(arrays) == 1 else arrays
+    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
+
+
+def first(samples: Arrays) -> Arrays:
+    """The first sample, with a batch axis of 1."""
+    if isinstance(samples, Mapping):
+        return {name: array[:1] for name, array in samples.items()}
+    return [a[:1] for a in samples] if isinstance(samples, list | tuple) else samples[:1]
+
+
+def named_or_listed(samples: Arrays, names: Sequence[str] | None = None) -> list[Any]:
+    """The arrays in samples, in the order of the inputs' names where those are given.
+
+    Raises:
+        DataError: other names, or another number of arrays.
+    """
+    if isinstance(samples, Mapping):
+        given = {identifier(name): array for name, array in samples.items()}
+        wanted = list(given) if names is None else [identifier(name) for name in names]
+        listed = [given[name] for name in wanted] if set(wanted) == set(given) else []
+        seen = ", ".join(samples)
+    else:
+        listed = list(samples) if isinstance(samples, list | tuple) else [samples]
+        seen = f"{len(listed)} input(s)"
+    if names is not None and len(listed) != len(names):
+        raise DataError(f"samples for {seen}; the inputs are {', '.join(names)}")
+    return listed
+
+
+@contextmanager
+def open_npz(path: Path, expected: str) -> Iterator[np.lib.npyio.NpzFile]:
+    """Open an ``.npz`` of anybody's, never pickles; whatever is wrong with it is a DataError.
+
+    Args:
+        path: the file.
+        expected: the arrays that it should hold, in words.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected an .npz with {expected}")
+    if is_git_lfs_pointer(path):
+        raise DataError(f"{path}: a Git LFS pointer, not the arrays; fetch them with git lfs pull")
+    how = "write it with numpy.savez_compressed(path, name=array, ...)"
+    if not is_zipfile(path):  # else NumPy would take it for a pickle
+        raise DataError(f"{path}: not a readable .npz (no archive of arrays); {how}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            yield archive
+    except KoptError:
+        raise
+    except Exception as error:  # damage shows as anything from EOFError to MemoryError
+        reason = one_line(error).partition(" when allow_pickle")[0]
+        raise DataError(f"{path}: not a readable .npz of plain arrays ({reason}); {how}") from error
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:

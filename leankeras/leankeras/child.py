@@ -19,12 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+from leankeras.errors import JobError
+
 NOISE = re.compile(r"INFO|WARNING|[IW]\d{4} |fully_quantize")
 PACKAGE_ROOT = Path(__file__).parents[1]
-
-
-class JobError(Exception):
-    """A job raised; the text is that of the exception in the child."""
 
 
 class ChildDied(Exception):

@@ -7,10 +7,14 @@ from typing import Any
 
 import click
 
-from leankeras.errors import KoptError, ParameterError
+from leankeras.errors import DataError, KoptError, ParameterError
 from leankeras.modes import MODES
 
 PATH = click.Path(path_type=Path)
+IMPORT = click.option(
+    "--import", "modules", multiple=True, metavar="MODULE",
+    help="A module that registers custom layers; can be repeated.",
+)  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -20,16 +24,33 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("artifacts", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--samples", type=PATH,
+    help="An .npz; the first of its samples is timed.  [default: random numbers]",
+)  # fmt: skip
+@IMPORT
 @click.option("--threads", default=1, type=click.IntRange(1), help="Threads for LiteRT.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(artifacts: tuple[Path, ...], threads: int, as_json: bool) -> None:
+def bench(
+    artifacts: tuple[Path, ...],
+    samples: Path | None,
+    modules: tuple[str, ...],
+    threads: int,
+    as_json: bool,
+) -> None:
     """Time ARTIFACTS side by side, as ratios to the first.
 
-    An artifact is a .tflite, a .keras or a SavedModel; .tflite files alone need no TensorFlow.
+    An artifact is a .tflite, a .keras or .h5 file or a SavedModel; .tflite files alone need no
+    TensorFlow.
     """
+    from leankeras.arrays import first, load_samples
     from leankeras.runtime import compare_latency, random_sample
+    from leankeras.scripts import import_module
 
-    sample = random_sample(artifacts[0])
+    given = first(load_samples(samples)) if samples else None
+    for module in modules:
+        import_module(module)
+    sample = random_sample(artifacts[0]) if given is None else given
     names = [str(path) for path in artifacts]
     repeated = [
         name if name not in names[:position] else f"{name} ({position + 1})"
@@ -88,25 +109,33 @@ def diagnose(
 @click.argument("model", type=PATH)
 @click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
 @click.option("--mode", type=click.Choice(MODES), help="Of a .tflite.  [default: int8]")
-@click.option("--data", type=PATH, help="An .npz; the integer modes are calibrated with x_train.")
-def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> None:
-    """Convert MODEL, a .keras file, to a verified file of the kind that OUTPUT's ending names.
+@click.option(
+    "--data", type=PATH,
+    help="An .npz of samples (x_train, or x, or one array for each input) to calibrate with.",
+)  # fmt: skip
+@IMPORT
+def convert(
+    model: Path, output: Path, mode: str | None, data: Path | None, modules: tuple[str, ...]
+) -> None:
+    """Convert MODEL, a .keras or .h5 file, to a verified file of the kind that OUTPUT ends in.
 
     That is .tflite (also from a SavedModel directory), .onnx (with leankeras[onnx]), .keras,
     .h5, or no ending for a SavedModel directory, as TensorFlow Serving takes it.
     """
+    from leankeras.arrays import load_samples
     from leankeras.conversion import convert as convert_model
-    from leankeras.data import Data
+    from leankeras.scripts import import_module
 
+    samples, held_out = (load_samples(data, part) if data else None for part in ("train", "test"))
+    for module in modules:
+        import_module(module)
     if output.suffix == ".tflite":
-        samples = Data.load(data) if data else None
-        made = convert_model(
-            model,
-            output,
-            mode or "int8",
-            calibration=samples.x_train if samples else None,
-            evaluation=samples.x_test if samples else None,
-        )
+        try:
+            made = convert_model(
+                model, output, mode or "int8", calibration=samples, evaluation=held_out
+            )
+        except DataError as error:
+            raise DataError(f"{data}: {error}") from error
     else:
         from leankeras.conversion import FORMATS, save_model
         from leankeras.files import check_place
@@ -117,7 +146,6 @@ def convert(model: Path, output: Path, mode: str | None, data: Path | None) -> N
             raise ParameterError(f"--mode {mode} is for a .tflite; leave it out for {output}")
         if model.is_file() and output.is_file() and output.samefile(model):
             raise ParameterError(f"{output} is the model itself; give another name")
-        samples = Data.load(data).x_test if data else None
         made = save_model(load_keras(model), output, samples)
     click.echo(made)
 

@@ -1,13 +1,12 @@
 """The arrays a model is trained, calibrated and scored with."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
+from leankeras.arrays import open_npz
 from leankeras.errors import DataError
 from leankeras.validation_part import validation_rows
 
@@ -132,23 +131,14 @@ class Data:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an .npz with {', '.join(ARRAYS)}")
-    how = f"write it with numpy.savez_compressed(path, {', '.join(ARRAYS)})"
-    if not is_zipfile(path):  # else NumPy would take it for a pickle
-        raise DataError(f"{path}: not a readable .npz (no archive of arrays); {how}")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in ARRAYS if name not in archive.files]
-            if missing:
-                raise DataError(
-                    f"{path}: has arrays {', '.join(archive.files)}; "
-                    f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
-                )
-            return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
-    except (ValueError, TypeError, BadZipFile, zlib.error, EOFError, MemoryError) as error:
-        reason = str(error).splitlines()[0].partition(" when allow_pickle")[0]
-        raise DataError(f"{path}: not a readable .npz of plain arrays ({reason}); {how}") from error
+    with open_npz(path, ", ".join(ARRAYS)) as archive:
+        missing = [name for name in ARRAYS if name not in archive.files]
+        if missing:
+            raise DataError(
+                f"{path}: has arrays {', '.join(archive.files)}; "
+                f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
+            )
+        return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
 
 
 def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:

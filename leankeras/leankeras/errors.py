@@ -54,8 +54,14 @@ class MeasurementError(KoptError):
     """A latency was asked for that cannot be measured."""
 
 
+class JobError(Exception):
+    """A job raised in a child process; the text is that of the exception, its type first."""
+
+
 def one_line(error: BaseException) -> str:
     """The line of an error that says what was wrong, without the frames put around it.
+
+    Its type comes first, unless it is one of the errors above, whose texts say enough.
 
     Args:
         error: whatever a user's layer, Keras or TensorFlow raised.
@@ -65,4 +71,6 @@ def one_line(error: BaseException) -> str:
     text = text.rpartition("Exception encountered: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(FRAMES)] or lines
+    if said and isinstance(error, KoptError | JobError):
+        return said[0][:300]
     return f"{type(error).__name__}: {said[0][:300]}" if said else type(error).__name__

@@ -12,6 +12,7 @@ from typing import Any
 from leankeras.errors import ConversionError, KoptError, ParameterError
 
 GIT_LFS = b"version https://git-lfs"
+MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 
 
 def write_atomically(

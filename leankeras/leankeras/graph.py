@@ -1,7 +1,7 @@
 """Keras 3 models as graphs: walked node by node, nested models written out."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -15,6 +15,7 @@ from keras.src import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 
+from leankeras.arrays import Arrays, identifier, named_or_listed
 from leankeras.errors import ModelError
 
 SAMPLE_BATCH = 3
@@ -71,6 +72,43 @@ def operation_module(name: str) -> str | None:
         if isinstance(found, type) and issubclass(found, keras.Operation):
             return place.__name__
     return None
+
+
+def arranged(model: keras.Model, samples: Arrays) -> Any:
+    """Samples in the structure that a model takes its inputs in.
+
+    Args:
+        model: a built Keras 3 model.
+        samples: an array for one input; for several arrays by input name, or in order.
+
+    Raises:
+        DataError: other names, or another number of arrays.
+    """
+    tensors = getattr(model, "inputs", None)
+    if not tensors or (len(tensors) == 1 and not isinstance(samples, Mapping | list | tuple)):
+        return samples
+    structure = tensors[0] if isinstance(model, keras.Sequential) else model.input
+    return tree.pack_sequence_as(structure, named_or_listed(samples, input_names(model)))
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """The names of a built model's inputs, in the order of ``model.inputs``."""
+    structure = model.inputs[0] if isinstance(model, keras.Sequential) else model.input
+    if isinstance(structure, dict):
+        return sorted(structure)
+    return [input_name(tensor) for tensor in model.inputs]
+
+
+def named_outputs(outputs: Any) -> dict[str, Any]:
+    """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
+    if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
+        named = {identifier(name): value for name, value in outputs.items()}
+        if len(named) == len(outputs):  # else "a b" and "a_b" would be one
+            return named
+    flat = tree.flatten(outputs)
+    if len(flat) == 1:
+        return {"output": flat[0]}
+    return {f"output_{index}": value for index, value in enumerate(flat)}
 
 
 def flat_layers(model: keras.Layer) -> list[keras.Layer]:

@@ -25,9 +25,8 @@ def run_script(path: str | Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        reason = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"{path} fails when it is run: {type(error).__name__}: {reason}; mend it first"
+            f"{path} fails when it is run: {one_line(error)}; mend it first"
         ) from error
     finally:
         sys.path.remove(folder)
@@ -35,16 +34,33 @@ def run_script(path: str | Path) -> ModuleType:
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module, one in the working directory too.
+    """Import a module that registers layers; one in the working directory is found, too.
+
+    What it was found in stays on the search path, for processes that need it as well.
+
+    Args:
+        name: such as ``my_layers`` or ``package.layers``, or the path of its ``.py`` file.
 
     Raises:
         ModelError: there is none of that name, or it fails.
     """
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    folder, module = Path.cwd(), name
+    if name.endswith(".py"):
+        path = Path(name).resolve()
+        folder, module = path.parent, path.stem
+        while (folder / "__init__.py").is_file():
+            folder, module = folder.parent, f"{folder.name}.{module}"
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise ModelError(f"module {name} cannot be imported: {one_line(error)}") from error
-    finally:
-        sys.path.remove(here)
+
+
+def module_file(name: str) -> Path | None:
+    """The file of a module in the working directory; None for one that is installed."""
+    if name.endswith(".py"):
+        return Path(name)
+    path = Path(*name.split(".")).with_suffix(".py")
+    return path if path.is_file() else None

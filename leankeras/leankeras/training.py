@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from leankeras.data import Data
-from leankeras.errors import ModelError
+from leankeras.errors import ModelError, one_line
 
 
 def gives_probabilities(model: Any, x: np.ndarray) -> bool:
@@ -62,11 +62,16 @@ def check_classifier(model: keras.Model, data: Data) -> None:
     except Exception as error:  # whatever a model does with what it was not made for
         raise ModelError(
             f"{model.name} does not take samples of shape {data.x_train.shape[1:]}: "
-            f"{str(error).splitlines()[0]}"
+            f"{one_line(error)}"
         ) from error
     if isinstance(outputs, list | tuple | dict):
         raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, of classes")
     shape = outputs.shape
+    if tuple(shape[1:]) == (1,):
+        raise ModelError(
+            f"{model.name} has a single output, and the labels are {data.classes} classes; "
+            f"expected an output for each, such as Dense({data.classes}, activation='softmax')"
+        )
     if len(shape) != 2 or shape[-1] < data.classes:
         raise ModelError(
             f"{model.name} has outputs of shape {shape[1:]} but the labels run to "

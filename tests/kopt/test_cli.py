@@ -38,7 +38,7 @@ def kopt(*arguments, capsys):
         (["run", "-p", "alpha", "0.5", "-p", "alpha", "1e-1"], "alpha is given twice"),
         (["run", "--budget", ""], "budget: saw ''; expected limits such as"),
         (["run", "--model", "m.keras"], "expected CASE, or --model and --data together"),
-        (["run", "--model", "m.h5", "--data", "d.npz"], "m.h5: expected a .keras file"),
+        (["run", "--model", "m.pt", "--data", "d.npz"], "m.pt: expected a .keras or .h5 file"),
         (["report", "{folder}", "-o", "m.keras"], "m.keras: expected a name that ends in .html"),
         (["run", "-p", "alpha", "["], "alpha: saw '['"),
         (["run", "--run-dir", "/proc/run"], "/proc/run cannot be written"),

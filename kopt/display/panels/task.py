@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import ipywidgets
 
-from leankeras.errors import KoptError
+from leankeras.errors import KoptError, one_line
 
 Report = Callable[[str], None]
 TICK_SECONDS = 0.5
@@ -74,8 +74,7 @@ class Task:
             self.bar.value, self.bar.bar_style = self.bar.max, "success"
             self.status.value = f"{self._done} in {progress.seconds:.0f} s"
         except Exception as error:
-            name = "" if isinstance(error, KoptError) else f"{type(error).__name__}: "
-            line = html.escape(f"{name}{(str(error).splitlines() or ['no reason given'])[0]}")
+            line = html.escape(one_line(error))
             self.bar.bar_style = "danger"
             self.status.value = f'<span class="kopt-error">{line}</span>'
             if not isinstance(error, KoptError):

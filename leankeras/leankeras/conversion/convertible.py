@@ -21,7 +21,7 @@ from leankeras.conversion.signature import (
     named_arrays,
 )
 from leankeras.conversion.weight_checks import check_bytes, check_finite, check_size
-from leankeras.errors import ConversionError
+from leankeras.errors import ConversionError, one_line
 from leankeras.runtime import load_keras
 
 
@@ -44,7 +44,7 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> So
     """Find out what a model takes, leaving the work of tracing it to ``export()``.
 
     Args:
-        target: a Keras 3 model, a ``.keras`` file, a SavedModel directory, or an object whose
+        target: a Keras 3 model, a Keras model file, a SavedModel directory, or an object whose
             ``export(directory)`` writes one.
         scratch: a directory for what has to be written.
         samples: the user's; they make open dimensions concrete.
@@ -72,8 +72,8 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> So
         return _open_saved_model(scratch / "written", scratch, samples)
     kind = f"{type(target).__module__}.{type(target).__name__}"
     raise ConversionError(
-        f"cannot convert a {kind}; expected a Keras 3 model, a .keras file, a SavedModel "
-        "directory, or an object with export(directory)"
+        f"cannot convert a {kind}; expected a Keras 3 model, a .keras or .h5 file, a "
+        "SavedModel directory, or an object with export(directory)"
     )
 
 
@@ -88,9 +88,8 @@ def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) ->
     try:
         described = converter.shared.request("describe", directory=str(directory))
     except JobError as error:
-        reason = str(error).splitlines()[0]
         raise ConversionError(
-            f"{directory}: not a usable SavedModel ({reason}); write it again with "
+            f"{directory}: not a usable SavedModel ({one_line(error)}); write it again with "
             "model.export(directory)"
         ) from error
     arrays = named_arrays(samples, list(described["inputs"])) if samples is not None else {}
@@ -149,7 +148,8 @@ def _export(
             )
         except JobError as error:
             raise ConversionError(
-                f"{directory}: does not run at batch 1 ({error}); export it with an open batch"
+                f"{directory}: does not run at batch 1 ({one_line(error)}); export it with an open "
+                "batch"
             ) from error
         directory = scratch / "fixed"
     return Export(
@@ -171,6 +171,7 @@ def _run_saved_model(
         )
     except JobError as error:
         raise ConversionError(
-            f"the SavedModel does not run on a sample ({error}); give calibration samples it takes"
+            f"the SavedModel does not run on a sample ({one_line(error)}); give calibration "
+            "samples it takes"
         ) from error
     return read_arrays(outputs)

@@ -16,8 +16,7 @@ import numpy as np
 
 from leankeras.conversion.signature import InputSpec
 from leankeras.errors import ConversionError, one_line
-from leankeras.graph import flat_layers, without_dropout
-from leankeras.runtime import identifier
+from leankeras.graph import flat_layers, named_outputs, without_dropout
 
 SIGNATURE = "serving_default"
 
@@ -76,7 +75,7 @@ def export_model(
     @tf.function(input_signature=[specs], autograph=False)
     def serve(arrays: dict[str, Any]) -> dict[str, Any]:
         arguments = keras.tree.map_structure(lambda name: arrays[name], structure)
-        return flat_outputs(model(arguments, training=False))
+        return named_outputs(model(arguments, training=False))
 
     holder = tf.Module()
     layers: set[str] = set()
@@ -115,18 +114,6 @@ def export_model(
     )
 
 
-def flat_outputs(outputs: Any) -> dict[str, Any]:
-    """A model's outputs by name: the keys of a dict, else ``output`` or ``output_0``, ..."""
-    if isinstance(outputs, dict) and not any(isinstance(v, dict | list) for v in outputs.values()):
-        named = {identifier(name): value for name, value in outputs.items()}
-        if len(named) == len(outputs):  # else "a b" and "a_b" would be one
-            return named
-    flat = keras.tree.flatten(outputs)
-    if len(flat) == 1:
-        return {"output": flat[0]}
-    return {f"output_{index}": value for index, value in enumerate(flat)}
-
-
 def run_model(
     model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
@@ -141,7 +128,7 @@ def run_model(
     with _in_float32(model):
         for sample in _tensors(samples):
             arguments = keras.tree.map_structure(sample.__getitem__, structure)
-            runs.append(_numpy(flat_outputs(model(arguments, training=False))))
+            runs.append(_numpy(named_outputs(model(arguments, training=False))))
     return _joined(runs)
 
 

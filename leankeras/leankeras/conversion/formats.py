@@ -25,7 +25,7 @@ from leankeras.conversion.export import export_model, run_model
 from leankeras.conversion.signature import Arrays, invented_samples, model_inputs, named_arrays
 from leankeras.conversion.verification import FLOAT32_TOLERANCE
 from leankeras.conversion.weight_checks import check_finite, check_size
-from leankeras.errors import ConversionError
+from leankeras.errors import ConversionError, one_line
 from leankeras.files import check_place, copy, scratch_directory, write_atomically
 from leankeras.graph import flat_layers
 from leankeras.runtime import layer_of, refusal_reason
@@ -165,7 +165,7 @@ def _write_graph(
     except JobError as error:
         raise ConversionError(
             f"{model.name} does not run as {format_name} in a fresh process "
-            f"({' '.join(str(error).split())[:300]}); save it in another format"
+            f"({one_line(error)}); save it in another format"
         ) from error
 
 
@@ -200,7 +200,7 @@ def _save(model: keras.Model, path: Path) -> None:
         model.save(path)
     except Exception as error:
         raise ConversionError(
-            f"{model.name} cannot be saved as {path.suffix} ({str(error).splitlines()[0]}); give "
+            f"{model.name} cannot be saved as {path.suffix} ({one_line(error)}); give "
             "its layers a get_config that returns their constructor's arguments"
         ) from error
     finally:

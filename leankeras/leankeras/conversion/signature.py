@@ -7,11 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from leankeras.arrays import invent
-from leankeras.errors import ConversionError, DataError
-from leankeras.runtime import identifier
-
-Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
+from leankeras.arrays import Arrays, identifier, invent
+from leankeras.errors import ConversionError, DataError, one_line
+from leankeras.graph import input_name
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,8 @@ def _names(structure: Any, tensors: Sequence[Any]) -> list[str]:
     elif len(tensors) == 1:
         names = ["x"]
     else:
-        names = [identifier(tensor.name) for tensor in tensors]
+        known = [tensor for tensor in tensors if hasattr(tensor, "_keras_history")]
+        names = [identifier(input_name(tensor)) for tensor in known]
     if len(set(names)) != len(tensors):
         names = [f"x_{index}" for index in range(len(tensors))]
     return names
@@ -165,8 +164,8 @@ def _array(values: object, name: object) -> np.ndarray:
         array = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"samples of {name} are not one array of equal shapes ({error}); stack samples of one "
-            "shape with numpy.stack"
+            f"samples of {name} are not one array of equal shapes ({one_line(error)}); stack "
+            "samples of one shape with numpy.stack"
         ) from error
     if array.dtype.kind not in "fiub":
         raise DataError(

@@ -13,7 +13,7 @@ import numpy as np
 
 from leankeras.copying import copy_model, is_float32
 from leankeras.data import Data
-from leankeras.errors import ModelError
+from leankeras.errors import ModelError, one_line
 from leankeras.graph import flat_layers
 from leankeras.parameters import check_parameters
 from leankeras.training import (
@@ -193,7 +193,7 @@ def _train(
         )
     except ValueError as error:
         raise ModelError(
-            f"{student.name} cannot learn from {teacher.name}: {str(error).splitlines()[0]}"
+            f"{student.name} cannot learn from {teacher.name}: {one_line(error)}"
         ) from error
     steps = batches_per_epoch(len(data.x_train), BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)

@@ -6,7 +6,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "CASTS": ".flatbuffer",
-        "ENDINGS": ".model_files.opening",
         "IDENTIFIER": ".flatbuffer",
         "LiteRTModel": ".litert",
         "TFLiteFile": ".flatbuffer",
@@ -21,7 +20,6 @@ __getattr__, __dir__, __all__ = face(
         "gain_in_words": ".accuracy",
         "explore": ".fresh_process",
         "graph_size": ".ways_to_call",
-        "identifier": ".flatbuffer",
         "is_tflite": ".artifacts",
         "is_within": ".flatbuffer",
         "ladder": ".ways_to_call",

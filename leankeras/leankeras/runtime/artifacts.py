@@ -1,4 +1,4 @@
-"""Run and score any artifact: a callable, a Keras model, a ``.keras``, a SavedModel, a ``.tflite``.
+"""Run and score any artifact: a callable, a Keras model, a model file, a SavedModel, a ``.tflite``.
 
 TensorFlow and Keras are imported only for the artifacts that need them, so that a ``.tflite`` is
 measured where only LiteRT and NumPy are installed.
@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from leankeras.arrays import invent
+from leankeras.arrays import Arrays, invent, named_or_listed
 from leankeras.errors import DataError, KoptError, MeasurementError, ModelError, one_line
 from leankeras.runtime.litert import LiteRTModel
 
 BATCH = 256
 
 
-def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], Any]:
+def as_call(target: Any, sample: Arrays, threads: int = 1) -> Callable[[], Any]:
     """A function of no arguments that makes one inference, sample in and result out.
 
     Args:
         target: see :func:`leankeras.compare_latency`.
-        sample: one input with its batch axis.
+        sample: one input with its batch axis; of several inputs arrays by name, or in order.
         threads: for LiteRT.
 
     Raises:
@@ -34,46 +34,93 @@ def as_call(target: Any, sample: np.ndarray, threads: int = 1) -> Callable[[], A
         return _run_once(target, lambda: lambda: target(sample))
     import tensorflow as tf
 
-    tensor = tf.constant(sample)
-
     def trace() -> Callable[[], Any]:
+        function, arrange = _tf_function(target)
+        tensors = tf.nest.map_structure(tf.constant, arrange(sample))
         # a concrete function: tracing anew for every target is meant, and no cause for a warning
-        function = _tf_function(target).get_concrete_function(tensor)
-        return lambda: function(tensor)
+        concrete = function.get_concrete_function(tensors)
+        return lambda: concrete(tensors)
 
     return _run_once(target, trace)
 
 
-def predict(target: Any, x: np.ndarray) -> np.ndarray:
-    """Float outputs of a Keras model or an artifact on disk, shape ``(n, classes)``."""
+def predict(target: Any, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:
+    """Outputs of a Keras model or an artifact on disk, as floats.
+
+    Args:
+        target: a Keras model, or a path to a ``.tflite``, a Keras model file or a SavedModel.
+        x: samples, ``(n, ...)``; of several inputs arrays by name, or in order.
+
+    Returns:
+        An array, ``(n, ...)``; of several outputs arrays by name.
+
+    Raises:
+        DataError: samples that the target does not take.
+    """
     if is_tflite(target):
         return LiteRTModel(target)(x)
     import tensorflow as tf
 
-    any_batch = tf.TensorSpec((None, *x.shape[1:]), x.dtype)
-    function = _tf_function(target).get_concrete_function(any_batch)
-    parts = [tf.constant(x[start : start + BATCH]) for start in range(0, len(x), BATCH)]
-    return np.concatenate([np.asarray(function(part)) for part in parts])
+    from leankeras.graph import named_outputs
+
+    function, arrange = _tf_function(target)
+    arrays = tf.nest.map_structure(np.asarray, arrange(x))
+    specs = tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), arrays)
+    runs = []
+    try:
+        concrete = function.get_concrete_function(specs)
+        for start in range(0, len(tf.nest.flatten(arrays)[0]), BATCH):
+            rows = slice(start, start + BATCH)
+            part = tf.nest.map_structure(lambda a, rows=rows: tf.constant(a[rows]), arrays)
+            runs.append(named_outputs(concrete(part)))
+    except (ValueError, TypeError, tf.errors.OpError) as error:
+        shapes = [array.shape[1:] for array in tf.nest.flatten(arrays)]
+        raise DataError(
+            f"{_name(target)} does not take samples of shape {', '.join(map(str, shapes))}: "
+            f"{one_line(error)}"
+        ) from error
+    outputs = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
-def evaluate(target: Any, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+def evaluate(target: Any, x: Arrays, y: np.ndarray) -> dict[str, float]:
     """Score a classifier.
 
     Args:
-        target: a Keras model, or a path to a ``.tflite``, a ``.keras`` or a SavedModel.
-        x: samples, shape ``(n, ...)``.
+        target: a Keras model, or a path to a ``.tflite``, a Keras model file or a SavedModel.
+        x: samples, shape ``(n, ...)``; of several inputs arrays by name, or in order.
         y: class indices, shape ``(n,)``.
 
     Returns:
         ``accuracy``, a fraction; ``standard_error`` of it; ``samples``.
 
+    Raises:
+        DataError: no samples, or not a label for each.
+        ModelError: outputs that are not a number for each class.
+
     Example:
         >>> evaluate("model.tflite", data.x_test, data.y_test)["accuracy"]
     """
-    if len(x) == 0 or len(x) != len(y):
-        raise DataError(f"{len(x)} samples and {len(y)} labels; expected as many, above 0")
-    correct = predict(target, x).argmax(axis=-1) == y
-    accuracy = float(correct.mean())
+    y = np.asarray(y)
+    arrays = [np.asarray(array) for array in named_or_listed(x)]
+    if y.ndim != 1 or len(y) == 0 or any(len(array) != len(y) for array in arrays):
+        counts = ", ".join(str(len(array)) for array in arrays)
+        raise DataError(
+            f"{counts} samples and labels of shape {y.shape}; expected a class index for each "
+            "sample, and at least one"
+        )
+    outputs = predict(target, x)
+    shape = (
+        {name: each.shape[1:] for name, each in outputs.items()}
+        if isinstance(outputs, dict)
+        else outputs.shape[1:]
+    )
+    if isinstance(shape, dict) or len(shape) != 1 or shape[0] < 2:
+        raise ModelError(
+            f"{_name(target)} has outputs of shape {shape}; expected (classes,), a logit or a "
+            "probability for each of at least 2 classes"
+        )
+    accuracy = float((outputs.argmax(axis=-1) == y).mean())
     return {
         "accuracy": accuracy,
         "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(y))),
@@ -86,30 +133,38 @@ def is_tflite(target: Any) -> bool:
     return isinstance(target, str | Path) and Path(target).suffix == ".tflite"
 
 
-def random_sample(path: str | Path) -> np.ndarray:
-    """An input of an artifact's own shape to time it with, batch 1: standard normal, or 0 and 1."""
+def random_sample(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
+    """An input of an artifact's own shape to time it with, batch 1: standard normal, or 0 and 1.
+
+    Returns:
+        An array; of several inputs arrays by name.
+    """
     path = Path(path)
     if path.suffix == ".tflite":
-        inputs = [
-            (details["shape"], np.float32 if details["quantization"][0] else details["dtype"])
-            for details in LiteRTModel(path).input_details.values()
-        ]
+        inputs = {
+            name: (details["shape"], np.float32 if details["quantization"][0] else details["dtype"])
+            for name, details in LiteRTModel(path).input_details.items()
+        }
     elif path.is_dir():
-        signature = _load_saved_model(path).signatures["serving_default"]
-        specs = signature.structured_input_signature[1].values()
-        inputs = [(spec.shape, spec.dtype.as_numpy_dtype) for spec in specs]
+        specs = _load_saved_model(path).signatures["serving_default"].structured_input_signature[1]
+        inputs = {name: (spec.shape, spec.dtype.as_numpy_dtype) for name, spec in specs.items()}
     else:
+        from leankeras.graph import input_names
         from leankeras.runtime.model_files.opening import load_keras
 
         model = load_keras(path)
         if not model.built:
             raise MeasurementError(f"{path}: the model is not built; give it an Input and save it")
-        inputs = [(tensor.shape, tensor.dtype) for tensor in model.inputs]
-    if len(inputs) != 1:
-        raise MeasurementError(f"{path} has {len(inputs)} inputs; expected one")
-    sizes, dtype = inputs[0]
-    shape = [1, *(size or 1 for size in tuple(sizes)[1:])]
-    return invent(shape, dtype, np.random.default_rng(0))
+        inputs = {
+            name: (tensor.shape, tensor.dtype)
+            for name, tensor in zip(input_names(model), model.inputs, strict=True)
+        }
+    generator = np.random.default_rng(0)
+    samples = {
+        name: invent([1, *(size or 1 for size in tuple(sizes)[1:])], dtype, generator)
+        for name, (sizes, dtype) in inputs.items()
+    }
+    return samples if len(samples) > 1 else next(iter(samples.values()))
 
 
 def _is_plain_callable(target: Any) -> bool:
@@ -117,29 +172,52 @@ def _is_plain_callable(target: Any) -> bool:
     return callable(target) and not hasattr(target, "get_config")
 
 
-def _tf_function(target: Any) -> Callable[[Any], Any]:
-    """A compiled function of a batch for a Keras model or a path to one."""
+def _tf_function(target: Any) -> tuple[Any, Callable[[Arrays], Any]]:
+    """A compiled function of a batch for a Keras model or a path to one.
+
+    Returns:
+        The function, and another that arranges samples as it takes them.
+    """
     import tensorflow as tf
 
     if isinstance(target, str | Path):
         path = Path(target)
         if path.is_dir():
-            loaded = _load_saved_model(path)
-            name = next(iter(loaded.signatures["serving_default"].structured_input_signature[1]))
-
-            def serve(x):  # holds the loaded object, which holds the weights
-                return next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
-
-            return tf.function(serve)
+            return _serving_function(path)
         from leankeras.runtime.model_files.opening import load_keras
 
         target = load_keras(path)
     if not hasattr(target, "get_config"):
         raise MeasurementError(
             f"cannot run a {type(target).__name__}; expected a callable, a Keras model or a path "
-            "to a .tflite, a .keras or a SavedModel directory"
+            "to a .tflite, a .keras or .h5 file or a SavedModel directory"
         )
-    return tf.function(lambda x: target(x, training=False))
+    from leankeras.graph import arranged
+
+    return (
+        tf.function(lambda x: target(x, training=False)),
+        lambda samples: arranged(target, samples),
+    )
+
+
+def _serving_function(path: Path) -> tuple[Any, Callable[[Arrays], Any]]:
+    import tensorflow as tf
+
+    loaded = _load_saved_model(path)
+    specs = loaded.signatures["serving_default"].structured_input_signature[1]
+
+    def serve(arrays):  # holds the loaded object, which holds the weights
+        outputs = loaded.signatures["serving_default"](**arrays)
+        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+
+    def arrange(samples: Arrays) -> dict[str, np.ndarray]:
+        arrays = named_or_listed(samples, list(specs))
+        return {
+            name: np.asarray(array).astype(specs[name].dtype.as_numpy_dtype)
+            for name, array in zip(specs, arrays, strict=True)
+        }
+
+    return tf.function(serve), arrange
 
 
 def _load_saved_model(path: Path) -> Any:
@@ -162,8 +240,14 @@ def _run_once(target: Any, prepare: Callable[[], Callable[[], Any]]) -> Callable
     except KoptError:
         raise
     except Exception as error:
-        name = target if isinstance(target, str | Path) else type(target).__name__
         raise MeasurementError(
-            f"{name} does not run on the sample: {one_line(error)}; give it an input it takes"
+            f"{_name(target)} does not run on the sample: {one_line(error)}; give it an input it "
+            "takes"
         ) from error
     return call
+
+
+def _name(target: Any) -> str:
+    if isinstance(target, str | Path):
+        return str(target)
+    return str(getattr(target, "name", type(target).__name__))

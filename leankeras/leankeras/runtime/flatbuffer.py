@@ -4,7 +4,6 @@ The schema is https://github.com/google-ai-edge/LiteRT/blob/main/tflite/schema/s
 Python classes come with ai_edge_litert.
 """
 
-import re
 import struct
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from leankeras.errors import ModelError
+from leankeras.files import is_git_lfs_pointer
 
 IDENTIFIER = b"TFL3"
 CASTS = ("QUANTIZE", "DEQUANTIZE")
@@ -83,6 +83,10 @@ class TFLiteFile:
         if not self.path.is_file():
             raise ModelError(f"{self.path}: no such file; expected a .tflite")
         self.content = self.path.read_bytes()
+        if is_git_lfs_pointer(self.path):
+            raise ModelError(
+                f"{self.path}: a Git LFS pointer, not the file itself; fetch it with git lfs pull"
+            )
         if self.content[4:8] != IDENTIFIER:
             raise ModelError(
                 f"{self.path}: not a .tflite (the mark {IDENTIFIER.decode()} is missing); convert "
@@ -181,11 +185,6 @@ class TFLiteFile:
 
     def _indices(self, side: str) -> tuple[int, ...]:
         return _as_tuple(getattr(self._graph, f"{side}AsNumpy")())
-
-
-def identifier(name: object) -> str:
-    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
-    return re.sub(r"\W", "_", str(name))
 
 
 def layer_of(name: str, layers: Collection[str] = ()) -> str:

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from leankeras.errors import DataError, ModelError
-from leankeras.runtime.flatbuffer import TFLiteFile, identifier
+from leankeras.arrays import Arrays, identifier
+from leankeras.errors import DataError, ModelError, one_line
+from leankeras.runtime.flatbuffer import TFLiteFile
 from leankeras.startup import hushed
-
-Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 
 class LiteRTModel:
@@ -59,7 +58,7 @@ class LiteRTModel:
             self.output_details = _named(file.outputs, self.interpreter.get_output_details())
         except (ValueError, RuntimeError) as error:
             raise ModelError(
-                f"{path}: LiteRT cannot load it ({_one_line(error)}); convert the model again "
+                f"{path}: LiteRT cannot load it ({one_line(error)}); convert the model again "
                 "with leankeras.convert"
             ) from error
         self._tensor_details: dict[int, dict] = {}
@@ -218,7 +217,3 @@ def dequantized(array: np.ndarray, details: dict) -> np.ndarray:
         shape[parameters["quantized_dimension"]] = len(scales)
     zero_points = parameters["zero_points"].astype(np.float32).reshape(shape)
     return (array.astype(np.float32) - zero_points) * scales.reshape(shape)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

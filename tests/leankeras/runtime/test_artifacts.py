@@ -54,7 +54,7 @@ def test_accuracy_is_that_of_counting(small_model, blobs):
     scores = evaluate(small_model, blobs.x_test, blobs.y_test)
     answers = np.asarray(small_model(blobs.x_test)).argmax(axis=1)
     assert scores["accuracy"] == np.mean(answers == blobs.y_test) > 0.8
-    with pytest.raises(DataError, match="expected as many"):
+    with pytest.raises(DataError, match="expected a class index for each"):
         evaluate(small_model, blobs.x_test, blobs.y_test[1:])
 
 

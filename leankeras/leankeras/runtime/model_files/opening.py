@@ -8,10 +8,9 @@ from pathlib import Path
 
 import keras
 
-from leankeras.errors import KoptError, ModelError
-from leankeras.files import is_git_lfs_pointer
+from leankeras.errors import KoptError, ModelError, one_line
+from leankeras.files import MODEL_ENDINGS, is_git_lfs_pointer
 
-ENDINGS = (".keras", ".h5", ".hdf5")
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 HDF5_MAGIC = b"\x89HDF"
 
@@ -45,7 +44,7 @@ def load_keras(path: str | Path) -> keras.Model:
         raise ModelError(
             f"{path}: a Git LFS pointer, not the model itself; fetch it with git lfs pull"
         )
-    if path.suffix not in ENDINGS:
+    if path.suffix not in MODEL_ENDINGS:
         raise ModelError(
             f"{path}: not a .keras or .h5 file; save one with model.save('model.keras')"
         )
@@ -69,7 +68,7 @@ def _open_archive(path: Path) -> keras.Model:
             metadata, config = (json.loads(archive.read(name)) for name in MEMBERS[:2])
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, NotImplementedError) as error:
         raise ModelError(
-            f"damaged or not a {path.suffix} file ({error}); save the model again"
+            f"damaged or not a {path.suffix} file ({one_line(error)}); save the model again"
         ) from error
     if not isinstance(config, dict) or not isinstance(metadata, dict):
         raise ModelError("config.json describes no model; save the model again")
