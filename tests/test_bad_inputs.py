@@ -59,11 +59,6 @@ def with_layer(source: Path, path: Path, **changed: str) -> None:
     with_members(source, path, **{"config.json": json.dumps(config)})
 
 
-def far(shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Biases of which those of the first classes are never the largest."""
-    return np.arange(shape[0], dtype=dtype)
-
-
 def make_models(folder: Path) -> None:
     model = plain_model()
     model.save(folder / "good.keras")
@@ -93,7 +88,9 @@ def make_models(folder: Path) -> None:
     keras.Model(pair, layers.Dense(2)(layers.Concatenate()(pair))).save(folder / "two.keras")
     named = [keras.Input((16, 2)), layers.Flatten()]
     keras.Sequential([*named, layers.Dense(1, "sigmoid")], name="one").save(folder / "one.keras")
-    keras.Sequential([*named, layers.Dense(640, bias_initializer=far)]).save(folder / "many.keras")
+    many = keras.Sequential([*named, layers.Dense(640)])
+    many.layers[-1].bias.assign(np.arange(640.0))  # the first two are never the largest
+    many.save(folder / "many.keras")
     keras.Sequential([*named, layers.Rescaling(0.9)]).save(folder / "auto.keras")
     pooled = [keras.Input((None, 2)), layers.GlobalAveragePooling1D()]
     keras.Sequential(pooled).save(folder / "open.keras")

@@ -10,7 +10,7 @@ from leankeras.errors import ParameterError
 from leankeras.scripts import module_file, run_script
 
 BUILT_IN = ("signal", "vision", "stream")
-TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+\.npz):([^:]+)|(.+))")
+TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+?\.npz):(.+)|(.+))")
 
 
 def trained(model: Path | str, data: Path | str, modules: Sequence[str] = ()) -> str:

@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 
 import keras
@@ -9,6 +10,7 @@ from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name,
 from leankeras.equivalence.comparison import check_equivalence
 from leankeras.errors import KoptError, ParameterError
 from leankeras.rewriting.replacement import replace_layers
+from leankeras.scripts import import_module
 
 MY_CASE = """
 from dataclasses import replace
@@ -79,6 +81,53 @@ def test_a_case_names_its_files_and_is_found_from_anywhere(trained, tmp_path, mo
     for name in ("signal", "nothing of ours"):
         assert case_files(name) == []
         assert absolute_case(name) == name
+
+
+@pytest.mark.parametrize("ending", [".h5", ".hdf5"])
+def test_a_trained_model_may_be_hdf5(trained, small_model, ending):
+    model, data = trained
+    small_model.save(model.with_suffix(".h5"))
+    model = model.with_suffix(".h5").rename(model.with_suffix(ending))
+    case = find_case(f"{model}:{data}")
+    for kept, weight in zip(case.build().weights, small_model.weights, strict=True):
+        np.testing.assert_array_equal(kept, weight)
+
+
+LAYERS = """
+import keras
+
+@keras.saving.register_keras_serializable("case_tests")
+class Scaled(keras.layers.Layer):
+    def call(self, inputs):
+        return 2 * inputs
+"""
+
+
+def test_a_case_names_the_modules_of_its_custom_layers(trained, monkeypatch):
+    model, data = trained
+    (model.parent / "case_layers.py").write_text(LAYERS)
+    monkeypatch.chdir(model.parent)
+    inputs = keras.Input((16, 2))
+    x = keras.layers.Flatten()(import_module("case_layers").Scaled()(inputs))
+    keras.Model(inputs, keras.layers.Dense(2)(x)).save(model)
+    del sys.modules["case_layers"]
+    keras.saving.get_custom_objects().pop("case_tests>Scaled")
+    with pytest.raises(KoptError, match=r"Keras does not know class 'Scaled'.*--import MODULE"):
+        find_case(f"{model.name}:{data.name}")
+    case = absolute_case(f"{model.name}:{data.name}:case_layers,math")
+    script = model.parent / "case_layers.py"
+    assert case == f"{model}:{data}:{script},math"
+    assert case_files(case) == [model, data, script]
+    monkeypatch.chdir("/")
+    assert type(find_case(case).build().layers[1]).__name__ == "Scaled"
+
+
+def test_lists_of_one_are_the_one(trained):
+    model, data = trained
+    inputs = keras.Input((16, 2))
+    x = keras.layers.Dense(2)(keras.layers.Flatten()(inputs))
+    keras.Model([inputs], [x]).save(model)
+    assert find_case(f"{model}:{data}").build().output_shape == (None, 2)
 
 
 def too_many_classes(data):
