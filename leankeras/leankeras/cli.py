@@ -135,6 +135,8 @@ def convert(
                 model, output, mode or "int8", calibration=samples, evaluation=held_out
             )
         except DataError as error:
+            if data is None:
+                raise
             raise DataError(f"{data}: {error}") from error
     else:
         from leankeras.conversion import FORMATS, save_model

@@ -1,6 +1,7 @@
 """Keras 3 models as graphs: walked node by node, nested models written out."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -47,6 +48,17 @@ def as_graph(model: keras.Model, like: Any = None) -> Functional:
         return model
     inputs = symbolic_inputs(model, like)
     return keras.Model(inputs, model(inputs), name=f"{model.name}_graph")
+
+
+def custom_code(model: keras.Layer) -> list[Any]:
+    """The classes of a model's layers, and the functions they call, that are not Keras's own."""
+    found = {
+        code: None
+        for layer in flat_layers(model)
+        for code in (type(layer), *filter(inspect.isfunction, vars(layer).values()))
+        if code.__module__.partition(".")[0] != "keras"
+    }
+    return list(found)
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from leankeras.conversion.verification import FLOAT32_TOLERANCE
 from leankeras.conversion.weight_checks import check_finite, check_size
 from leankeras.errors import ConversionError, one_line
 from leankeras.files import check_place, copy, scratch_directory, write_atomically
-from leankeras.graph import flat_layers
+from leankeras.graph import custom_code
 from leankeras.runtime import layer_of, refusal_reason
 
 FORMATS = {".keras": "Keras 3", ".h5": "HDF5", ".onnx": "ONNX", "": "SavedModel"}
@@ -208,13 +208,13 @@ def _save(model: keras.Model, path: Path) -> None:
 
 
 def _custom_modules(model: keras.Model) -> list[str]:
-    modules = {type(layer).__module__ for layer in flat_layers(model)}
+    modules = {code.__module__ for code in custom_code(model)}
     if "__main__" in modules:
         raise ConversionError(
             f"{model.name} has layers defined in a notebook or script, which no other process can "
             "load; move them into a module and import it"
         )
-    return sorted(name for name in modules if name.partition(".")[0] != "keras")
+    return sorted(modules)
 
 
 def _check_equal(

@@ -95,7 +95,8 @@ def is_native(layer: keras.Operation) -> bool:
     if not isinstance(layer, layers.Layer):
         return False
     activation = getattr(layer, "activation", None)
-    if activation is not None and keras.activations.serialize(activation) not in ACTIVATIONS:
+    # a function of the user's own is serialized as a dict
+    if activation is not None and str(keras.activations.serialize(activation)) not in ACTIVATIONS:
         return False
     if type(layer) in ONE_DIMENSIONAL:
         return layer.data_format == "channels_last" and native_layer(layer) is not None

@@ -17,7 +17,7 @@ import pandas as pd
 
 from leankeras.child import Child, ChildDied, JobError
 from leankeras.errors import MeasurementError
-from leankeras.graph import flat_layers
+from leankeras.graph import custom_code
 
 FIGURES = ("us", "ratio", "ratio_low", "ratio_high")
 
@@ -106,13 +106,10 @@ def _child(inter_op: int, intra_op: int) -> Child:
 def _custom_modules(model: keras.Model) -> list[str]:
     """Names of the modules, or paths of the scripts, that define a model's own layers."""
     found = []
-    for layer in flat_layers(model):
-        kind = type(layer)
-        if kind.__module__.partition(".")[0] == "keras":
-            continue
-        importable = kind.__module__ in sys.modules and kind.__module__ != "__main__"
-        if importable and find_spec(kind.__module__) is not None:
-            found.append(kind.__module__)
+    for code in custom_code(model):
+        importable = code.__module__ in sys.modules and code.__module__ != "__main__"
+        if importable and find_spec(code.__module__) is not None:
+            found.append(code.__module__)
         else:
-            found.append(str(Path(getfile(unwrap(kind.call))).resolve()))
+            found.append(str(Path(getfile(unwrap(getattr(code, "call", code)))).resolve()))
     return sorted(set(found))

@@ -10,6 +10,7 @@ import keras
 
 from leankeras.errors import KoptError, ModelError, one_line
 from leankeras.files import MODEL_ENDINGS, is_git_lfs_pointer
+from leankeras.runtime.model_files import keras2  # noqa: F401 (registers what older files need)
 
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 HDF5_MAGIC = b"\x89HDF"
