@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import tree
 
-from leankeras.errors import ModelError, TwinError
+from leankeras.errors import ModelError, TwinError, one_line
 from leankeras.graph import (
     OTHER_PRECISIONS,
     as_graph,
@@ -98,7 +98,7 @@ def copy_layer(layer: keras.Operation, in_float32: bool = False) -> keras.Operat
     except Exception as error:
         raise TwinError(
             f"{layer.name} ({type(layer).__name__}) cannot be rebuilt from its config: "
-            f"{' '.join(str(error).split())[:160]}; check its get_config"
+            f"{one_line(error)}; check its get_config"
         ) from error
     # Layers without a get_config of their own forget their names.
     copied.name = layer.name
