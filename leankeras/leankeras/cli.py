@@ -77,9 +77,7 @@ def bench(
 @click.option(
     "--samples", type=PATH, help="An .npz with samples to try it on: x, x_train, or by input name."
 )
-@click.option(
-    "--import", "modules", multiple=True, metavar="MODULE", help="Imported first; registers layers."
-)
+@IMPORT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diagnose(
     target: str,
@@ -90,10 +88,11 @@ def diagnose(
 ) -> None:
     """Say what makes TARGET slow or hard to deploy; exit with 1 if anything is an error.
 
-    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file.
+    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras or
+    .h5 file.
     """
+    from leankeras.arrays import load_samples
     from leankeras.diagnosis import diagnose as diagnose_target
-    from leankeras.diagnosis import load_samples
     from leankeras.scripts import import_module
 
     input_shape = _input_shape(shapes)
