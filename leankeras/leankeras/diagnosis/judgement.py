@@ -42,7 +42,7 @@ class Suspicion:
     observed: list[Fault] = field(default_factory=list)
 
     def explains(self, fault: Fault) -> bool:
-        """Whether it is what a fault comes from: by its message, and its lines where it has some."""
+        """Whether a fault comes from it, by its message, and by its lines where it has some."""
         pattern = self.rule.confirmed_by.get(fault.rule)
         if pattern is None or not re.search(pattern, fault.message):
             return False
@@ -53,6 +53,7 @@ class Suspicion:
         )
 
     def finding(self) -> Finding:
+        """What is told of it."""
         severity = self.severity
         if any(_severity(fault) == "error" for fault in self.observed):
             severity = "error"

@@ -1,4 +1,4 @@
-"""Questions to the expressions of a syntax tree: what is called, what makes a weight, what is a tensor."""
+"""Questions to a syntax tree: what is called, what makes a weight, what is a tensor."""
 
 import ast
 from collections.abc import Iterator

@@ -243,7 +243,7 @@ class RBFLayer(keras.Layer):
         return ops.exp(-self.betas * ops.sum(H**2, axis=1))
 
     def get_config(self):
-        return dict(list(super().get_config().items()) + [("output_dim", self.output_dim)])
+        return dict([*super().get_config().items(), ("output_dim", self.output_dim)])
 
 
 @register

@@ -354,7 +354,7 @@ class LocallyConnected1D(keras.Layer):
         self.kernel = self.add_weight(shape=shape, name="kernel")
 
     def call(self, x):
-        length, feature_dim, filters = self.kernel.shape
+        length, feature_dim, _ = self.kernel.shape
         patches = []
         for i in range(length):
             patch = x[:, i : i + self.kernel_size, :]
