@@ -68,18 +68,14 @@ def bench(
 @commands.command()
 @click.argument("target")
 @click.option(
-    "--input-shape",
-    "shapes",
-    multiple=True,
-    metavar="[NAME=]N,N,...",
+    "--input-shape", "shapes", multiple=True, metavar="[NAME=]N,N,...",
     help="Shape of one sample, to try the layer out as well; once for each input.",
-)
+)  # fmt: skip
 @click.option(
-    "--samples", type=PATH, help="An .npz with samples to try it on: x, x_train, or by input name."
-)
-@click.option(
-    "--import", "modules", multiple=True, metavar="MODULE", help="Imported first; registers layers."
-)
+    "--samples", type=PATH,
+    help="An .npz of samples (x_train, or x, or one array for each input) to try it on.",
+)  # fmt: skip
+@IMPORT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diagnose(
     target: str,
@@ -90,10 +86,11 @@ def diagnose(
 ) -> None:
     """Say what makes TARGET slow or hard to deploy; exit with 1 if anything is an error.
 
-    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file.
+    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras or .h5
+    file.
     """
+    from leankeras.arrays import load_samples
     from leankeras.diagnosis import diagnose as diagnose_target
-    from leankeras.diagnosis import load_samples
     from leankeras.scripts import import_module
 
     input_shape = _input_shape(shapes)
@@ -157,7 +154,7 @@ def _input_shape(texts: tuple[str, ...]) -> Any:
     named = [name for name, equals, _ in (text.partition("=") for text in texts) if equals]
     if named and (len(named) < len(texts) or len(set(named)) < len(named)):
         raise ParameterError(
-            f"input shape: saw {' '.join(texts)}; expected a name for each or none"
+            f"input shape: saw {' '.join(texts)}; expected a name for each shape, or for none"
         )
     shapes = [_shape(text.rpartition("=")[2]) for text in texts]
     if named:

@@ -6,6 +6,5 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "diagnose": ".diagnosis",
-        "load_samples": ".samples",
     },
 )

@@ -1,24 +1,20 @@
 """What a layer is tried on: samples of the user's, or random numbers of the shapes given."""
 
 import inspect
-import zlib
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, is_zipfile
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from leankeras.arrays import invent
+from leankeras.arrays import invent, named_or_listed
 from leankeras.equivalence import Shape, check_shape, flat_shapes, pack
-from leankeras.errors import DataError, ModelError, one_line
+from leankeras.errors import DataError, ModelError
 from leankeras.graph import input_name
 
 SAMPLES = 16
-MAIN = ("x", "x_train")
 
 
 @dataclass(frozen=True)
@@ -95,39 +91,6 @@ def find_inputs(layer: keras.Layer, input_shape: Any, samples: Any) -> Inputs | 
     return Inputs(structure, arrays, _keywords(layer, structure))
 
 
-def load_samples(path: str | Path) -> Any:
-    """Samples from an ``.npz``: the array ``x`` or ``x_train`` or the only one, else all by name.
-
-    Arrays called ``x/NAME`` or ``x_train/NAME`` are those of several inputs.
-
-    Raises:
-        DataError: no such file, or not one of plain arrays.
-    """
-    arrays = _read_npz(Path(path))
-    for main in MAIN:
-        if main in arrays:
-            return arrays[main]
-        named = {n.partition("/")[2]: a for n, a in arrays.items() if n.startswith(f"{main}/")}
-        if named:
-            return named
-    return next(iter(arrays.values())) if len(arrays) == 1 else arrays
-
-
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an .npz of samples")
-    try:
-        if not is_zipfile(path):  # else NumPy would take it for a pickle
-            raise BadZipFile("no archive of arrays")
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, BadZipFile, zlib.error, EOFError) as error:
-        raise DataError(
-            f"{path}: not a readable .npz of plain arrays ({one_line(error)}); write it with "
-            "numpy.savez_compressed(path, x=samples)"
-        ) from error
-
-
 def _in_order(layer: keras.Layer, samples: Any) -> Any:
     """Samples as arrays, in the structure that the layer takes."""
     if isinstance(samples, (list, tuple)) and not _is_several(samples):
@@ -147,18 +110,8 @@ def _in_order(layer: keras.Layer, samples: Any) -> Any:
     inputs = keras.tree.flatten(getattr(layer, "inputs", None) or [])
     if not inputs:
         return samples
-    names = [input_name(tensor) for tensor in inputs]
-    if isinstance(samples, dict):
-        missing = [name for name in names if name not in samples]
-        if missing:
-            raise DataError(
-                f"samples for {', '.join(samples)}; the inputs of {layer.name} are "
-                f"{', '.join(names)}"
-            )
-        flat = [samples[name] for name in names]
-    if len(flat) != len(inputs):
-        raise DataError(f"samples for {len(flat)} inputs; {layer.name} has {', '.join(names)}")
-    flat = [array.astype(tensor.dtype) for array, tensor in zip(flat, inputs, strict=True)]
+    listed = named_or_listed(samples, [input_name(tensor) for tensor in inputs])
+    flat = [array.astype(tensor.dtype) for array, tensor in zip(listed, inputs, strict=True)]
     return keras.tree.pack_sequence_as(_input_structure(layer), flat)
 
 
