@@ -68,12 +68,9 @@ def bench(
 @commands.command()
 @click.argument("target")
 @click.option(
-    "--input-shape",
-    "shapes",
-    multiple=True,
-    metavar="[NAME=]N,N,...",
+    "--input-shape", "shapes", multiple=True, metavar="[NAME=]N,N,...",
     help="Shape of one sample, to try the layer out as well; once for each input.",
-)
+)  # fmt: skip
 @click.option(
     "--samples", type=PATH, help="An .npz with samples to try it on: x, x_train, or by input name."
 )
@@ -156,7 +153,7 @@ def _input_shape(texts: tuple[str, ...]) -> Any:
     named = [name for name, equals, _ in (text.partition("=") for text in texts) if equals]
     if named and (len(named) < len(texts) or len(set(named)) < len(named)):
         raise ParameterError(
-            f"input shape: saw {' '.join(texts)}; expected a name for each or none"
+            f"input shape: saw {' '.join(texts)}; expected a name for each shape, or for none"
         )
     shapes = [_shape(text.rpartition("=")[2]) for text in texts]
     if named:

@@ -1,4 +1,4 @@
-"""Where the tensors of a traced graph come from: an input, along which axis, or weights."""
+"""Where the tensors of a traced graph come from: an input and its axis, or weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -62,12 +62,8 @@ class Flow:
         return found
 
     def is_input(self, tensor: tf.Tensor) -> bool:
-        """Whether a tensor comes from an input."""
+        """Whether a tensor depends on an input's values."""
         return tensor.op.name in self.from_input
-
-    def is_weight(self, tensor: tf.Tensor) -> bool:
-        """Whether a tensor comes from weights alone."""
-        return tensor.op.name in self.from_weights
 
     def cuts(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
         """The parts that an operation takes, each with the tensor it is of."""

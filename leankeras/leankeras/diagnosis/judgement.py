@@ -42,7 +42,7 @@ class Suspicion:
     observed: list[Fault] = field(default_factory=list)
 
     def explains(self, fault: Fault) -> bool:
-        """Whether a fault comes from it, by its message, and by its lines where it has some."""
+        """Whether a fault comes from it, going by the fault's message and its lines, if any."""
         pattern = self.rule.confirmed_by.get(fault.rule)
         if pattern is None or not re.search(pattern, fault.message):
             return False
@@ -53,7 +53,7 @@ class Suspicion:
         )
 
     def finding(self) -> Finding:
-        """What is told of it."""
+        """What there is to say of it."""
         severity = self.severity
         if any(_severity(fault) == "error" for fault in self.observed):
             severity = "error"
@@ -188,10 +188,10 @@ def _loop(rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLo
         steps = max(part.steps for part in nest)
         runs = f" in {traced.runs} runs" if traced.runs > 1 else ""
         nodes = f"{traced.nodes} of {traced.of_nodes} graph nodes"
-        along = f", {traced.what}" if traced.what else ""
+        along = f", {traced.along}" if traced.along else ""
         message += f"; {steps} steps{runs}, {nodes}{along}"
         if traced.is_constant:
-            message += "; no input is in it, so that a .tflite holds its result"
+            message += "; it depends on no input, so a .tflite holds only its result"
         if traced.is_constant or (steps / traced.runs <= SHORT_LOOP and traced.over != "batch"):
             severity = "info"
     return Suspicion(rule, [one], message, severity)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from leankeras.arrays import invent
+from leankeras.arrays import invent, named_or_listed
 from leankeras.equivalence import Shape, check_shape, flat_shapes, pack
 from leankeras.errors import DataError, ModelError
 from leankeras.graph import input_name
@@ -110,18 +110,8 @@ def _in_order(layer: keras.Layer, samples: Any) -> Any:
     inputs = keras.tree.flatten(getattr(layer, "inputs", None) or [])
     if not inputs:
         return samples
-    names = [input_name(tensor) for tensor in inputs]
-    if isinstance(samples, dict):
-        missing = [name for name in names if name not in samples]
-        if missing:
-            raise DataError(
-                f"samples for {', '.join(samples)}; the inputs of {layer.name} are "
-                f"{', '.join(names)}"
-            )
-        flat = [samples[name] for name in names]
-    if len(flat) != len(inputs):
-        raise DataError(f"samples for {len(flat)} inputs; {layer.name} has {', '.join(names)}")
-    flat = [array.astype(tensor.dtype) for array, tensor in zip(flat, inputs, strict=True)]
+    listed = named_or_listed(samples, [input_name(tensor) for tensor in inputs])
+    flat = [array.astype(tensor.dtype) for array, tensor in zip(listed, inputs, strict=True)]
     return keras.tree.pack_sequence_as(_input_structure(layer), flat)
 
 

@@ -1,4 +1,4 @@
-"""Questions to a syntax tree: what is called, what makes a weight, what is a tensor."""
+"""What expressions in a syntax tree are: calls, tensors, what makes weights and layers."""
 
 import ast
 from collections.abc import Iterator

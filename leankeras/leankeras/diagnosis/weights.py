@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
@@ -19,14 +20,16 @@ from leankeras.graph import flat_layers
 def try_weights(trial: Trial) -> None:
     """Find trainable weights that no output and no loss depends on."""
     weights = trial.layer.trainable_weights
-    used = _with_gradient(trial, [weight.value for weight in weights])
-    idle: dict[type, dict[str, None]] = {}
+    with _put_back(trial):
+        used = _with_gradient(trial, [weight.value for weight in weights])
+    idle: dict[type, dict[str, str]] = {}
     for weight, has_gradient in zip(weights, used, strict=True):
         if not has_gradient and not _is_read(trial.graph, weight.value):
-            owner, name = _owner(trial.layer, weight)
-            idle.setdefault(type(owner), {})[name] = None
+            owner, attribute, name = _owner(trial.layer, weight)
+            idle.setdefault(type(owner), {})[name] = attribute
     for cls, names in idle.items():
-        trial.record("unused-weight", ", ".join(names), places=_made_at(cls, set(names)))
+        places = _made_at(cls, set(names.values()))
+        trial.record("unused-weight", ", ".join(names), places=places)
     if not idle:
         trial.record("unused-weight", None)
 
@@ -34,54 +37,49 @@ def try_weights(trial: Trial) -> None:
 def try_variables(trial: Trial) -> None:
     """Find out which variables outside of ``layer.weights`` are more than constants.
 
-    A constant that is made anew with each layer is lost by nobody. What is lost is a variable
+    Nothing is lost of a constant that is made anew with each layer. What is lost is a variable
     that a call changes, and one that was meant to be learnt: trainable, all one value at first.
     """
+    with _put_back(trial) as outside:
+        used = _with_gradient(trial, [variable for _, variable, _ in outside])
+        for (name, variable, value), has_gradient in zip(outside, used, strict=True):
+            changed = not np.array_equal(variable.numpy(), value)
+            constant = value.size > 1 and (value != value.flat[0]).any()
+            if changed or (variable.trainable and has_gradient and not constant):
+                trial.lost_variables.add(f"self.{name}")
+
+
+@contextmanager
+def _put_back(trial: Trial) -> Iterator[list[tuple[str, tf.Variable, np.ndarray]]]:
+    """The variables outside of ``layer.weights``, by attribute; they end as they began."""
     tracked = {id(weight.value) for weight in trial.layer.variables}
     outside = [
-        (name, variable)
+        (name, variable, variable.numpy())
         for layer in flat_layers(trial.layer)
         if not is_library(type(layer))
         for name, variable in _variables(layer)
         if id(variable) not in tracked
     ]
-    if not outside:
-        return
-    before = [variable.numpy() for _, variable in outside]
-    with kept(trial.layer):
-        trial.inputs.call(trial.layer, trial.several_samples(), training=True)
-    used = _with_gradient(trial, [variable for _, variable in outside])
-    for (name, variable), value, has_gradient in zip(outside, before, used, strict=True):
-        changed = not np.array_equal(variable.numpy(), value)
-        constant = value.size > 1 and (value != value.flat[0]).any()
-        if changed or (variable.trainable and has_gradient and not constant):
-            trial.lost_variables.add(f"self.{name}")
-        variable.assign(value)
+    try:
+        yield outside
+    finally:
+        for _, variable, value in outside:
+            variable.assign(value)
 
 
 def _with_gradient(trial: Trial, sources: list[tf.Variable]) -> list[bool]:
-    """Whether a gradient of the outputs or the layer's own losses reaches each variable."""
-    reached = [False] * len(sources)
-    for training in (False, True):
-        if all(reached):
-            break
+    """Whether a gradient of the outputs or the layer's own losses reaches each in training."""
+    try:
         with kept(trial.layer), tf.GradientTape() as tape:
             tape.watch([source for source in sources if source.dtype.is_floating])
-            outputs = trial.inputs.call(trial.layer, trial.several_samples(), training=training)
-            loss = tf.add_n(
-                [tf.reduce_sum(part) for part in _real(outputs)]
-                + [tf.reduce_sum(part) for part in trial.layer.losses]
-                + [tf.constant(0.0)]
-            )
-        try:
-            gradients = tape.gradient(loss, sources)
-        except LookupError:  # an operation in it has no gradient
-            continue
-        reached = [
-            known or gradient is not None
-            for known, gradient in zip(reached, gradients, strict=True)
-        ]
-    return reached
+            outputs = trial.inputs.call(trial.layer, trial.several_samples(), training=True)
+            parts = [*_real(outputs), *trial.layer.losses]
+            loss = sum(map(tf.reduce_sum, parts), tf.constant(0.0))
+        return [one is not None for one in tape.gradient(loss, sources)]
+    except LookupError:  # an operation in it has no gradient
+        return [False] * len(sources)
+    except (Exception, SystemExit):  # it does not train, which says nothing of its weights
+        return [True] * len(sources)
 
 
 def _real(outputs: Any) -> Iterator[tf.Tensor]:
@@ -104,13 +102,16 @@ def _is_read(graph: tf.Graph, variable: tf.Variable) -> bool:
     return any(op.name in seen for op in handles)
 
 
-def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str]:
-    """The user's layer that holds a weight in an attribute, and which; else its path."""
+def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str, str]:
+    """The user's layer that holds a weight, in which attribute, and how to call the weight."""
     for part in flat_layers(layer):
-        for name, value in own_attributes(part) if not is_library(type(part)) else ():
-            if any(held is weight for held in _held(value)):
-                return part, name
-    return layer, weight.path
+        for attribute, value in own_attributes(part) if not is_library(type(part)) else ():
+            for held in _held(value):
+                if held is weight:
+                    return part, attribute, attribute
+                if isinstance(held, keras.Layer) and any(w is weight for w in held.weights):
+                    return part, attribute, f"{attribute} ({held.name}/{weight.name})"
+    return layer, "", weight.path
 
 
 def _variables(layer: keras.Layer) -> Iterator[tuple[str, tf.Variable]]:

@@ -14,7 +14,7 @@ from tests.layers.public.public import Public, numbers, register
 class GraphAttention(keras.Layer):
     """Attention head by head; the nodes of one graph are the batch."""
 
-    def __init__(self, F_, attn_heads=6, dropout_rate=0.5, **kwargs):
+    def __init__(self, F_, attn_heads=5, dropout_rate=0.5, **kwargs):
         super().__init__(**kwargs)
         self.F_ = F_
         self.attn_heads = attn_heads
@@ -85,7 +85,7 @@ class CapsuleLayer(keras.Layer):
             "dim_capsule": self.dim_capsule,
             "routings": self.routings,
         }
-        return dict(list(super().get_config().items()) + list(config.items()))
+        return {**super().get_config(), **config}
 
 
 def squash(vectors):
@@ -129,7 +129,7 @@ class AFMLayer(keras.Layer):
 class CIN(keras.Layer):
     """A compressed interaction network: layers in a row, each crossed with the first."""
 
-    def __init__(self, layer_size=(6, 6, 6, 6, 6), **kwargs):
+    def __init__(self, layer_size=(4, 4, 4, 4, 4), **kwargs):
         super().__init__(**kwargs)
         self.layer_size = layer_size
 
@@ -164,7 +164,7 @@ class CIN(keras.Layer):
 class CrossNet(keras.Layer):
     """Cross layers in a row."""
 
-    def __init__(self, layer_num=6, **kwargs):
+    def __init__(self, layer_num=5, **kwargs):
         super().__init__(**kwargs)
         self.layer_num = layer_num
 
@@ -186,7 +186,7 @@ class CrossNet(keras.Layer):
 class MMoE(keras.Layer):
     """A gate for each task, then each task's sum over the experts."""
 
-    def __init__(self, units=4, num_experts=5, num_tasks=6, **kwargs):
+    def __init__(self, units=4, num_experts=5, num_tasks=5, **kwargs):
         super().__init__(**kwargs)
         self.units = units
         self.num_experts = num_experts
@@ -243,7 +243,7 @@ class RBFLayer(keras.Layer):
         return ops.exp(-self.betas * ops.sum(H**2, axis=1))
 
     def get_config(self):
-        return dict([*super().get_config().items(), ("output_dim", self.output_dim)])
+        return {**super().get_config(), "output_dim": self.output_dim}
 
 
 @register

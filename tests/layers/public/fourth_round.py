@@ -33,9 +33,7 @@ class ClusteringLayer(keras.Layer):
         return ops.transpose(ops.transpose(q) / ops.sum(q, axis=1))
 
     def get_config(self):
-        return dict(
-            list(super().get_config().items()) + list({"n_clusters": self.n_clusters}.items())
-        )
+        return {**super().get_config(), "n_clusters": self.n_clusters}
 
 
 @register

@@ -55,7 +55,7 @@ class ResidualBlock(keras.Layer):
 class TCN(keras.Layer):
     """Residual blocks in a row, their outputs collected in lists that each call begins anew."""
 
-    def __init__(self, nb_filters=6, kernel_size=2, dilations=(1, 2, 4, 8, 16, 32), **kwargs):
+    def __init__(self, nb_filters=4, kernel_size=2, dilations=(1, 2, 4, 8, 16), **kwargs):
         super().__init__(**kwargs)
         self.nb_filters = nb_filters
         self.kernel_size = kernel_size
@@ -105,7 +105,7 @@ class SeqSelfAttention(keras.Layer):
             "attention_width": self.attention_width,
             "history_only": self.history_only,
         }
-        return dict(list(super().get_config().items()) + list(config.items()))
+        return {**super().get_config(), **config}
 
     def build(self, input_shape):
         features = input_shape[2]
@@ -400,13 +400,13 @@ SEQUENCES = [
     Public(
         "titu1994/keras-SRU: SRU",
         SRU,
-        (8, 6),
+        (5, 6),
         {"recurrence": "info", "unused-weight": "error"},
     ),
     Public(
         "mlech26l/ncps: LTCCell",
         lambda: keras.layers.RNN(LTCCell()),
-        (6, 3),
+        (2, 3),
         {"recurrence": "info"},
     ),
     Public("TensorFlow tutorials: PositionalEmbedding", PositionalEncoding, (10, 8), {}),
@@ -419,8 +419,8 @@ SEQUENCES = [
     ),
     Public(
         "grausof/keras-sincnet: SincConv1D",
-        lambda: SincConv1D(8, 11, 8000),
-        (64, 1),
+        lambda: SincConv1D(5, 9, 8000),
+        (32, 1),
         {"python-loop": "info", "unused-weight": "warning"},
     ),
     Public("keras-team/keras-io: FNet", FNetMixing, (8, 4), {"tflite-fails": "error"}),
@@ -430,5 +430,5 @@ SEQUENCES = [
         (12, 4),
         {"loop-over-positions": "warning"},
     ),
-    Public("Kalman filters of several repositories", KalmanFilter, (10, 3), {"recurrence": "info"}),
+    Public("Kalman filters of several repositories", KalmanFilter, (6, 3), {"recurrence": "info"}),
 ]

@@ -12,10 +12,8 @@ from tests.layers.public.public import Public, register
 class Capsule(keras.Layer):
     """Capsules with shared weights; overwrites its own build."""
 
-    def __init__(
-        self, num_capsule=4, dim_capsule=3, routings=3, initializer="glorot_uniform", **kw
-    ):
-        super().__init__(**kw)
+    def __init__(self, num_capsule=4, dim_capsule=3, routings=3, initializer="ones", **kwargs):
+        super().__init__(**kwargs)
         self.num_capsule = num_capsule
         self.dim_capsule = dim_capsule
         self.routings = routings
@@ -301,7 +299,7 @@ THIRD = [
     Public("tensorflow/addons: NoisyDense", NoisyDense, (5,), {"state-in-call": "warning"}),
     Public("titu1994/keras-neural-alu: NALU", NALU, (5,), {}),
     Public("tensorflow/addons: StochasticDepth", StochasticDepth, [(6, 3), (6, 3)], {}),
-    Public("GRU-D of several repositories", GRUD, [(8, 3), (8, 3)], {"recurrence": "info"}),
+    Public("GRU-D of several repositories", GRUD, [(5, 3), (5, 3)], {"recurrence": "info"}),
     Public("multi-scale convolutions of many repositories", MultiScaleConv, (12, 3), {}),
     Public(
         "embeddings of categorical columns, as in many notebooks",

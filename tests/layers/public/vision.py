@@ -10,7 +10,7 @@ from tests.layers.public.public import Public, numbers, register
 
 @register
 class RoiPooling(keras.Layer):
-    """Each box is pooled on grids of several sizes; the first sample's boxes serve for all."""
+    """Boxes cut out and pooled on grids of several sizes, the first sample's for all."""
 
     def __init__(self, pool_list, num_rois, **kwargs):
         self.pool_list = pool_list
@@ -144,7 +144,7 @@ class BilinearInterpolation(keras.Layer):
 
 @register
 class Involution(keras.Layer):
-    """A kernel for each place, made from what is there; of Keras's arguments it takes a name."""
+    """A kernel for each place, made from what is there; takes only a name of what Keras gives."""
 
     def __init__(self, channel, group_number, kernel_size, stride, reduction_ratio, name):
         super().__init__(name=name)
@@ -380,7 +380,7 @@ VISION = [
     ),
     Public(
         "ranjanZ morphological networks: Dilation2D",
-        lambda: Dilation2D(6, (3, 3)),
+        lambda: Dilation2D(5, (3, 3)),
         (8, 8, 3),
         {"python-loop": "warning", "tflite-fails": "error"},
     ),

@@ -187,7 +187,7 @@ RULES = [
         "python-in-graph",
         "error",
         "a py_function or numpy_function",
-        "It calls back into this Python process, so it cannot be saved, converted or run outside.",
+        "It calls back into this Python process: it cannot be saved, converted or run elsewhere.",
         "Write it with keras.ops, or move it in front of the model.",
         "`tf.numpy_function(self.filter, [x], tf.float32)`",
         reads=in_call(lambda node, _: called(node) in PYTHON_CALLS),

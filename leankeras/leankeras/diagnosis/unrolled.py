@@ -1,0 +1,209 @@
+"""One run of a loop as the graph shows it: what its steps take, share, and hand to one another."""
+
+from collections import Counter
+from collections.abc import Container, Iterator
+from functools import cached_property
+
+import tensorflow as tf
+
+from leankeras.diagnosis.flow import Cut, Flow
+from leankeras.diagnosis.steps import Run
+
+Part = tuple[tf.Operation, tf.Tensor, Cut]
+
+SUMS = {"Add", "AddV2", "AddN", "Sub", "Mul", "Maximum", "Minimum", "ConcatV2"}
+QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
+TAKES = {"StridedSlice", "Slice", "GatherV2", "GatherNd"}
+MOVES = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Shape"}
+# What these do is in their arguments, not in their attributes.
+GEOMETRY = ("SpaceToBatch", "BatchToSpace", "Resize", "Roll", "Pad")
+
+
+class Unrolled:
+    """One run of a loop.
+
+    Args:
+        flow: the graph that its steps are in.
+        run: the numbers of their operations.
+
+    Attributes:
+        steps: the operations of each step.
+        step_of: the number of the step that an operation belongs to, by its name.
+        middle: the number of a step in the middle; the first and the last are often special.
+    """
+
+    def __init__(self, flow: Flow, run: Run) -> None:
+        self.flow = flow
+        self.steps = [[flow.operations[number] for number in step] for step in run.steps]
+        # What is captured or constant stands where it is used first, but belongs to no step.
+        self.step_of = {
+            op.name: number
+            for number, step in enumerate(self.steps)
+            for op in step
+            if op.type not in ("Placeholder", "Const")
+        }
+        self.middle = len(self.steps) // 2
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether nothing in it depends on an input."""
+        return not any(op.name in self.flow.from_input for step in self.steps for op in step)
+
+    @property
+    def computes(self) -> bool:
+        """Whether a step does more than take parts and move them about."""
+        return any(op.type not in QUIET | TAKES | MOVES for op in self.steps[self.middle])
+
+    @cached_property
+    def parts(self) -> list[list[Part]]:
+        """What each step takes of tensors made before the loop, where others take other parts."""
+        return self._varying(self.flow.from_input)
+
+    @cached_property
+    def slices(self) -> list[list[Part]]:
+        """The same of weights."""
+        return self._varying(self.flow.from_weights)
+
+    @cached_property
+    def own(self) -> list[frozenset[str]]:
+        """The variables that each step reads, less those that all of them read."""
+        read = []
+        for step in self.steps:
+            names = {op.name for op in step} | {t.op.name for op in step for t in op.inputs}
+            variables = [self.flow.from_weights.get(name, frozenset()) for name in names]
+            read.append(frozenset().union(*variables))
+        shared = frozenset.intersection(*read)
+        return [names - shared for names in read]
+
+    def is_carried(self) -> bool:
+        """Whether a step needs what a step before it computed; sums do not count."""
+        return any(
+            self.step_of.get(tensor.op.name, number) != number and op.name not in self._sums
+            for number, step in enumerate(self.steps)
+            for op in step
+            for tensor in op.inputs
+        )
+
+    def is_stack(self) -> bool:
+        """Whether each step has weights of its own, as layers in a row have."""
+        return all(self.own) or (all(self.slices) and not any(self.parts))
+
+    def are_alike(self) -> bool:
+        """Whether its steps do the same, but for one; what differs cannot be done at once."""
+        seen = Counter(self._signature(number) for number in range(len(self.steps)))
+        return seen.most_common(1)[0][1] >= max(2, len(self.steps) - 1)
+
+    def with_own_weights(self) -> list[tf.Operation]:
+        """The operations of a step in which its own weights meet what depends on an input."""
+        mine = {
+            name
+            for op in self.steps[self.middle]
+            for name in (op.name, *(tensor.op.name for tensor in op.inputs))
+            if self.flow.from_weights.get(name, frozenset()) & self.own[self.middle]
+        }
+        mine |= self._after({op.name for op, *_ in self.slices[self.middle]})
+        return [
+            op
+            for op in self.steps[self.middle]
+            if op.name in self.flow.from_input
+            and any(tensor.op.name in self.flow.from_weights for tensor in op.inputs)
+            and (op.name in mine or any(tensor.op.name in mine for tensor in op.inputs))
+        ]
+
+    def is_part(self, tensor: tf.Tensor) -> bool:
+        """Whether a tensor in a step is one of its parts or computed from them."""
+        piece = tensor.op.name not in self.step_of and any(self.flow.pieces(tensor))
+        return piece or tensor.op.name in self._fed
+
+    def is_fed_a_part(self, op: tf.Operation) -> bool:
+        """Whether an operation of a step depends on one of its parts."""
+        return op.name in self._taking or any(t.op.name in self._fed for t in op.inputs)
+
+    @cached_property
+    def _taking(self) -> set[str]:
+        return {op.name for op, *_ in self.parts[self.middle]}
+
+    @cached_property
+    def _fed(self) -> set[str]:
+        return self._after(self._taking)
+
+    def _after(self, names: set[str]) -> set[str]:
+        """The operations of a step that depend on some of them, these included."""
+        reached = set(names)
+        for op in self.steps[self.middle]:
+            if any(tensor.op.name in reached for tensor in op.inputs):
+                reached.add(op.name)
+        return reached
+
+    def _varying(self, of: Container[str]) -> list[list[Part]]:
+        taken = [
+            [
+                (op, tensor, cut)
+                for op in step
+                for tensor, cut in self._taken(op)
+                if tensor.op.name in of and tensor.op.name not in self.step_of
+            ]
+            for step in self.steps
+        ]
+        starts: dict[tuple[str, int], set[frozenset]] = {}
+        for parts in taken:
+            for key in {(cut.tensor, cut.axis) for *_, cut in parts}:
+                here = {cut.start for *_, cut in parts if (cut.tensor, cut.axis) == key}
+                starts.setdefault(key, set()).add(frozenset(here))
+        return [
+            [part for part in parts if len(starts[part[2].tensor, part[2].axis]) > 1]
+            for parts in taken
+        ]
+
+    def _taken(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
+        """The parts that an operation takes, or is given of what was cut up before the loop."""
+        yield from self.flow.cuts(op)
+        for tensor in op.inputs:
+            if tensor.op.name not in self.step_of:
+                yield from self.flow.cuts(tensor.op)
+                yield from self.flow.pieces(tensor)
+
+    @cached_property
+    def _sums(self) -> set[str]:
+        """The operations that add to a sum, of which the loop reads nothing but more sums."""
+        found: set[str] = set()
+        for step in self.steps:
+            own = {op.name for op in step}
+            for op in reversed(step):
+                readers = [reader for output in op.outputs for reader in output.consumers()]
+                if op.type in SUMS and all(
+                    reader.name in found if reader.name in own else reader.type in SUMS
+                    for reader in readers
+                    if reader.name in self.step_of
+                ):
+                    found.add(op.name)
+        return found
+
+    def _signature(self, number: int) -> tuple:
+        """What a step does, with weights of which shapes, and the shapes of what it gives."""
+        step = self.steps[number]
+        own = [
+            str(tensor.shape)
+            for op in step
+            for tensor in op.inputs
+            if self.flow.from_weights.get(tensor.op.name, frozenset()) & self.own[number]
+        ]
+        given = [
+            str(part.shape)
+            for op in step
+            for tensor in op.outputs
+            if any(self.step_of.get(reader.name) != number for reader in tensor.consumers())
+            # of a sum, what this step adds to it
+            for part in (op.inputs if op.type in SUMS else [tensor])
+            if self.step_of.get(part.op.name) == number
+        ]
+        done = [_action(op) for op in step if op.type not in QUIET | SUMS]
+        return tuple(sorted(own)), tuple(sorted(given)), tuple(sorted(done))
+
+
+def _action(op: tf.Operation) -> str:
+    """What an operation does, whatever it does it to."""
+    names = [name for name in ("strides", "dilations", "ksize") if name in op.node_def.attr]
+    sizes = op.inputs[1:] if op.type.startswith(GEOMETRY) else ()
+    given = [*(op.get_attr(name) for name in names), *map(tf.get_static_value, sizes)]
+    return f"{op.type} {given}"
