@@ -22,3 +22,10 @@ def median_interval(values: np.ndarray, drift: float = 0.0) -> tuple[float, floa
         float(median / np.exp(np.hypot(np.log(low), drift))),
         float(median * np.exp(np.hypot(np.log(high), drift))),
     )
+
+
+def verdict(low: float, high: float) -> str:
+    """What the interval of a ratio says: "faster" or "slower" where it is clear of 1."""
+    if high < 1:
+        return "faster"
+    return "slower" if low > 1 else "cannot tell"

@@ -34,7 +34,7 @@ import pandas as pd
 from leankeras.errors import MeasurementError
 from leankeras.runtime.artifacts import as_call, is_tflite
 from leankeras.runtime.cores import CoreWatch
-from leankeras.runtime.intervals import median_interval
+from leankeras.runtime.intervals import median_interval, verdict
 
 SAMPLE_SECONDS = 100e-6
 SAMPLES = 3  # timed one after another in a turn
@@ -278,13 +278,6 @@ def _table(rounds: Rounds, reference: str) -> pd.DataFrame:
             "ratio_high": ratio_high,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
-
-
-def verdict(low: float, high: float) -> str:
-    """What the interval of a ratio says: "faster" or "slower" where it is clear of 1."""
-    if high < 1:
-        return "faster"
-    return "slower" if low > 1 else "cannot tell"
 
 
 def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from leankeras.runtime.intervals import verdict
 from leankeras.runtime.latency import (
     BUSY_CPU_SHARE,
     COPIES,
     paired_rounds,
-    verdict,
 )
 from leankeras.runtime.litert import LiteRTModel
 

@@ -5,8 +5,8 @@ import pytest
 
 from leankeras.errors import MeasurementError
 from leankeras.runtime import latency
-from leankeras.runtime.intervals import median_interval
-from leankeras.runtime.latency import compare_latency, verdict
+from leankeras.runtime.intervals import median_interval, verdict
+from leankeras.runtime.latency import compare_latency
 
 SAMPLE = np.zeros((1, 16, 2), np.float32)
 
