@@ -15,7 +15,7 @@ import pandas as pd
 from leankeras.equivalence.blindness import Sight
 from leankeras.equivalence.calling import Arrays, Callee
 from leankeras.equivalence.gradients import compare_gradients, gradients, rounded_gradients
-from leankeras.equivalence.integers import compare_whole_numbers
+from leankeras.equivalence.integers import WHOLE_NUMBERS, compare_whole_numbers
 from leankeras.equivalence.masking import compare_masked
 from leankeras.equivalence.outputs import compare_outputs, compare_training, make_steady
 from leankeras.equivalence.pair import Pair, Port
@@ -131,6 +131,8 @@ def _compare(pair: Pair, arrays: Arrays, samples: Arrays | None) -> Equivalence:
     left_out += [f"the kind of input '{kind}': {error}" for kind, error in trials.rejected.items()]
     left_out += [f"`{weight.name}`, which no output depends on" for weight in unread]
     doubtful = {trial.probe.name for trial in tried if trial.probe.doubtful}
+    if usual.probe.doubtful:
+        doubtful.add(WHOLE_NUMBERS)
     return conclude(rows, doubtful, blind_to, left_out)
 
 

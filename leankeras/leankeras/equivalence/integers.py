@@ -35,7 +35,7 @@ EXACT = {
     *("SpaceToBatchND", "BatchToSpaceND", "SpaceToDepth", "DepthToSpace", "DenseBincount"),
     *("ResourceGatherNd", "LeakyRelu", "Round", "Floor", "InvertPermutation", "Bitcast"),
 }
-PROBE = "whole numbers"
+WHOLE_NUMBERS = "whole numbers"
 BATCHES = 2
 # Far enough below 2**24 that sums on the way to an output are exact, too.
 LARGEST = 2.0**20
@@ -73,7 +73,7 @@ def compare_whole_numbers(pair: Pair, roles: list[Role], relative: float, batch:
             if not gap.equal and not _are_whole([other], np.inf):
                 gap = distance(one, other, relative)  # the rewrite takes another way, by fractions
             name = "output" if len(wanted) == 1 else f"output {number}"
-            rows.append(Row(PROBE, name, gap))
+            rows.append(Row(WHOLE_NUMBERS, name, gap))
     return rows
 
 
