@@ -1,4 +1,7 @@
-"""Start TensorFlow and LiteRT without the page they print before they can be told not to."""
+"""Start TensorFlow and LiteRT without the page they print before they can be told not to.
+
+TensorFlow also gets a gradient registry that forgets: see :mod:`leankeras.gradient_registry`.
+"""
 
 import contextlib
 import importlib.abc
@@ -29,7 +32,7 @@ def hushed() -> Iterator[None]:
             os.close(real)
 
 
-class _HushTensorFlow(importlib.abc.MetaPathFinder):
+class _StartTensorFlow(importlib.abc.MetaPathFinder):
     """Wraps the first import of TensorFlow, whoever makes it, and its search for devices.
 
     Python's notices ("Assets written to ...") go too; its warnings stay.
@@ -48,12 +51,21 @@ class _HushTensorFlow(importlib.abc.MetaPathFinder):
                     load(module)
                     module.config.list_physical_devices()
                 module.get_logger().setLevel("WARNING")
+                _forget_graphs()
 
             spec.loader.exec_module = load_hushed
         return spec
 
 
+def _forget_graphs() -> None:
+    from leankeras import gradient_registry  # imports TensorFlow
+
+    gradient_registry.install()
+
+
 def install() -> None:
-    """Hush the coming import of TensorFlow; does nothing once it has happened."""
-    if "tensorflow" not in sys.modules:
-        sys.meta_path.insert(0, _HushTensorFlow())
+    """Hush the coming import of TensorFlow, unless it has happened; make its registry forget."""
+    if "tensorflow" in sys.modules:
+        _forget_graphs()
+    else:
+        sys.meta_path.insert(0, _StartTensorFlow())
