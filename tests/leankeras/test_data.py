@@ -1,3 +1,5 @@
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -86,6 +88,19 @@ def test_files_that_are_no_data_set_are_refused(tmp_path):
     np.savez(path, x_train=np.zeros(3))
     with pytest.raises(DataError, match="y_train, x_test, y_test missing"):
         Data.load(path)
+
+
+def test_a_member_that_is_cut_off_is_told_in_a_line(tmp_path):
+    np.savez(tmp_path / "whole.npz", **arrays())
+    with zipfile.ZipFile(tmp_path / "whole.npz") as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    for length in (0, 4, 100, 140):
+        with zipfile.ZipFile(tmp_path / "cut.npz", "w") as cut:
+            for name, content in members.items():
+                cut.writestr(name, content[:length] if name == "x_train.npy" else content)
+        with pytest.raises(DataError, match=r"cut\.npz: (not a readable|x_train)") as refused:
+            Data.load(tmp_path / "cut.npz")
+        assert "\n" not in str(refused.value)
 
 
 def test_pickled_arrays_are_never_loaded(tmp_path):

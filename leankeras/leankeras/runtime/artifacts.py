@@ -208,7 +208,9 @@ def _serving_function(path: Path) -> tuple[Any, Callable[[Arrays], Any]]:
 
     def serve(arrays):  # holds the loaded object, which holds the weights
         outputs = loaded.signatures["serving_default"](**arrays)
-        return next(iter(outputs.values())) if len(outputs) == 1 else outputs
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        return {name: outputs[name] for name in sorted(outputs)}
 
     def arrange(samples: Arrays) -> dict[str, np.ndarray]:
         arrays = named_or_listed(samples, list(specs))

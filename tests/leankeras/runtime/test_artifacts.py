@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from leankeras.conversion.tflite import convert
-from leankeras.errors import DataError
+from leankeras.errors import DataError, ModelError
 from leankeras.runtime.accuracy import compare_accuracy
-from leankeras.runtime.artifacts import evaluate, predict, random_sample
+from leankeras.runtime.artifacts import as_call, evaluate, predict, random_sample
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import graph_size, ladder
 from leankeras.training import fit
@@ -23,6 +23,52 @@ def test_every_artifact_of_a_model_predicts_the_same(small_model, blobs, tmp_pat
         np.testing.assert_allclose(predict(target, blobs.x_test), expected, atol=1e-5)
         if target is not small_model:
             assert random_sample(target).shape == (1, 16, 2)
+
+
+def several(structure):
+    inputs = {name: keras.Input((size,), name=name) for name, size in (("a", 4), ("b", 3))}
+    x = keras.layers.Concatenate()(list(inputs.values()))
+    outputs = {name: keras.layers.Dense(size)(x) for name, size in (("u", 2), ("v", 3))}
+    if structure is list:
+        return keras.Model(list(inputs.values()), list(outputs.values()))
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("structure", [dict, list])
+def test_several_inputs_and_outputs_go_by_name(structure, tmp_path):
+    model = several(structure)
+    model.save(tmp_path / "model.keras")
+    model.export(tmp_path / "saved", verbose=False)
+    convert(model, tmp_path / "model.tflite", mode="float32")
+    sample = random_sample(tmp_path / "model.keras")
+    assert {name: array.shape for name, array in sample.items()} == {"a": (1, 4), "b": (1, 3)}
+    assert random_sample(tmp_path / "saved").keys() == sample.keys()
+    expected = predict(model, sample)
+    assert list(expected) == (["u", "v"] if structure is dict else ["output_0", "output_1"])
+    for name in ("model.keras", "saved", "model.tflite"):
+        as_call(tmp_path / name, sample)()
+        found = predict(tmp_path / name, sample)
+        assert found.keys() == expected.keys()
+        for output, values in expected.items():
+            np.testing.assert_allclose(found[output], values, atol=1e-5)
+    for target in (model, tmp_path / "model.tflite", tmp_path / "saved"):
+        with pytest.raises(ModelError, match=r"outputs of shape .*expected \(classes,\)"):
+            evaluate(target, sample, np.zeros(1, int))
+    for wrong in ({"a": sample["a"]}, sample["a"], [sample["a"]] * 3):
+        for target in (model, tmp_path / "saved", tmp_path / "model.tflite"):
+            with pytest.raises(DataError):
+                predict(target, wrong)
+
+
+def test_a_single_output_is_no_classifier():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    with pytest.raises(ModelError, match=r"shape \(1,\); expected \(classes,\)"):
+        evaluate(model, np.ones((3, 4)), np.zeros(3, int))
+
+
+def test_samples_of_another_shape_are_told_in_a_line(small_model):
+    with pytest.raises(DataError, match=r"small does not take samples of shape \(3, 2\)"):
+        predict(small_model, np.ones((2, 3, 2), "float32"))
 
 
 def test_a_model_that_takes_indices_gets_indices(tmp_path):
