@@ -15,7 +15,7 @@ from leankeras.data import Data
 from leankeras.errors import KoptError
 from leankeras.runtime import LiteRTModel, TFLiteFile, load_keras
 
-DAMAGED = 25
+DAMAGED = 12
 
 
 def cut(content: bytes, dice: random.Random) -> bytes:

@@ -37,13 +37,14 @@ def open_hdf5(path: Path) -> keras.Model:
         entry = json.loads(config)
         weights = file[MODEL_WEIGHTS]
         major = int(_text(weights.attrs.get("keras_version", b"1")).partition(".")[0])
+        backend = _text(weights.attrs.get("backend", b"tensorflow"))
         values = saved_weights(weights)
     if major == 1:
         entry, values = keras1.as_keras2(entry, values)
     if major < 3:
         by_name = {each["name"]: each for each in entries(entry)}
         values = {
-            name: keras2.arrays(by_name[name], arrays) if name in by_name else arrays
+            name: keras2.arrays(by_name[name], arrays, backend) if name in by_name else arrays
             for name, arrays in values.items()
         }
     return rebuild(entry, max(major, 2), values)

@@ -31,6 +31,7 @@ REMOVED = (
     "DenseFeatures", "Highway", "LocallyConnected1D", "LocallyConnected2D", "MaxoutDense", "Merge",
     "RandomFourierFeatures", "RandomHeight", "RandomWidth", "TimeDistributedDense",
 )  # fmt: skip
+CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 ANY = object()
 # Arguments that Keras 3 does not have, and what they may say without changing a result.
 DROPPED = {
@@ -55,6 +56,7 @@ DROPPED = {
     "trainable": ANY,
     "value_shape": ANY,
     "virtual_batch_size": (None,),
+    "vocabulary_size": ANY,
 }
 POLICIES = ("Policy", "PolicyV1", "DTypePolicy", "LossScaleOptimizer")
 CONSTRAINTS = ("MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "RadialConstraint")
@@ -121,17 +123,23 @@ def layer(kind: str, config: dict) -> tuple[str, dict]:
     return kind, config
 
 
-def arrays(entry: dict, values: list[np.ndarray]) -> list[np.ndarray]:
+def arrays(entry: dict, values: list[np.ndarray], backend: str) -> list[np.ndarray]:
     """A layer's weights as Keras 3 holds them, which has no layers laid out for cuDNN.
 
     Args:
         entry: the layer's in the file.
         values: its weights as they stand there.
+        backend: what Keras ran on; Theano's convolutions run over their kernels backwards.
     """
     kind, gates = entry["class_name"], {"CuDNNLSTM": 4, "CuDNNGRU": 3}
     if kind == "Bidirectional":
         half, inner = len(values) // 2, entry["config"]["layer"]
-        return [*arrays(inner, values[:half]), *arrays(inner, values[half:])]
+        return [*arrays(inner, values[:half], backend), *arrays(inner, values[half:], backend)]
+    if kind == "TimeDistributed":
+        return arrays(entry["config"]["layer"], values, backend)
+    if backend == "theano" and values and kind in CONVOLUTIONS:
+        kernel = values[0]
+        return [np.flip(kernel, tuple(range(kernel.ndim - 2))), *values[1:]]
     if kind not in gates:
         return values
     kernel, recurrent, bias = values

@@ -78,8 +78,10 @@ def _open_archive(path: Path) -> keras.Model:
 
         return open_keras2_archive(path, config)
     with tempfile.TemporaryDirectory() as folder:
-        named = Path(folder, "model.keras")  # Keras goes by the ending
-        named.symlink_to(path.resolve())
+        named = path
+        if path.suffix != ".keras":  # which Keras goes by
+            named = Path(folder, "model.keras")
+            named.symlink_to(path.resolve())
         return keras.saving.load_model(named, compile=False, safe_mode=True)
 
 

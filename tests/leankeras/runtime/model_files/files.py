@@ -8,7 +8,11 @@ import numpy as np
 
 
 def write_hdf5(
-    path: Path, entry: dict, weights: dict[str, list[np.ndarray]], version: str | None
+    path: Path,
+    entry: dict,
+    weights: dict[str, list[np.ndarray]],
+    version: str | None,
+    backend: str = "tensorflow",
 ) -> None:
     """Write a whole model.
 
@@ -17,6 +21,7 @@ def write_hdf5(
         entry: the model's class and config.
         weights: the arrays of each layer.
         version: of Keras; None as the earliest did, which did not say.
+        backend: what Keras ran on.
     """
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(entry).encode()
@@ -24,6 +29,7 @@ def write_hdf5(
         group.attrs["layer_names"] = [name.encode() for name in weights]
         if version:
             group.attrs["keras_version"] = file.attrs["keras_version"] = version.encode()
+            group.attrs["backend"] = backend.encode()
         for name, arrays in weights.items():
             layer = group.create_group(name)
             names = [f"{name}_{index}" for index in range(len(arrays))]

@@ -273,6 +273,17 @@ def test_layers_laid_out_for_cudnn(kind, gates, tmp_path):
     np.testing.assert_allclose(load_keras(tmp_path / "m.h5")(x), model(x), atol=1e-6)
 
 
+def test_kernels_of_theano_are_turned_round(tmp_path):
+    random = np.random.default_rng(0)
+    kernel, x = random.normal(size=(3, 3, 2, 4)).astype("f4"), random.normal(size=(1, 5, 5, 2))
+    config = {"name": "c", "batch_input_shape": [None, 5, 5, 2], "filters": 4, "use_bias": False}
+    entry = {"class_name": "Conv2D", "config": config | {"kernel_size": [3, 3]}}
+    entry = {"class_name": "Sequential", "config": [entry]}
+    write_hdf5(tmp_path / "m.h5", entry, {"c": [kernel]}, "2.0.8", "theano")
+    expected = keras.ops.conv(x.astype("f4"), kernel[::-1, ::-1].copy())
+    np.testing.assert_allclose(load_keras(tmp_path / "m.h5")(x), expected, atol=1e-5)
+
+
 def test_an_argument_that_keras_3_cannot_honour_is_named(tmp_path):
     config = {"name": "n", "batch_input_shape": [None, 4], "virtual_batch_size": 2}
     entry = {"class_name": "BatchNormalization", "config": config}
