@@ -118,6 +118,17 @@ class Attempts:
         largest.pop("", None)
         return list(largest.values())
 
+    def parting(self, attempt: Attempt, limit: float) -> str:
+        """The layer in which a float32 file first differs from the model by more than a limit."""
+        place = converter.shared.request(
+            "first_difference",
+            directory=str(self.export.directory),
+            path=str(attempt.file.path),
+            samples=str(self._written("samples", self.comparison.samples)),
+            limit=limit,
+        )
+        return "" if place is None else attempt.operator_layers[place]
+
     def _lower(self, path: Path, mode: str, keep_float: Collection[str]) -> list[str]:
         calibrated = self.calibration is not None and mode in INTEGER_MODES
         try:

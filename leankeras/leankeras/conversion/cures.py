@@ -1,18 +1,19 @@
 """What helps where a conversion went wrong: tried before it is told.
 
 For int8, layers are left in float: the one that the output comes from, those with the largest
-error of their own, and the attention layers. For the other modes, and where that does not help,
-another mode is tried. What is tried counts as a cure only if nothing is left to be said about its
-file.
+error of their own, and the attention layers. Where that does not help, and for the other modes,
+another mode is tried. Only what leaves nothing to be said about its file counts as a cure.
 """
 
+import math
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 from leankeras.conversion.attempt import Attempt, Attempts, LayerError
 from leankeras.conversion.verification import listed, percent
 from leankeras.errors import ConversionError
-from leankeras.modes import INT8_MODES
+from leankeras.modes import INT8_MODES, INTEGER_MODES
 from leankeras.runtime import CASTS
 
 OTHERS = {
@@ -25,114 +26,140 @@ OTHERS = {
 SECONDS = 20.0
 PATIENCE = 2.0  # times what the conversion itself took
 LARGEST = 3
-HALVED = 0.5
+HALF = 0.5
 
 
-def advise(
-    attempts: Attempts,
-    mode: str,
-    keep_float: Collection[str],
-    attempt: Attempt | None = None,
-    stuck: Collection[str] = (),
-) -> str:
-    """Where the trouble of a conversion comes from, what was tried, and what that brings.
+@dataclass
+class Trouble:
+    """A conversion that went wrong.
 
     Args:
-        attempts: makes the files to try.
-        mode: of the conversion.
-        keep_float: its layers in float.
-        attempt: the file it gave, if it gave one.
-        stuck: layers that this mode does not have.
-
-    Returns:
-        Words to follow those of what is wrong, each clause after a semicolon.
+        attempts: makes other files of the model.
+        mode: that was asked for.
+        keep_float: likewise.
+        attempt: the file, where there is one.
+        stuck: layers that the mode does not have, where there is none.
     """
-    errors = attempts.layer_errors(attempt) if attempt else []
-    layer = _likeliest(attempt, errors) if attempt else ""
-    said = f"; it comes from layer {layer!r}" if layer else ""
-    began, failed, best = time.perf_counter(), [], None
-    patience = max(SECONDS, PATIENCE * attempt.seconds if attempt else 0.0)
-    for other, layers in _candidates(attempts, mode, keep_float, attempt, errors, stuck):
-        name = _name(mode, other, layers)
-        try:
-            verdict = attempts.make(other, layers).verdict
-        except ConversionError:
-            failed.append(name)
+
+    attempts: Attempts
+    mode: str
+    keep_float: Sequence[str]
+    attempt: Attempt | None = None
+    stuck: Sequence[str] = ()
+    errors: list[LayerError] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.attempt and self.mode != "float32":
+            self.errors = self.attempts.layer_errors(self.attempt)
+            if self.mode in INTEGER_MODES:
+                self.errors.sort(key=lambda each: -each.own)
+
+    def advice(self) -> str:
+        """Where it comes from, what was tried and what that brings, each after a semicolon."""
+        began, failed, best = time.perf_counter(), [], None
+        patience = max(SECONDS, PATIENCE * self.attempt.seconds if self.attempt else 0.0)
+        said = self._origin()
+        for mode, layers in self._candidates():
+            try:
+                verdict = self.attempts.make(mode, layers).verdict
+            except ConversionError:
+                failed.append(self._name(mode, layers))
+            else:
+                name = self._name(mode, layers)
+                if verdict.finding is None:
+                    within = percent(verdict.difference)
+                    return f"{said}; {name} was tried and comes within {within} of the model"
+                failed.append(name)
+                if best is None or verdict.difference < best[0]:
+                    best = verdict.difference, f"; best is {name}, after which {verdict.finding}"
+            if time.perf_counter() - began > patience:
+                break
+        if not failed:
+            return said
+        helps = best and (not self.attempt or best[0] < HALF * self.attempt.verdict.difference)
+        verb = "was" if len(failed) == 1 else "were"
+        tried = f"; {listed(failed)} {verb} tried and did not put it right"
+        return said + tried + (best[1] if helps else "")
+
+    def _origin(self) -> str:
+        if self.attempt is None:
+            return ""
+        difference = self.attempt.verdict.difference
+        if self.mode == "float32":
+            layer = self.attempts.parting(self.attempt, HALF * difference) or self._last()
+        elif self._is_joined():
+            layer = self._last()
+        elif self.errors and self.errors[0].own >= HALF * difference:
+            layer = self.errors[0].layer
+        elif self.mode in INT8_MODES and self.errors:
+            return (
+                "; it gathers over many layers, of which "
+                f"{self.errors[0].layer!r} has the largest error of its own"
+            )
         else:
-            if verdict.finding is None:
-                within = percent(verdict.difference)
-                return f"{said}; {name} was tried and comes within {within} of the model"
-            failed.append(name)
-            if best is None or verdict.difference < best[0]:
-                best = verdict.difference, f"; best is {name}, after which {verdict.finding}"
-        if time.perf_counter() - began > patience:
-            break
-    if not failed:
-        return said
-    helps = best and (not attempt or best[0] < HALVED * attempt.verdict.difference)
-    verb = "was" if len(failed) == 1 else "were"
-    return (
-        f"{said}; {listed(failed)} {verb} tried and did not put it right{best[1] if helps else ''}"
-    )
+            above = (each.layer for each in self.errors if each.error > HALF * difference)
+            layer = next(above, "")
+        return f"; it comes from layer {layer!r}" if layer else ""
 
+    def _candidates(self) -> Iterator[tuple[str, list[str]]]:
+        """Yield modes and layers to be kept in float, each pair once."""
+        tries: list[tuple[str, Sequence[str]]] = []
+        if self.mode in INT8_MODES and self.attempts.calibration is not None:
+            sets = list(self._suspects())
+            tries += [(self.mode, layers) for layers in sets]
+            if self.mode != "int8":  # the steps of an integer input cannot be kept in float
+                tries += [("int8", layers) for layers in sets[:1]]
+        if not self.attempts.export.quantized:
+            tries += [(mode, ()) for mode in OTHERS[self.mode]]
+        seen = {(self.mode, frozenset(self.keep_float))}
+        for mode, layers in tries:
+            kept = list(dict.fromkeys([*self.keep_float, *layers])) if mode in INT8_MODES else []
+            if (mode, frozenset(kept)) not in seen:
+                seen.add((mode, frozenset(kept)))
+                yield mode, kept
 
-def _name(mode: str, other: str, layers: Collection[str]) -> str:
-    kept = f"keep_float={list(layers)}"
-    if other == mode:
-        return kept
-    return f"mode {other!r} with {kept}" if layers else f"mode {other!r}"
+    def _suspects(self) -> Iterator[Sequence[str]]:
+        """Yield sets of layers that may explain the difference."""
+        if self.stuck:
+            yield self.stuck
+        if self.attempt is None:
+            return
+        if self._is_joined() and self._last():
+            yield [self._last()]
+        for count in (1, LARGEST):
+            largest = self.errors[:count]
+            together = math.hypot(*(each.own for each in largest))
+            if together >= HALF * self.attempt.verdict.difference:
+                yield [each.layer for each in largest]
+        if attention := _attention(self.attempt):
+            yield attention
 
+    def _is_joined(self) -> bool:
+        part = self.attempt.verdict.part
+        return part is not None and not part.alone
 
-def _candidates(
-    attempts: Attempts,
-    mode: str,
-    keep_float: Collection[str],
-    attempt: Attempt | None,
-    errors: list[LayerError],
-    stuck: Collection[str],
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield modes and layers to be kept in float, each pair once."""
-    tries: list[tuple[str, list[str]]] = []
-    if mode in INT8_MODES and attempts.calibration is not None:
-        by_own = [each.layer for each in sorted(errors, key=lambda each: -each.own)]
-        last = [_output_layer(attempt)] if attempt else []
-        attention = _attention(attempt) if attempt else []
-        tries += [(mode, kept) for kept in (stuck, last, by_own[:1], by_own[:LARGEST], attention)]
-        if mode != "int8":  # the steps of an integer input cannot be kept in float
-            tries.append(("int8", by_own[:1]))
-    if not attempts.export.quantized:
-        tries += [(other, []) for other in OTHERS[mode]]
-    seen = {(mode, frozenset(keep_float))}
-    for other, layers in tries:
-        kept = list(dict.fromkeys([*keep_float, *layers])) if other in INT8_MODES else []
-        if (other, frozenset(kept)) not in seen and (other != mode or any(layers)):
-            seen.add((other, frozenset(kept)))
-            yield other, [layer for layer in kept if layer]
+    def _last(self) -> str:
+        """The layer that computes the output in which it shows."""
+        part = self.attempt.verdict.part
+        if part is None or part.operator is None:
+            return ""
+        return self.attempt.operator_layers[part.operator]
 
-
-def _likeliest(attempt: Attempt, errors: list[LayerError]) -> str:
-    """The layer that the difference comes from, as far as the errors by layer tell; or ""."""
-    part = attempt.verdict.part
-    if part is not None and not part.alone:
-        return _output_layer(attempt)
-    if any(each.own for each in errors):
-        return max(errors, key=lambda each: each.own).layer
-    limit = HALVED * attempt.verdict.difference
-    return next((each.layer for each in errors if each.error > limit), "")
-
-
-def _output_layer(attempt: Attempt) -> str:
-    part = attempt.verdict.part
-    return attempt.operator_layers[part.operator] if part and part.operator is not None else ""
+    def _name(self, mode: str, layers: Collection[str]) -> str:
+        kept = f"keep_float={list(layers)}"
+        if mode == self.mode:
+            return kept
+        return f"mode {mode!r} with {kept}" if layers else f"mode {mode!r}"
 
 
 def _attention(attempt: Attempt) -> list[str]:
-    """The layers with a softmax of their own that is no output, or what they are a part of."""
-    file = attempt.file
+    """The layers with a softmax that is no output, or what that softmax is a part of."""
+    file, layers = attempt.file, attempt.operator_layers
     last = {index for op in file.operators if op.kind in CASTS for index in op.inputs}
-    found = [
-        layer.rpartition("/")[0] or layer
-        for operator, layer in zip(file.operators, attempt.operator_layers, strict=True)
-        if operator.kind == "SOFTMAX" and layer and operator.outputs[0] not in last
-    ]
+    last |= set(file.outputs.values())
+    found = []
+    for operator, layer in zip(file.operators, layers, strict=True):
+        if operator.kind == "SOFTMAX" and layer and operator.outputs[0] not in last:
+            is_block = any(other.startswith(f"{layer}/") for other in layers)
+            found.append(layer if is_block else layer.rpartition("/")[0] or layer)
     return list(dict.fromkeys(found))

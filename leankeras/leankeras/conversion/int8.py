@@ -69,9 +69,7 @@ def quantize(
             content, input_data_type=io_type, output_data_type=io_type, denylisted_nodes=kept
         )
 
-    quantized = lower(file.content)
-    restored = restore_ranges(file.content, quantized)
-    output.write_bytes(quantized if restored is None else lower(restored))
+    output.write_bytes(restore_ranges(file.content, lower(file.content), lower))
     still = {
         layer
         for operator, layer in zip(graph.operators, named, strict=True)

@@ -23,6 +23,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from leankeras.arrays import read_arrays, write_arrays
+from leankeras.conversion import origin
 from leankeras.conversion.export import run_model
 from leankeras.conversion.int8 import IO_TYPES, quantize
 from leankeras.conversion.operator_error import operator_errors
@@ -207,6 +208,12 @@ def measure_operators(float32: str, other: str, samples: str) -> list[list[float
         [each.position, *np.nan_to_num([each.own, each.error, each.channel]).tolist()]
         for each in errors
     ]
+
+
+def first_difference(directory: str, path: str, samples: str, limit: float) -> int | None:
+    """As :func:`.origin.first_difference`, for the signature of a SavedModel."""
+    loaded = tf.saved_model.load(directory)
+    return origin.first_difference(loaded.signatures[SIGNATURE], path, read_arrays(samples), limit)
 
 
 def run_onnx(path: str, samples: str, output: str) -> None:

@@ -9,6 +9,8 @@ the quantizer turns into one requantization where the two ranges meet.
 """
 
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -16,86 +18,124 @@ from ai_edge_litert import schema_py_generated as schema
 from leankeras.conversion.tflite_graph import BUILTIN, INT8, TFLiteGraph
 
 CUT_OFF = 0.02  # of the calibrated range; rounding its ends to whole steps takes up to 0.004
-TOO_WIDE = 2.0
+TOO_WIDE = 4.0  # two bits of eight
 CASTS = {BUILTIN.QUANTIZE, BUILTIN.DEQUANTIZE}
 FIXED = {BUILTIN.SOFTMAX, BUILTIN.LOG_SOFTMAX, BUILTIN.LOGISTIC, BUILTIN.TANH}
 LEVELS = 255
 LOWEST = -128
+Range = tuple[float, float]
 
 
-def restore_ranges(calibrated: bytes, quantized: bytes) -> bytes | None:
-    """Fix the tensors that lost their range and are read by several operators.
+def restore_ranges(
+    calibrated: bytes, quantized: bytes, quantize: Callable[[bytes], bytes]
+) -> bytes:
+    """Give the tensors that lost their range and are read by several operators it back.
 
     Args:
         calibrated: a float .tflite with the ranges of its activations.
         quantized: the int8 file that was made of it.
+        quantize: makes the one of the other.
 
     Returns:
-        The calibrated file with those tensors fixed, to be quantized again; None where there are
-        none.
+        The int8 file, made anew if that helps.
     """
     graph, result = TFLiteGraph(calibrated), TFLiteGraph(quantized)
-    lost = _lost(graph, result)
-    if not lost:
-        return None
+    found = _compare(graph, result)
+    if not found.lost:
+        return quantized
     operators = []
     for operator in graph.operators:
         operators.append(operator)
         for place, tensor in enumerate(operator.outputs):
-            if int(tensor) in lost:
-                operators += _fixed(graph, operator, place)
+            if int(tensor) in found.lost:
+                operators += _fixed(graph, operator, place, found.lost[int(tensor)])
     graph.operators = operators
-    return graph.pack()
+    restored = quantize(graph.pack())
+    # The quantizer may force the range that was fixed on something else.
+    after = _compare(TFLiteGraph(calibrated), TFLiteGraph(restored))
+    better = len(after.lost) < len(found.lost) and after.cut_off <= found.cut_off
+    return restored if better else quantized
 
 
-def _lost(graph: TFLiteGraph, result: TFLiteGraph) -> set[int]:
+@dataclass
+class _Comparison:
+    """How the ranges of a quantized file differ from those of calibration.
+
+    Attributes:
+        lost: tensors that several operators read, to the range that they should have.
+        cut_off: by how much ranges are short in all, each over its width.
+    """
+
+    lost: dict[int, Range] = field(default_factory=dict)
+    cut_off: float = 0.0
+
+
+def _compare(graph: TFLiteGraph, result: TFLiteGraph) -> _Comparison:
+    found = _Comparison()
     before, after = _computing(graph), _computing(result)
     if [graph.kind(op) for op in before] != [result.kind(op) for op in after]:
-        return set()
+        return found
     readers = Counter(int(index) for op in graph.operators for index in set(op.inputs))
     readers.update(graph.outputs)
-    lost = set()
+    due: dict[int, Range] = {}
     for old, new in zip(before, after, strict=True):
-        if graph.kind(old) in FIXED:
-            continue
-        for tensor, quantized in zip(old.outputs, new.outputs, strict=True):
-            if readers[int(tensor)] > 1 and _is_off(
-                graph.range(int(tensor)), result.tensors[quantized]
-            ):
-                lost.add(int(tensor))
-    return lost
+        sources = [_int8_range(result, int(index)) for index in new.inputs]
+        results = [_int8_range(result, int(index)) for index in new.outputs]
+        for tensor, has in zip(map(int, old.inputs), sources, strict=True):
+            if tensor in due and has and has not in results:
+                _note(found, tensor, due[tensor], has)
+        for tensor, has in zip(map(int, old.outputs), results, strict=True):
+            span = graph.range(tensor)
+            if not has or not span:
+                continue
+            wanted = has if graph.kind(old) in FIXED else (min(span[0], 0.0), max(span[1], 0.0))
+            found.cut_off += _missing(wanted, has)
+            if readers[tensor] > 1:
+                due[tensor] = wanted
+                if has not in sources or _missing(wanted, has) > CUT_OFF:
+                    _note(found, tensor, wanted, has)
+    return found
+
+
+def _note(found: _Comparison, tensor: int, wanted: Range, has: Range) -> None:
+    width = wanted[1] - wanted[0]
+    if _missing(wanted, has) > CUT_OFF or (width and has[1] - has[0] > TOO_WIDE * width):
+        found.lost[tensor] = wanted
+
+
+def _missing(wanted: Range, has: Range) -> float:
+    """The share of a range that another one does not cover."""
+    width = wanted[1] - wanted[0]
+    return max(0.0, has[0] - wanted[0], wanted[1] - has[1]) / width if width > 0 else 0.0
 
 
 def _computing(graph: TFLiteGraph) -> list[schema.OperatorT]:
     return [operator for operator in graph.operators if graph.kind(operator) not in CASTS]
 
 
-def _is_off(span: tuple[float, float] | None, tensor: schema.TensorT) -> bool:
-    scales = tensor.quantization.scale if tensor.quantization else None
-    if span is None or tensor.type != INT8 or scales is None or len(scales) != 1:
-        return False
-    low, high = min(span[0], 0.0), max(span[1], 0.0)
-    zero_point = int(tensor.quantization.zeroPoint[0])
-    has_low = (LOWEST - zero_point) * float(scales[0])
-    has_high = has_low + LEVELS * float(scales[0])
-    missing = max(has_low - low, high - has_high)
-    return high > low and (
-        missing > CUT_OFF * (high - low) or has_high - has_low > TOO_WIDE * (high - low)
-    )
+def _int8_range(graph: TFLiteGraph, tensor: int) -> Range | None:
+    """The values an int8 activation can have; None for anything else."""
+    entry = graph.tensors[tensor] if tensor >= 0 else None
+    scales = entry.quantization.scale if entry and entry.quantization else None
+    if entry is None or entry.type != INT8 or scales is None or len(scales) != 1:
+        return None
+    scale = float(scales[0])
+    low = (LOWEST - int(entry.quantization.zeroPoint[0])) * scale
+    return low, low + LEVELS * scale
 
 
-def _fixed(graph: TFLiteGraph, operator: schema.OperatorT, place: int) -> list[schema.OperatorT]:
+def _fixed(
+    graph: TFLiteGraph, operator: schema.OperatorT, place: int, span: Range
+) -> list[schema.OperatorT]:
     """Have a result quantized to its own range and back, ahead of everything that reads it."""
     tensor = int(operator.outputs[place])
-    low, high = graph.range(tensor)
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = (high - low) / LEVELS
+    scale = (span[1] - span[0]) / LEVELS
     raw, fixed = graph.add_like(tensor), graph.add_like(tensor)
     entry = graph.tensors[fixed]
     entry.type = INT8
     entry.quantization = schema.QuantizationParametersT()
     entry.quantization.scale = np.float32([scale])
-    entry.quantization.zeroPoint = np.int64([round(LOWEST - low / scale)])
+    entry.quantization.zeroPoint = np.int64([round(LOWEST - span[0] / scale)])
     graph.tensors[tensor].quantization = None
     outputs = list(operator.outputs)
     outputs[place] = raw

@@ -19,7 +19,7 @@ from leankeras.conversion.attempt import Attempt, Attempts
 from leankeras.conversion.calibration import check_calibration, thinned
 from leankeras.conversion.comparison import choose_samples
 from leankeras.conversion.convertible import open_source
-from leankeras.conversion.cures import advise
+from leankeras.conversion.cures import Trouble
 from leankeras.conversion.export import Export
 from leankeras.conversion.refusal import Unsuited
 from leankeras.conversion.score import Score
@@ -176,7 +176,7 @@ def _attempt(attempts: Attempts, mode: str, keep_float: Sequence[str]) -> Attemp
     try:
         return attempts.make(mode, keep_float)
     except Unsuited as error:
-        advice = advise(attempts, mode, keep_float, stuck=error.layers)
+        advice = Trouble(attempts, mode, keep_float, stuck=error.layers).advice()
         raise ConversionError(f"{error}{advice}") from error
 
 
@@ -193,7 +193,7 @@ def _judged(
             f"layer {layers} gives zero for every calibration sample, so that its range is a "
             "guess; calibrate with samples that it answers to, or take it out"
         )
-    advice = advise(attempts, mode, keep_float, attempt)
+    advice = Trouble(attempts, mode, keep_float, attempt).advice()
     seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
     if verdict.refused:
         raise ConversionError(f"the {mode} file is not the model: {seen}")

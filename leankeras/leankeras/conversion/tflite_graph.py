@@ -42,6 +42,7 @@ class TFLiteGraph:
         self.model = schema.ModelT.InitFromPackedBuf(content, 0)
         self.changed = False
         self._main = self.model.subgraphs[0]
+        self._main.operators = self._main.operators or []
 
     @property
     def operators(self) -> list[schema.OperatorT]:
@@ -165,7 +166,7 @@ class TFLiteGraph:
 
     def _drop_unused_codes(self) -> None:
         """Leave out kinds of operators that no operator is of: the calibrator cannot load them."""
-        operators = [op for graph in self.model.subgraphs for op in graph.operators]
+        operators = [op for graph in self.model.subgraphs for op in graph.operators or ()]
         used = sorted({operator.opcodeIndex for operator in operators})
         for operator in operators:
             operator.opcodeIndex = used.index(operator.opcodeIndex)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from leankeras.conversion.calibration import MAX_SAMPLES, check_calibration
+from leankeras.conversion.calibration import MAX_SAMPLES, check_calibration, thinned
 from leankeras.conversion.signature import InputSpec
 from leankeras.errors import DataError
 
@@ -22,10 +22,12 @@ def test_good_samples_come_back_in_the_models_dtype(signal):
 
 def test_many_samples_are_thinned_evenly():
     samples = np.arange(1000.0).reshape(-1, 1) + np.zeros((1, 4))
-    checked = check_calibration(samples, {"x": InputSpec((4,), "float32")})["x"]
-    assert len(checked) == MAX_SAMPLES
-    assert checked[0, 0] == 0
-    assert checked[-1, 0] == 999
+    checked = check_calibration(samples, {"x": InputSpec((4,), "float32")})
+    assert len(checked["x"]) == 1000
+    kept = thinned(checked)["x"]
+    assert len(kept) == MAX_SAMPLES
+    assert kept[0, 0] == 0
+    assert kept[-1, 0] == 999
 
 
 def test_whole_numbers_in_floats_are_indices(signal):

@@ -6,6 +6,7 @@ import pytest
 
 from leankeras.conversion.legalization import legalize
 from leankeras.conversion.tflite import convert
+from leankeras.conversion.tflite_graph import TFLiteGraph
 from leankeras.runtime.flatbuffer import TFLiteFile
 from leankeras.runtime.litert import LiteRTModel
 
@@ -33,14 +34,17 @@ def test_the_same_function_without_the_operator(kind, tmp_path):
     path = convert(model, tmp_path / "model.tflite", "float32").path
     assert kind in TFLiteFile(path).kinds
     before = LiteRTModel(path)(SAMPLES)
-    path.write_bytes(legalize(path.read_bytes()))
+    graph = TFLiteGraph(path.read_bytes())
+    legalize(graph)
+    path.write_bytes(graph.pack())
     assert set(TFLiteFile(path).kinds) == expected
     assert np.array_equal(LiteRTModel(path)(SAMPLES), before)
 
 
 def test_a_file_without_them_is_not_touched(converted):
-    content = converted["int8"].path.read_bytes()
-    assert legalize(content) is content
+    graph = TFLiteGraph(converted["int8"].path.read_bytes())
+    legalize(graph)
+    assert graph.pack() is graph.content
 
 
 def test_reversal_of_a_quantized_sum_keeps_its_values(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import leankeras
 from kopt.cases.catalogue import find_case
 from leankeras import child
-from leankeras.conversion import converter, tflite
+from leankeras.conversion import attempt, converter
 from leankeras.conversion.tflite import convert
 from leankeras.errors import ConversionError, ModelError, ParameterError
 from leankeras.modes import MODES
@@ -376,7 +376,7 @@ def test_a_full_temporary_directory_is_told(model, samples, tmp_path, monkeypatc
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(tflite, "write_arrays", full)
+    monkeypatch.setattr(attempt, "write_arrays", full)
     with pytest.raises(ConversionError, match=r"no room to work in .* in TMPDIR"):
         convert(model, tmp_path / "a.tflite", "int8", samples)
     assert not list(tmp_path.iterdir())

@@ -1,0 +1,70 @@
+"""Where a float32 file parts from the TensorFlow graph that it was converted from.
+
+The converter names each tensor after the operations it was made from, so that most results can be
+held against the graph's own. Only the child process imports this module.
+"""
+
+import re
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+from leankeras.runtime import LiteRTModel, TFLiteFile
+
+CALL = re.compile(r"^(?:\w*PartitionedCall(?:_\d+)?/)+")
+
+
+def first_difference(
+    function: tf.types.experimental.ConcreteFunction,
+    path: str,
+    samples: Mapping[str, np.ndarray],
+    limit: float,
+) -> int | None:
+    """The first operator of a file whose result is not the graph's.
+
+    Args:
+        function: the signature that was converted.
+        path: the float32 file.
+        samples: inputs by name, of which the first is used.
+        limit: the relative difference that counts.
+
+    Returns:
+        The operator's place in the file; None if every result that can be compared is equal.
+    """
+    frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+    known = {
+        CALL.sub("", operation.name): operation.outputs[0]
+        for operation in frozen.graph.get_operations()
+        if operation.outputs and operation.outputs[0].dtype == tf.float32
+    }
+    file, model = TFLiteFile(path), LiteRTModel(path, keep_tensors=True)
+    named = {
+        place: [known[name] for name in _names(file.tensors[operator.outputs[0]].name) & set(known)]
+        for place, operator in enumerate(file.operators)
+    }
+    sample = next(model.samples(samples))
+    given = [tf.constant(sample[tensor.name.partition(":")[0]]) for tensor in frozen.inputs]
+    exact = frozen.prune(frozen.inputs, named)(*given)
+    model.set_inputs(sample)
+    model.invoke()
+    for place, tensors in exact.items():
+        values = model.tensor(file.operators[place].outputs[0]).reshape(-1)
+        apart = [_relative(values, tensor.numpy().reshape(-1)) for tensor in tensors]
+        if min(filter(None.__ne__, apart), default=0.0) > limit:
+            return place
+    return None
+
+
+def _names(tensor: str) -> set[str]:
+    """The operations that a tensor may be the result of; equal names get numbers at their end."""
+    parts = tensor.split(";")
+    return {*parts, *(part.rstrip("0123456789") for part in parts)}
+
+
+def _relative(values: np.ndarray, exact: np.ndarray) -> float | None:
+    if values.shape != exact.shape:
+        return None
+    size = np.sqrt(np.mean(np.square(exact, dtype="float64")))
+    return float(np.sqrt(np.mean(np.square(values - exact, dtype="float64"))) / (size or 1.0))
