@@ -15,10 +15,8 @@ from leankeras.diagnosis.source import is_library
 from leankeras.diagnosis.trial import Trial, flat_arrays, largest_gap
 from leankeras.diagnosis.weights import own_attributes
 from leankeras.equivalence import RELATIVE
-from leankeras.errors import ConversionError, one_line
+from leankeras.errors import ConversionError, DataError, one_line
 from leankeras.graph import flat_layers
-
-RELATIVE_LITERT = 1e-3  # its kernels round exp and tanh their own way
 
 
 def try_delivery(trial: Trial) -> None:
@@ -43,7 +41,7 @@ def try_delivery(trial: Trial) -> None:
         if not trial.failed("dynamic-batch"):  # which an export asks for
             _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
         if not trial.failed("savedmodel-fails"):  # where the converter starts
-            _try_tflite(trial, model, Path(scratch, "model.tflite"), expected)
+            _try_tflite(trial, model, Path(scratch, "model.tflite"))
 
 
 def try_config(trial: Trial) -> None:
@@ -127,19 +125,22 @@ def _try_saved_model(
     trial.record("savedmodel-fails", _difference("the SavedModel's", expected, seen))
 
 
-def _try_tflite(trial: Trial, model: keras.Model, path: Path, expected: list[np.ndarray]) -> None:
+def _try_tflite(trial: Trial, model: keras.Model, path: Path) -> None:
+    samples = trial.inputs.everything()
+    is_open = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(model.inputs))
     try:
-        conversion = convert(model, path, "float32", trial.inputs.everything())
+        conversion = convert(
+            model, path, "float32", samples if is_open else None, evaluation=samples
+        )
+    except DataError:
+        return  # the samples are to blame, not the layer
     except (Exception, SystemExit) as error:
         said = str(error) if isinstance(error, ConversionError) else one_line(error)
         trial.record("tflite-fails", said)
         return
     counts = conversion.operators.operator.value_counts()
     trial.figures["TFLite operators"] = ", ".join(f"{n} {name}" for name, n in counts.items())
-    size = max(float(np.abs(output).max(initial=0)) for output in expected)
-    message = f"LiteRT's outputs differ by {conversion.max_abs_diff:.3g}"
-    differs = conversion.max_abs_diff > RELATIVE_LITERT * size
-    trial.record("tflite-fails", message if differs else None)
+    trial.record("tflite-fails", conversion.warning)
 
 
 def _is_plain(value: Any) -> bool:

@@ -43,8 +43,21 @@ class Flow:
         for op in self.operations:
             if op.type in SIZES:
                 continue
-            is_input = op.type == "Placeholder" and op.name not in self.constants
+            is_input = (
+                op.type == "Placeholder"
+                and op.outputs[0].dtype != tf.resource
+                and op.name not in self.constants
+            )
             if is_input or any(tensor.op.name in found for tensor in op.inputs):
+                found.add(op.name)
+        return found
+
+    @cached_property
+    def from_constants(self) -> set[str]:
+        """Names of the operations that depend on a tensor that was there before the graph."""
+        found = set(self.constants)
+        for op in self.operations:
+            if any(tensor.op.name in found for tensor in op.inputs):
                 found.add(op.name)
         return found
 
@@ -65,25 +78,65 @@ class Flow:
         """Whether a tensor depends on an input's values."""
         return tensor.op.name in self.from_input
 
+    def value(self, tensor: tf.Tensor) -> np.ndarray | None:
+        """The value of a tensor that depends on no values but on shapes, None of another."""
+        known = tf.get_static_value(tensor)
+        if known is not None or self._depends(tensor):
+            return known
+        # Whatever is fed, a shape stays what it is.
+        inputs = [op.outputs[0] for op in operations_before([tensor]) if op.type == "Placeholder"]
+        if not all(one.shape.is_fully_defined() for one in inputs):
+            return None
+        zeros = {one: np.zeros(one.shape, one.dtype.as_numpy_dtype) for one in inputs}
+        return self._session.run(tensor, zeros)
+
+    def _depends(self, tensor: tf.Tensor) -> bool:
+        name = tensor.op.name
+        return name in self.from_input or name in self.from_weights or name in self.from_constants
+
+    @cached_property
+    def _session(self) -> tf.compat.v1.Session:
+        return tf.compat.v1.Session(graph=self.operations[0].graph)
+
     def cuts(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
         """The parts that an operation takes, each with the tensor it is of."""
         if op.type == "StridedSlice":
-            yield from _sliced(op)
+            yield from self._sliced(op)
         elif op.type == "Slice":
-            begin, size = (tf.get_static_value(tensor) for tensor in op.inputs[1:])
+            begin, size = (self.value(tensor) for tensor in op.inputs[1:])
             whole = op.inputs[0].shape
             if begin is not None and size is not None and whole.rank is not None:
                 for axis, (start, width) in enumerate(zip(begin, size, strict=True)):
                     if width not in (-1, whole[axis]):
-                        yield op.inputs[0], Cut(op.inputs[0].name, axis, int(start), int(width))
+                        yield op.inputs[0], Cut(_name(op.inputs[0]), axis, int(start), int(width))
         elif op.type in ("GatherV2", "ResourceGather"):
-            index = tf.get_static_value(op.inputs[1])
-            axis = tf.get_static_value(op.inputs[2]) if op.type == "GatherV2" else 0
+            index = self.value(op.inputs[1])
+            axis = self.value(op.inputs[2]) if op.type == "GatherV2" else 0
             if index is not None and axis is not None and np.ndim(index) <= 1 and np.size(index):
                 start = int(np.ravel(index)[0])
                 rank = op.inputs[0].shape.rank or 0
                 place = int(axis) % rank if rank else int(axis)
-                yield op.inputs[0], Cut(op.inputs[0].name, place, start, int(np.size(index)))
+                cut = Cut(_name(op.inputs[0]), place, start, int(np.size(index)))
+                yield op.inputs[0], cut
+
+    def _sliced(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
+        source, begin, end = op.inputs[0], *(self.value(tensor) for tensor in op.inputs[1:3])
+        for axis, place in enumerate(_places(op)) if source.shape.rank is not None else ():
+            if place is None:
+                continue
+            single = op.get_attr("shrink_axis_mask") >> place & 1
+            from_first = op.get_attr("begin_mask") >> place & 1
+            to_last = op.get_attr("end_mask") >> place & 1
+            if from_first and to_last and not single:
+                continue
+            size = source.shape[axis]
+            if begin is None or end is None:
+                yield source, Cut(_name(source), axis, op.inputs[1].name, single)
+                continue
+            start = 0 if from_first else _from_front(begin[place], size)
+            stop = size if to_last else _from_front(end[place], size)
+            width = 1 if single or stop is None else stop - start
+            yield source, Cut(_name(source), axis, start, width)
 
     def pieces(self, tensor: tf.Tensor) -> Iterator[tuple[tf.Tensor, Cut]]:
         """What a tensor is a piece of, where it is an output of a split or an unstack."""
@@ -98,7 +151,7 @@ class Flow:
         if axis is not None and source.shape.rank:
             axis = int(axis) % source.shape.rank
             width = 1 if op.type == "Unpack" else tensor.shape[axis] or 1
-            yield source, Cut(source.name, axis, tensor.value_index, width)
+            yield source, Cut(_name(source), axis, tensor.value_index, width)
 
     def origin(self, tensor: tf.Tensor, axis: int) -> tuple[tf.Tensor, int]:
         """The first tensor that has an axis of another one, and which of its axes that is."""
@@ -112,26 +165,27 @@ class Flow:
                 return tensor, axis
 
 
-def _sliced(op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
-    source, begin, end = op.inputs[0], *(tf.get_static_value(t) for t in op.inputs[1:3])
-    if source.shape.rank is None:
-        return
-    for axis, place in enumerate(_places(op)):
-        if place is None:
-            continue
-        single = op.get_attr("shrink_axis_mask") >> place & 1
-        whole = op.get_attr("begin_mask") >> place & op.get_attr("end_mask") >> place & 1
-        size = source.shape[axis]
-        if whole and not single:
-            continue
-        if begin is None or end is None:
-            yield source, Cut(source.name, axis, op.inputs[1].name, single)
-            continue
-        start = 0 if op.get_attr("begin_mask") >> place & 1 else int(begin[place])
-        start = start + size if start < 0 and size is not None else start
-        stop = size if op.get_attr("end_mask") >> place & 1 else int(end[place])
-        stop = stop + size if stop is not None and stop < 0 and size is not None else stop
-        yield source, Cut(source.name, axis, start, 1 if single or stop is None else stop - start)
+def operations_before(tensors: list[tf.Tensor]) -> list[tf.Operation]:
+    """The operations that tensors are computed by."""
+    found: dict[str, tf.Operation] = {}
+    waiting = [tensor.op for tensor in tensors]
+    while waiting:
+        op = waiting.pop()
+        if op.name not in found:
+            found[op.name] = op
+            waiting += [source.op for source in op.inputs]
+    return list(found.values())
+
+
+def _name(tensor: tf.Tensor) -> str:
+    """What a tensor is called, a weight by its variable, which each step may read anew."""
+    while tensor.op.type in ("Identity", "ReadVariableOp"):
+        tensor = tensor.op.inputs[0]
+    return tensor.name
+
+
+def _from_front(place: int, size: int | None) -> int:
+    return int(place) + size if place < 0 and size is not None else int(place)
 
 
 def _places(op: tf.Operation) -> list[int | None]:

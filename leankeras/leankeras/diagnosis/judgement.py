@@ -169,8 +169,9 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
             if traced.get(other) and over[other] == over[key] and loop in (part, *part.around)
         ]
         found = _loop(BY_LOOP[over[key]], loop, traced.get(key), inner)
-        # A short one of no particular kind belongs to the loop it stands in.
-        if not (around and over[key] == "python-loop" and found.severity == "info"):
+        # A short one goes with the loop that it stands in.
+        short = found.severity == "info" and over[key] != "recurrence"
+        if not (around and short):
             yield found
 
 

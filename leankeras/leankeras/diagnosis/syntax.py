@@ -119,18 +119,23 @@ def tensor_names(method: ast.FunctionDef) -> set[str]:
     tensors = {argument.arg for argument in arguments} - {"training", "mask", "kwargs"}
     for _ in range(2):  # twice, since a loop's later lines feed its earlier ones
         for node in ast.walk(method):
-            if isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign)) and node.value:
-                sequence = isinstance(node.value, (ast.List, ast.ListComp, ast.Tuple, ast.Dict))
-                if (
-                    sequence
-                    or called(node.value) in SEQUENCES
-                    or not is_tensor(node.value, tensors)
-                ):
-                    continue
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    if own_attribute(target) is None:
-                        tensors |= names_in(target) - {"self"}
-            elif isinstance(node, (ast.For, ast.comprehension)) and is_tensor(node.iter, tensors):
+            for target, value in _assignments(node):
+                sequence = isinstance(value, (ast.List, ast.ListComp, ast.Tuple, ast.Dict))
+                sequence = sequence or called(value) in SEQUENCES
+                if not sequence and own_attribute(target) is None and is_tensor(value, tensors):
+                    tensors |= names_in(target) - {"self"}
+            if isinstance(node, (ast.For, ast.comprehension)) and is_tensor(node.iter, tensors):
                 tensors |= names_in(node.target)
     return tensors
+
+
+def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Each target with its value; of ``a, b = x, y`` each by itself."""
+    if isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value:
+        yield node.target, node.value
+    for target in node.targets if isinstance(node, ast.Assign) else ():
+        both = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+        if both and len(target.elts) == len(node.value.elts):
+            yield from zip(target.elts, node.value.elts, strict=True)
+        else:
+            yield target, node.value

@@ -191,10 +191,10 @@ def try_graph(trial: Trial) -> bool:
         trial.record("graph-differs", message if apart else None)
     if trial.fixed_batch is not None:
         return True
-    if not trial.failed("batch-dependent"):
-        with trial.several.recording():
-            infer.get_concrete_function(trial.inputs.specs(SEVERAL))
     try:
+        if not trial.failed("batch-dependent"):
+            with trial.several.recording():
+                infer.get_concrete_function(trial.inputs.specs(SEVERAL))
         infer.get_concrete_function(trial.inputs.specs(None))
         trial.record("dynamic-batch", None)
     except (Exception, SystemExit) as error:

@@ -11,7 +11,11 @@ from leankeras.diagnosis.steps import Run
 
 Part = tuple[tf.Operation, tf.Tensor, Cut]
 
-SUMS = {"Add", "AddV2", "AddN", "Sub", "Mul", "Maximum", "Minimum", "ConcatV2"}
+# What adds up, whatever the order of the steps, by what it is called together.
+SUMS = {
+    "Add": "+", "AddV2": "+", "AddN": "+", "Sub": "+", "Mul": "*",
+    "Maximum": "max", "Minimum": "min", "ConcatV2": "concat",
+}  # fmt: skip
 QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
 TAKES = {"StridedSlice", "Slice", "GatherV2", "GatherNd"}
 MOVES = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Shape"}
@@ -141,7 +145,7 @@ class Unrolled:
                 (op, tensor, cut)
                 for op in step
                 for tensor, cut in self._taken(op)
-                if tensor.op.name in of and tensor.op.name not in self.step_of
+                if tensor.op.name in of and not self._is_inside(cut)
             ]
             for step in self.steps
         ]
@@ -155,6 +159,9 @@ class Unrolled:
             for parts in taken
         ]
 
+    def _is_inside(self, cut: Cut) -> bool:
+        return cut.tensor.partition(":")[0] in self.step_of
+
     def _taken(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
         """The parts that an operation takes, or is given of what was cut up before the loop."""
         yield from self.flow.cuts(op)
@@ -165,14 +172,15 @@ class Unrolled:
 
     @cached_property
     def _sums(self) -> set[str]:
-        """The operations that add to a sum, of which the loop reads nothing but more sums."""
+        """The operations that add to a sum, of which the loop reads nothing but its next sum."""
         found: set[str] = set()
         for step in self.steps:
             own = {op.name for op in step}
             for op in reversed(step):
                 readers = [reader for output in op.outputs for reader in output.consumers()]
                 if op.type in SUMS and all(
-                    reader.name in found if reader.name in own else reader.type in SUMS
+                    SUMS.get(reader.type) == SUMS[op.type]
+                    and (reader.name not in own or reader.name in found)
                     for reader in readers
                     if reader.name in self.step_of
                 ):
@@ -197,7 +205,7 @@ class Unrolled:
             for part in (op.inputs if op.type in SUMS else [tensor])
             if self.step_of.get(part.op.name) == number
         ]
-        done = [_action(op) for op in step if op.type not in QUIET | SUMS]
+        done = [_action(op) for op in step if op.type not in QUIET and op.type not in SUMS]
         return tuple(sorted(own)), tuple(sorted(given)), tuple(sorted(done))
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from leankeras.diagnosis.flow import operations_before
 from leankeras.diagnosis.source import is_library, read_class
 from leankeras.diagnosis.steps import Place
 from leankeras.diagnosis.syntax import assigned
@@ -92,14 +93,8 @@ def _real(outputs: Any) -> Iterator[tf.Tensor]:
 
 def _is_read(graph: tf.Graph, variable: tf.Variable) -> bool:
     """Whether an output of a graph depends on a variable, by whatever way."""
-    handles = [inside.op for outside, inside in graph.captures if outside is variable.handle]
-    waiting, seen = [output.op for output in graph.outputs], set()
-    while waiting:
-        op = waiting.pop()
-        if op.name not in seen:
-            seen.add(op.name)
-            waiting += [tensor.op for tensor in op.inputs]
-    return any(op.name in seen for op in handles)
+    handles = [inside.op.name for outside, inside in graph.captures if outside is variable.handle]
+    return bool({op.name for op in operations_before(graph.outputs)} & set(handles))
 
 
 def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str, str]:

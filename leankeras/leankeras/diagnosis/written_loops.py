@@ -11,6 +11,7 @@ from leankeras.diagnosis.source import LayerSource, Method
 from leankeras.diagnosis.syntax import (
     called,
     constant_int,
+    dotted,
     is_tensor,
     names_in,
     own_attribute,
@@ -73,6 +74,8 @@ def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) 
         body, carried = [loop.elt], False
     if all(_shape_of(getattr(part, "value", part)) or _shape_of(part) for part in iterables):
         return None  # arithmetic with sizes
+    if any(dotted(getattr(part, "func", part)) == "tf.range" for part in iterables):
+        return None  # it does not run at all, which another rule says
     work = any(is_tensor(node, scope.tensors | targets) for node in body)
     if not work or not _computes(body):
         return None
@@ -87,9 +90,8 @@ def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) 
     if carried:
         # else it may be a stack of layers, each fed by the one before, which is no fault
         return "recurrence" if axes else None
-    if any(
-        _is_at_tensor(node, scope.tensors | targets) for part in body for node in ast.walk(part)
-    ):
+    tensors = scope.tensors - targets
+    if any(_is_at_tensor(node, tensors) for part in body for node in ast.walk(part)):
         return "regions"
     if "groups" in axes:
         return "groups"

@@ -434,10 +434,5 @@ FEATURES = [
         (8,),
         {"random-attribute": "error", "tf-variable": "error", "recurrence": "info"},
     ),
-    Public(
-        "KAN layers of several repositories",
-        KANLinear,
-        (4,),
-        {"recurrence": "info"},
-    ),
+    Public("KAN layers of several repositories", KANLinear, (4,), {}),
 ]

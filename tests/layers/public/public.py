@@ -28,6 +28,11 @@ class Public:
     samples: Callable[[], Any] | None = None
     said: dict[str, str] | None = None
 
+    def counted(self) -> tuple[set[str], set[str], set[str]]:
+        """The rules of the findings that are right, wrong and missed."""
+        said, true = set(self.expected), set(self.truth)
+        return said & true, said - true, true - said
+
     @property
     def expected(self) -> dict[str, str]:
         """What the diagnosis says: the truth, unless it is known to miss it."""

@@ -118,6 +118,142 @@ def test_several_inputs():
     assert diagnose(model).findings == ()
 
 
+def test_a_recurrent_layer_with_dropout_converts_as_any_other():
+    assert diagnose(keras.layers.GRU(3, dropout=0.1, recurrent_dropout=0.1), (3, 2)).findings == ()
+
+
+def test_one_list_is_one_finding_with_its_lines():
+    @keras.saving.register_keras_serializable("tests")
+    class Keeps(keras.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.seen = []
+
+        def call(self, x):
+            self.seen.append(x)
+            x = x * 2
+            self.seen.append(x)
+            self.seen.extend([x, x])
+            self.seen[0] = x
+            return x
+
+    (found,) = diagnose(Keeps(), (4,)).findings
+    first = Keeps.call.__code__.co_firstlineno
+    assert found.rule == "state-in-call"
+    assert found.lines == tuple(first + line for line in (1, 3, 4, 5))
+    assert f"lines {first + 1}, {first + 3}, {first + 4}, {first + 5}" in found.message
+    assert found.where.endswith(f":{first + 1}")
+
+
+def test_one_function_in_many_lambdas_is_one_finding():
+    def double(x):
+        return x * 2
+
+    shared = keras.layers.Lambda(double, name="shared")
+    x = inputs = keras.Input((4,))
+    for layer in (shared, shared, *(keras.layers.Lambda(double, name=f"n{i}") for i in range(3))):
+        x = layer(x)
+    (found,) = diagnose(keras.Model(inputs, x)).findings
+    assert (found.rule, found.where) == ("lambda-layer", "shared, n0, n1, n2")
+
+
+def test_a_lambda_that_loads_in_safe_mode_is_none():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(triple)])
+    assert diagnose(model).findings == ()
+
+
+@keras.saving.register_keras_serializable("tests")
+def triple(x):
+    return x * 3
+
+
+def test_a_constructor_without_kwargs_is_one_finding_that_says_so():
+    @keras.saving.register_keras_serializable("tests")
+    class Closed(keras.Layer):
+        def __init__(self, units=3):
+            super().__init__()
+            self.units = units
+
+        def get_config(self):
+            return {**super().get_config(), "units": self.units, "note": "x" * 400}
+
+        def call(self, x):
+            return x * self.units
+
+    (found,) = diagnose(Closed(), (4,)).findings
+    assert found.rule == "reload-fails"
+    assert "Closed.__init__() got an unexpected keyword argument 'name'" in found.message
+    assert "**kwargs" in found.fix
+
+
+def test_a_layer_within_a_layer_is_made_again_as_a_file_makes_it():
+    @keras.saving.register_keras_serializable("tests")
+    class Around(keras.Layer):
+        def __init__(self, inner, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = inner
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+
+        def get_config(self):
+            inner = keras.saving.serialize_keras_object(self.inner)
+            return {**super().get_config(), "inner": inner}
+
+        def call(self, x):
+            return self.inner(x) * 2
+
+    assert diagnose(Around(keras.layers.Dense(3)), (4,)).findings == ()
+
+
+def test_what_does_not_run_is_not_read():
+    @keras.saving.register_keras_serializable("tests")
+    class Branching(keras.Layer):
+        def __init__(self, mode="plain", **kwargs):
+            super().__init__(**kwargs)
+            self.mode = mode
+
+        def call(self, x, training=False):
+            if self.mode == "numpy":
+                return np.stack([np.power(x, k) for k in range(8)])
+            if training:
+                self.last = x + tf.random.normal((4,))
+                for _ in range(9):
+                    x = x + tf.random.normal(tf.shape(x))
+            return x * 2
+
+    assert diagnose(Branching(), (4,)).findings == ()
+
+
+def test_attributes_that_hold_sizes_are_settled():
+    @keras.saving.register_keras_serializable("tests")
+    class Sizes(keras.Layer):
+        def call(self, x):
+            self.steps, self.features = x.shape[1:]
+            return keras.ops.reshape(x, (-1, self.steps * self.features))
+
+    assert diagnose(Sizes(), (4, 3)).findings == ()
+
+
+def test_a_sample_that_takes_the_first_ones_place_is_seen():
+    @keras.saving.register_keras_serializable("tests")
+    class FirstOnly(keras.Layer):
+        def call(self, inputs):
+            values, gates = inputs
+            return values * gates[0]
+
+    assert severities(diagnose(FirstOnly(), [(4,), (4,)])) == {"batch-dependent": "error"}
+
+
+def test_a_loop_over_a_batch_of_a_given_size():
+    @keras.saving.register_keras_serializable("tests")
+    class Two(keras.Layer):
+        def call(self, x):
+            return keras.ops.stack([keras.ops.tanh(x[i]) for i in range(2)])
+
+    assert severities(diagnose(Two(), (4,))) == {"loop-over-batch": "error"}
+
+
 def test_a_lambda_layer_is_an_error_since_its_file_does_not_load():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x * 2, name="two")])
     (finding,) = diagnose(model).findings
@@ -154,6 +290,25 @@ def test_the_layer_keeps_its_weights():
     diagnose(layer, (32, 6))
     for weight, value in zip(layer.weights, before, strict=True):
         np.testing.assert_array_equal(weight.numpy(), value)
+
+
+def test_variables_of_any_kind_keep_their_values():
+    class Both(keras.Layer):
+        def build(self, input_shape):
+            self.kept = self.add_weight(shape=(3,), initializer="ones", trainable=False)
+            self.plain = tf.Variable(tf.zeros(3))
+
+        def call(self, x, training=False):
+            if training:
+                self.kept.assign(self.kept + 1)
+                self.plain.assign(self.plain + 1)
+            return x * self.kept + self.plain
+
+    layer = Both()
+    layer.build((None, 3))
+    diagnose(layer, (3,))
+    np.testing.assert_array_equal(layer.kept, np.ones(3))
+    np.testing.assert_array_equal(layer.plain, np.zeros(3))
 
 
 def hidden_table() -> np.ndarray:

@@ -6,8 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from leankeras.diagnosis.rules import RULES
-from leankeras.diagnosis.source import read_class
+from tests.leankeras.diagnosis.reading import read
 
 
 class Harmless(keras.Layer):
@@ -103,6 +102,109 @@ class NoConfig(keras.Layer):
     ],
 )
 def test_what_the_source_shows(cls, rules):
-    layer = read_class(cls)
-    read = [rule.name for rule in RULES.values() if rule.reads for _ in rule.reads(layer)]
-    assert [name for name in read if name != "unregistered"] == rules
+    assert read(cls) == rules
+
+
+class Overridden(keras.Layer):
+    def call(self, x):
+        return ops.convert_to_tensor(np.maximum(x, 0))
+
+
+class Overriding(Overridden):
+    def call(self, x):
+        return ops.relu(x)
+
+
+class Extending(Overridden):
+    def call(self, x):
+        return super().call(x) + 1
+
+
+class Handing(keras.Layer):
+    def call(self, x):
+        def filtered(values):
+            return np.tanh(values)
+
+        first = tf.numpy_function(filtered, [x], tf.float32)
+        second = tf.py_function(func=self._outside, inp=[x], Tout=tf.float32)
+        return first + second + tf.numpy_function(lambda v: np.sin(v), [x], tf.float32)
+
+    def _outside(self, values):
+        return np.stack([np.power(values, k) for k in range(8)])
+
+
+class Renewing(keras.Layer):
+    def call(self, x):
+        self.parts, self.weights_seen = [], {}
+        self.kept.clear()
+        for k in range(6):
+            self.parts.append(x * k)
+        self.weights_seen["last"] = x
+        self.kept.append(x)
+        return self.parts[0]
+
+
+class Sometimes(keras.Layer):
+    def call(self, x, training=False):
+        if training:
+            self.parts = []
+        self.parts.append(x)
+        return x
+
+
+class Weightless(keras.Layer):
+    def call(self, x):
+        x = keras.layers.LeakyReLU(0.2)(x)
+        return keras.layers.Concatenate()([x, keras.layers.MaxPooling1D(2)(x)])
+
+
+class Seeded(keras.Layer):
+    def call(self, x):
+        return keras.layers.Dropout(0.2)(keras.layers.PReLU()(x))
+
+
+class DrawnInSteps(keras.Layer):
+    def __init__(self):
+        super().__init__()
+        rows = np.eye(4)
+        chosen = np.random.choice(4, 2)
+        self.mask = rows[chosen]
+
+
+class BaseConfig(keras.Layer):
+    def __init__(self, reduce, size):
+        super().__init__()
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size}
+
+
+class NarrowConfig(BaseConfig):
+    def __init__(self, size):
+        super().__init__(np.mean, size)
+
+
+class OwnShapes(keras.Layer):
+    def call(self, x):
+        kernel = ops.reshape(self.kernel, (3, 3, -1))
+        return ops.conv(ops.reshape(x, (-1, 8, 3)), kernel)
+
+
+@pytest.mark.parametrize(
+    ("cls", "rules"),
+    [
+        (Overriding, []),
+        (Extending, ["numpy-in-call"]),
+        (Handing, ["python-in-graph"] * 3),
+        (Renewing, ["python-loop"]),
+        (Sometimes, ["state-in-call"]),
+        (Weightless, []),
+        (Seeded, ["created-in-call"] * 2),
+        (DrawnInSteps, ["random-attribute"]),
+        (BaseConfig, ["lost-argument"]),
+        (NarrowConfig, []),
+        (OwnShapes, []),
+    ],
+)
+def test_what_does_not_run_in_the_graph_is_not_read(cls, rules):
+    assert read(cls) == rules
