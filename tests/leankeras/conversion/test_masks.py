@@ -107,9 +107,9 @@ def test_the_mask_goes_as_deep_as_it_has_to(tmp_path):
 
 KEPT = {
     "the scores are an output": lambda s, m: s + np.float32((CAUSAL - 1) * 1e4),
-    "a softmax written out": lambda s, m: (
-        lambda t: ops.exp(t - ops.max(t, -1, keepdims=True))
-    )(s + np.float32((CAUSAL - 1) * 1e4)),
+    "a softmax written out": lambda s, m: (lambda t: ops.exp(t - ops.max(t, -1, keepdims=True)))(
+        s + np.float32((CAUSAL - 1) * 1e4)
+    ),
 }
 
 
