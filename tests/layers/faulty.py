@@ -307,7 +307,7 @@ FAULTY = [
     (HardCodedSize, {}, {"hard-coded-size": "info"}),
     (PrivateImport, {}, {}),
     (BatchMean, {}, {"batch-dependent": "error"}),
-    (ToPython, {}, {"graph-fails": "error"}),
+    (ToPython, {}, {"graph-fails": "error", "batch-dependent": "error"}),
     (Clock, {}, {"graph-differs": "error"}),
     (FixedBatch, {}, {"dynamic-batch": "warning"}),
     (PythonArgument, {}, {"retrace": "warning"}),

@@ -96,3 +96,59 @@ def test_custom_layers_come_from_a_module_that_is_named(tmp_path, monkeypatch, c
         np.testing.assert_allclose(LiteRTModel("m.tflite")(x), model(x), atol=1e-5)
         assert run("bench", "m.tflite", name, "--import", "cli_layers") == 0
         assert run("convert", name, "-o", f"again-{name}", "--import", "cli_layers.py") == 0
+
+
+DIAGNOSED = """
+import keras
+
+@keras.saving.register_keras_serializable("cli_tests")
+class Sum(keras.Layer):
+    def call(self, inputs):
+        return keras.layers.add(list(inputs.values()) if isinstance(inputs, dict) else inputs)
+
+@keras.saving.register_keras_serializable("cli_tests")
+class Looks(keras.Layer):
+    def build(self, input_shape):
+        self.embedding = keras.layers.Embedding(9, 2)
+        self.embedding.build(input_shape)
+
+    def call(self, x):
+        return self.embedding(x)
+"""
+
+
+def test_diagnose_takes_several_inputs_samples_and_modules(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "diagnosed.py").write_text(DIAGNOSED)
+    np.savez("tokens.npz", x_train=np.arange(9).reshape(3, 3), y_train=[0, 1, 2])
+    for arguments in (
+        ["diagnosed.py:Sum", "--input-shape", "4,2", "--input-shape", "4,2"],
+        ["diagnosed.py:Sum", "--input-shape", "a=4,2", "--input-shape", "b=4,2"],
+        ["diagnosed.py:Looks", "--samples", "tokens.npz"],
+    ):
+        assert run("diagnose", *arguments, "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["findings"] == []
+        assert told["observed"]["graph nodes"] > 0
+    keras.Sequential([keras.Input((3,)), import_module("diagnosed").Looks()]).save("m.keras")
+    del sys.modules["diagnosed"]
+    for name in ("Sum", "Looks"):
+        keras.saving.get_custom_objects().pop(f"cli_tests>{name}")
+    assert run("diagnose", "m.keras") == 2
+    assert "--import MODULE" in capsys.readouterr().err
+    assert run("diagnose", "m.keras", "--samples", "tokens.npz", "--import", "diagnosed") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--input-shape", "4", "--input-shape", "b=4"], "expected a name for each shape, or"),
+        (["--input-shape", "a=4", "--input-shape", "a=4"], "expected a name for each shape, or"),
+        (["--input-shape", "a=x"], "input shape: saw 'x'"),
+        (["--samples", "none.npz"], "none.npz: no such file; expected an .npz"),
+        (["--import", "none_of_that_name"], "module none_of_that_name cannot be imported"),
+    ],
+)
+def test_what_diagnose_refuses(arguments, message, capsys):
+    assert run("diagnose", "keras.layers:Dense", *arguments) == 2
+    assert message in capsys.readouterr().err
