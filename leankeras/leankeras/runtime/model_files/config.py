@@ -6,6 +6,7 @@ lack that, and Keras 1 and 2 wrote other arguments and other nodes.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,9 +14,8 @@ import keras
 from leankeras.errors import ModelError
 from leankeras.graph import operation_module
 from leankeras.runtime.model_files import keras2
+from leankeras.runtime.model_files.nodes import MODELS, Nodes
 
-MODELS = ("Model", "Functional", "Sequential")
-RECURRENT = ("RNN", "SimpleRNN", "LSTM", "GRU", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D")
 CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer")
 
 
@@ -42,8 +42,7 @@ def current(entry: dict, major: int) -> dict:
     if major >= 3:
         # only a layer's config says whether it is trainable; what keras.ops left says less
         operation = "trainable" not in entry["config"] and kind != "InputLayer"
-        module = operation_module(kind) if operation else None
-        if module:
+        if operation and (module := operation_module(kind)):
             return {"module": module, "class_name": kind, "config": entry["config"]}
         _check_known(kind, name)
         return _builtin(kind, _values(entry["config"], major))
@@ -74,7 +73,8 @@ def entries(entry: dict) -> list[dict]:
 
 def _name_of(entry: dict) -> str:
     config = entry["config"]
-    return entry["name"] if "name" in entry or isinstance(config, list) else config["name"]
+    inner = config.get("name") if isinstance(config, dict) else None
+    return entry.get("name") or inner or entry["class_name"]
 
 
 def _builtin(kind: str, config: dict) -> dict:
@@ -119,7 +119,9 @@ def _model(entry: dict, major: int) -> dict:
     layers = []
     for each in listed:
         inner = current(each, major)
-        inner["config"]["name"] = names[each["name"]]
+        inner["name"] = names[each["name"]]
+        if "name" in inner["config"] or inner["module"]:  # a custom layer may not take one
+            inner["config"]["name"] = inner["name"]
         layers.append(inner)
     # "trainable": true of a model would thaw the layers in it that are frozen
     kept = {"name": config.get("name", entry.get("name", "sequential"))}
@@ -130,9 +132,8 @@ def _model(entry: dict, major: int) -> dict:
         shape = _values(config.get("build_input_shape"), major)
         made = kept | {"layers": layers} | ({"build_input_shape": shape} if shape else {})
         return {"module": "keras", "class_name": "Sequential", "config": made}
-    graph = _Graph(listed, names, major)
+    graph = Nodes(listed, names, major, partial(_values, major=major))
     for inner, each in zip(layers, listed, strict=True):
-        inner["name"] = names[each["name"]]
         inner["inbound_nodes"] = [graph.node(each, node) for node in each["inbound_nodes"]]
     made = kept | {
         "layers": layers,
@@ -153,7 +154,7 @@ def _give_input(layers: list[dict], listed: list[dict], major: int) -> None:
     config = {"batch_shape": _values(shape, major), "name": f"{layers[0]['config']['name']}_input"}
     if isinstance(dtype := _values(first.get("dtype"), major), str) and "mixed" not in dtype:
         config["dtype"] = dtype
-    layers.insert(0, _builtin("InputLayer", config))
+    layers.insert(0, _builtin("InputLayer", config) | {"name": config["name"]})
 
 
 def _values(value: Any, major: int) -> Any:
@@ -188,94 +189,6 @@ def _values(value: Any, major: int) -> Any:
     elif kind.startswith("__") or ("module" in value and "layers" not in value["config"]):
         return {**value, "config": _values(value["config"], major)}
     return current(value, major)
-
-
-class _Graph:
-    """The nodes of a Functional model: which tensors each layer was called with."""
-
-    def __init__(self, listed: Sequence[dict], names: dict[str, str], major: int) -> None:
-        self.kinds = {each["name"]: each["class_name"] for each in listed}
-        self.names = names
-        self.major = major
-
-    def node(self, entry: dict, node: Any) -> dict:
-        """One call of a layer, as ``args`` and ``kwargs``."""
-        if self.major >= 3:
-            return self._renamed(node)
-        kwargs: dict[str, Any] = {}
-        first = self._tensors(node, kwargs)
-        if isinstance(first, list) and len(first) == 1:
-            (first,) = first
-        kwargs = {name: self._argument(value) for name, value in kwargs.items()}
-        kwargs = {name: value for name, value in kwargs.items() if value is not None}
-        args = [first]
-        kind = keras2.RENAMED.get(entry["class_name"], entry["class_name"])
-        if kind in RECURRENT and isinstance(first, list):
-            args, kwargs["initial_state"] = first[:1], first[1:]
-        if kind in keras2.OPERATIONS_OF_TENSORFLOW:
-            args += [kwargs.pop("y")] if "y" in kwargs else []
-        return {"args": args, "kwargs": kwargs}
-
-    def ends(self, ends: Any) -> Any:
-        """``input_layers`` or ``output_layers``; a list of one stands for the one."""
-        if isinstance(ends, dict):
-            return {name: self.ends(end) for name, end in ends.items()}
-        if _is_tensor(ends):
-            name, index, output = ends[:3]
-            # Keras 3 takes 1 off the index of a Functional model, as Keras 2 counts, but not of
-            # a Sequential.
-            if self.major < 3 and self.kinds[name] == "Sequential":
-                index -= 1
-            return [self.names[name], index, output]
-        found = [self.ends(end) for end in ends]
-        return found[0] if len(found) == 1 and self.major < 3 else found
-
-    def _tensors(self, value: Any, kwargs: dict[str, Any]) -> Any:
-        if _is_tensor(value):
-            kwargs.update(value[3] if len(value) > 3 else {})
-            return value[2] if value[0] == "_CONSTANT_VALUE" else self._tensor(*value[:3])
-        if isinstance(value, list):
-            return [self._tensors(item, kwargs) for item in value]
-        if isinstance(value, dict):
-            return {key: self._tensors(item, kwargs) for key, item in value.items()}
-        return value
-
-    def _argument(self, value: Any) -> Any:
-        if _is_tensor(value) and value[0] in self.names:
-            return self._tensor(*value[:3])
-        if isinstance(value, list):
-            return [self._argument(item) for item in value]
-        return _values(value, self.major)
-
-    def _tensor(self, name: str, index: int, output: int) -> dict:
-        if name not in self.names:
-            raise ModelError(f"its graph names the layer {name!r}, which it lacks; save it again")
-        # A model in a model has a node of its own in Keras 2, which comes first.
-        if self.kinds[name] in MODELS:
-            index -= 1
-        history = [self.names[name], index, output]
-        config = {"shape": [], "dtype": "float32", "keras_history": history}
-        return {"class_name": "__keras_tensor__", "config": config}
-
-    def _renamed(self, value: Any) -> Any:
-        if isinstance(value, list):
-            return [self._renamed(item) for item in value]
-        if not isinstance(value, dict):
-            return value
-        if value.get("class_name") == "__keras_tensor__" and value["config"].get("keras_history"):
-            name, *place = value["config"]["keras_history"]
-            history = [self.names[name], *place]
-            return {**value, "config": value["config"] | {"keras_history": history}}
-        return {key: self._renamed(item) for key, item in value.items()}
-
-
-def _is_tensor(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) in (3, 4)
-        and isinstance(value[0], str)
-        and isinstance(value[1], int)
-    )
 
 
 def _tensorflow_operation(entry: dict, name: str) -> dict:

@@ -67,9 +67,14 @@ def rebuild(entry: dict, major: int, weights: Mapping[str, list[np.ndarray]]) ->
         )
     names = layer_names([each["name"] for each in entries(entry)])
     values = {names.get(name, name): arrays for name, arrays in weights.items() if arrays}
-    layers = {each["config"]["name"]: each for each in made["config"]["layers"]}
+    layers = {each["name"]: each for each in made["config"]["layers"]}
+    # custom layers whose config leaves their name out have new names, in the same order
+    renamed = [layer.name for layer in model.layers if layer.name not in layers]
+    nameless = [name for name, each in layers.items() if "name" not in each["config"]]
+    was = dict(zip(renamed, nameless, strict=True))
     for layer in model.layers:
-        _set(layer, layers[layer.name], values.pop(layer.name, []))
+        name = was.get(layer.name, layer.name)
+        _set(layer, layers[name], values.pop(name, []))
     if values:
         raise ModelError(f"holds weights of {', '.join(values)}, which its config lacks")
     for layer in flat_layers(model):
@@ -128,7 +133,7 @@ def _in_saved_order(layer: keras.Layer, entry: dict) -> tuple[list, list]:
     if not inner:
         return layer.trainable_weights, layer.non_trainable_weights
     layers = {inner.name: inner for inner in layer.layers}  # a Sequential's inputs are not in it
-    found = [(layers.get(each["config"]["name"]), each) for each in inner]
+    found = [(layers.get(each["name"]), each) for each in inner]
     parts = [_in_saved_order(inner, each) for inner, each in found if inner is not None]
     trainable, others = ([v for part in parts for v in part[kind]] for kind in (0, 1))
     return trainable, others

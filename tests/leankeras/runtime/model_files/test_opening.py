@@ -130,7 +130,30 @@ def recurrent():
     return keras.Model(inputs, {"x": x, "h": h, "c": c})
 
 
-@pytest.mark.parametrize("build", [nested, operations, recurrent])
+@keras.saving.register_keras_serializable("tests_of_opening")
+class Nameless(keras.layers.Layer):
+    """Gives back its own arguments alone."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],))
+
+    def call(self, inputs):
+        return self.factor * self.scale * inputs
+
+    def get_config(self):
+        return {"factor": self.factor}
+
+
+def nameless():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, Nameless(3)(keras.layers.Dense(4)(Nameless(2)(inputs))))
+
+
+@pytest.mark.parametrize("build", [nested, operations, recurrent, nameless])
 def test_hdf5_of_keras_3(build, tmp_path):
     model = build()
     with warnings.catch_warnings():
