@@ -16,10 +16,11 @@ from leankeras.equivalence.calling import Arrays
 from leankeras.equivalence.cancellation import cancelled, movement
 from leankeras.equivalence.gradients import Gradient, Gradients, gradients, rounded_gradients
 from leankeras.equivalence.perturbation import Values, other_values, read, write
-from leankeras.equivalence.probes import GENERIC, Probe, draw
+from leankeras.equivalence.probes import GENERIC, Probe
 from leankeras.equivalence.roles import ADJACENCY, BOXES, MASK, NUMBERS, Role
 from leankeras.equivalence.trials import Trial, Trials
 from leankeras.equivalence.usage import Usage
+from leankeras.equivalence.values import draw
 
 SEARCHES = 24  # combinations of kinds tried for what the usual probes do not show
 FEWER_SEARCHES = 8  # where all that is left seems to matter nowhere

@@ -12,10 +12,10 @@ import tensorflow as tf
 from leankeras.equivalence.calling import Arrays, Callee
 from leankeras.equivalence.pair import Pair
 from leankeras.equivalence.perturbation import kept, make_whole
-from leankeras.equivalence.probes import draw
 from leankeras.equivalence.roles import Role
 from leankeras.equivalence.tolerance import apart, distance, is_float
 from leankeras.equivalence.usage import operations
+from leankeras.equivalence.values import draw
 from leankeras.equivalence.verdict import Row
 
 EXACT = {
@@ -83,9 +83,11 @@ def _is_exact(callee: Callee) -> bool:
     constants = [
         tf.make_ndarray(node.get_attr("value"))
         for node in callee.graph.graph.get_operations()
-        if node.type == "Const"
+        if node.type == "Const" and node.get_attr("dtype").is_floating
     ]
-    return all(_are_whole([value], np.inf) for value in constants if is_float(value))
+    captured = callee.graph.captured_inputs
+    constants += [each.numpy() for each in captured if each.dtype.is_floating]
+    return _are_whole(constants, np.inf)
 
 
 def _are_whole(arrays: Arrays, largest: float) -> bool:

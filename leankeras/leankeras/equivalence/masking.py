@@ -7,6 +7,7 @@ argument of ``call`` such as ``attention_mask``.
 
 import inspect
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,13 +16,15 @@ import tensorflow as tf
 
 from leankeras.equivalence.calling import Callee, as_arrays
 from leankeras.equivalence.pair import Pair
-from leankeras.equivalence.probes import draw
 from leankeras.equivalence.roles import INDICES, MASK, NUMBERS, Role
 from leankeras.equivalence.tolerance import FAILS, Distance, apart, changes
 from leankeras.equivalence.trials import Trial, Trials
+from leankeras.equivalence.values import draw
 from leankeras.equivalence.verdict import Row
 from leankeras.errors import EquivalenceError
 from leankeras.graph import flat_layers, mask_of, with_mask
+
+ATTACHED = "Keras mask"
 
 Call = Callable[[Callee, list[Any]], list[Any]]
 
@@ -59,7 +62,7 @@ def compare_masked(
         try:
             seen = call(candidate, tensors)
         except EquivalenceError as error:
-            if name in ("Keras mask", "Keras mask with holes"):
+            if name.startswith(ATTACHED):
                 rows.append(Row(name, "output", FAILS))
             else:
                 left_out.append(f"the argument {name}: {error}")
@@ -87,30 +90,25 @@ def _ways(reference: Callee, roles: list[Role], batch: int) -> Iterator[tuple[st
         role = Role("mask", MASK, shape, np.dtype(bool))
         return tf.convert_to_tensor(draw(role, kind, batch, rng))
 
-    for kind, name in (("padded", "Keras mask"), ("random", "Keras mask with holes")):
+    for kind, name in (("padded", ATTACHED), ("random", f"{ATTACHED} with holes")):
         masks = [mask(kind, count) if count else None for count in steps]
-
-        def attached(callee: Callee, tensors: list[Any], masks: list[Any] = masks) -> list[Any]:
-            pairs = zip(tensors, masks, strict=True)
-            return callee([each if one is None else with_mask(each, one) for each, one in pairs])
-
-        yield name, attached
+        yield name, partial(_attached, masks)
     own = inspect.signature(reference.layer.call).parameters
     count = next(filter(None, steps))
     for name in parameters:
         if name == "mask" or name not in own or own[name].default is not None:
             continue
         for shape in ((count, count), (count,)):
+            yield name, partial(_passed, {name: mask("random", *shape)})
 
-            def passed(
-                callee: Callee,
-                tensors: list[Any],
-                name: str = name,
-                value: Any = mask("random", *shape),  # noqa: B008
-            ) -> list[Any]:
-                return callee(tensors, **{name: value})
 
-            yield name, passed
+def _attached(masks: list[Any], callee: Callee, tensors: list[Any]) -> list[Any]:
+    pairs = zip(tensors, masks, strict=True)
+    return callee([each if one is None else with_mask(each, one) for each, one in pairs])
+
+
+def _passed(masks: dict[str, Any], callee: Callee, tensors: list[Any]) -> list[Any]:
+    return callee(tensors, **masks)
 
 
 def _steps(role: Role) -> int | None:

@@ -81,7 +81,7 @@ def input_names(callee: Callee, count: int) -> list[str]:
     """What a layer calls its inputs: arguments, keys, Input layers, or names it unpacks them to."""
     if len(callee.inputs) == count and is_graph(callee.layer):
         return [input_name(tensor) for tensor in callee.inputs]
-    if isinstance(callee.input_shape, dict):
+    if isinstance(callee.input_shape, dict) and len(callee.input_shape) == count:
         return sorted(callee.input_shape)
     if callee.spread or count == 1:
         return callee.argument_names()[:count]

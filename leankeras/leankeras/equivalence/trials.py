@@ -8,7 +8,7 @@ import numpy as np
 
 from leankeras.equivalence.calling import Arrays, Callee
 from leankeras.equivalence.perturbation import nudged, read, round_differently, write
-from leankeras.equivalence.probes import SCALES, USUAL, Probe
+from leankeras.equivalence.probes import USUAL, Probe
 from leankeras.equivalence.tolerance import (
     RELATIVE,
     RELATIVE_16_BIT,
@@ -17,6 +17,7 @@ from leankeras.equivalence.tolerance import (
     output_tolerance,
     usual_size,
 )
+from leankeras.equivalence.values import SCALES
 from leankeras.errors import EquivalenceError
 
 ROUNDING, ROUNDING_16_BIT = 2.0**-22, 2.0**-8

@@ -100,8 +100,9 @@ def conclude(
             reason = f"nothing tried depends on {names}, nor do the samples; give others"
     else:
         gradient = " and gradients" if len(outputs) < len(probes) else ""
-        kinds = probes.probe.nunique()
-        verdict, reason = EQUIVALENT, f"outputs{gradient} agree on {kinds} kinds of input"
+        count = probes.probe.nunique()
+        kinds = f"{count} kinds" if count > 1 else "1 kind"
+        verdict, reason = EQUIVALENT, f"outputs{gradient} agree on {kinds} of input"
     return Equivalence(verdict, largest, reason, probes, tuple(blind_to), tuple(not_compared))
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from leankeras.equivalence.probes import draw, make_probes
+from leankeras.equivalence.probes import make_probes
 from leankeras.equivalence.roles import ADJACENCY, BOXES, INDICES, LENGTHS, MASK, NUMBERS, Role
+from leankeras.equivalence.values import draw
 
 KINDS = ("random", "zeros", "ones", "large", "small", "sparse", "padded", "constant along axis 1")
 

@@ -13,8 +13,8 @@ GRADIENT = Row("random", "gradient of kernel", Distance(True, 0.0, 1e-3, ""))
 @pytest.mark.parametrize(
     ("rows", "doubtful", "blind_to", "verdict", "reason"),
     [
-        ([SAME], (), (), "equivalent", "outputs agree on 1 kinds of input"),
-        ([SAME, GRADIENT], (), (), "equivalent", "outputs and gradients agree on 1 kinds of input"),
+        ([SAME], (), (), "equivalent", "outputs agree on 1 kind of input"),
+        ([SAME, GRADIENT], (), (), "equivalent", "outputs and gradients agree on 1 kind of input"),
         (
             [SAME, OFF],
             (),
