@@ -19,7 +19,7 @@ from kopt.budget import Budget
 from kopt.project import ROOT
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from tests.kopt.workspace.test_directory import record
+from tests.kopt.workspace.test_directory import accuracy, record
 
 PATIENCE = 240  # seconds; for a machine with much else to do
 FIRST, SECOND = "01_profile", "02_rewrite"
@@ -131,7 +131,7 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
         inputs={FIRST: workspace.record(FIRST).outputs} if stage == SECOND else {},
         outputs={path.name: digest(path) for path in workspace.models.glob(f"{stage}.*")},
         parameters={"quick": quick, **parameters},
-        accuracy=0.9 - 0.1 * (fraction or 0),
+        test=accuracy(0.9 - 0.1 * (fraction or 0), 0.01),
         size_bytes=int(2000 - 1000 * (fraction or 0)),
         budget=Budget.parse(parameters.get("budget", "1 us")),
     )

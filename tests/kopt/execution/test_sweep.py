@@ -228,5 +228,5 @@ def test_the_real_notebooks_on_a_case_of_ones_own(tmp_path):
         workspace = Workspace(tmp_path / "sweep/points" / point)
         record = workspace.record(FIRST)
         assert record.parameters["epochs"] == epochs
-        assert table.accuracy[point] == pytest.approx(100 * record.accuracy)
+        assert table.accuracy[point] == pytest.approx(100 * record.test["accuracy"])
         assert workspace.stale_because(FIRST) is None
