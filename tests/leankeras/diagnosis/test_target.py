@@ -103,7 +103,11 @@ def test_a_keras_file_of_a_class_that_is_not_here(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "not a .keras"), (b"PK not really", "not a .keras"), (b"\x89HDF\r\n", "cannot open it in safe mode")],
+    [
+        (b"", "not a .keras"),
+        (b"PK not really", "not a .keras"),
+        (b"\x89HDF\r\n", "cannot open it in safe mode"),
+    ],
 )
 def test_a_file_that_is_not_what_its_name_says(tmp_path, content, message):
     (tmp_path / "model.keras").write_bytes(content)
