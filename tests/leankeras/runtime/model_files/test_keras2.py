@@ -192,13 +192,13 @@ def locally():
     return chain((8, 2), layers.LocallyConnected1D(2, 3))
 
 
-class Twice(layers.Layer):
+class OfNobody(layers.Layer):
     def call(self, inputs):
         return 2 * inputs
 
 
 def custom():
-    return chain((4,), Twice())
+    return chain((4,), OfNobody())
 
 
 @pytest.mark.parametrize("ending", ["h5", "keras"])
@@ -209,7 +209,7 @@ def custom():
         (with_lambda_inside, "holds a Lambda layer .*, which is code and is not run"),
         (with_a_slice, "uses tf.__operators__.getitem.* .SlicingOpLambda.*outside any layer"),
         (locally, "holds a LocallyConnected1D layer .*, which Keras 3 no longer has"),
-        (custom, "does not know the layer Twice .*; import the module .*--import MODULE"),
+        (custom, "does not know the layer OfNobody .*; import the module .*--import MODULE"),
     ],
 )
 def test_what_cannot_be_opened_is_named(build, message, ending, tmp_path):
