@@ -15,6 +15,18 @@ class ChainError(KoptError):
     """A notebook of a run failed."""
 
 
+class KernelDied(ChainError):
+    """A notebook's kernel died.
+
+    Attributes:
+        cause: a signal, such as "SIGABRT", or an exit status, such as "exit code 3".
+    """
+
+    def __init__(self, message: str, cause: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
 class Interrupted(KoptError):
     """Ctrl-C ended a run; finished work is kept."""
 

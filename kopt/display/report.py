@@ -100,7 +100,8 @@ def _run(workspace: Workspace) -> list[str]:
 
 
 def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:
-    reasons = [reason for record in records if (reason := workspace.stale_because(record.stage))]
+    reasons = [record.crash for record in records if record.crash]
+    reasons += [reason for record in records if (reason := workspace.stale_because(record.stage))]
     if records[0].parameters["quick"]:
         reasons.insert(0, QUICK)
     return [f'<p class="warning">{html.escape(reason)}</p>' for reason in reasons]

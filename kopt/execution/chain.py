@@ -1,10 +1,14 @@
 """The notebooks in order, each in its own kernel, run by papermill."""
 
 import ast
+import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from subprocess import Popen
 from typing import Any
 
 import papermill
@@ -12,11 +16,12 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 
 from kopt.cases.catalogue import absolute_case, case_name
-from kopt.errors import ChainError, Interrupted, WorkspaceError
+from kopt.errors import ChainError, Interrupted, KernelDied, WorkspaceError
+from kopt.execution.kernel import CRASHES, ONEDNN, Death, out_of_memory_kills, recording
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS
 from kopt.workspace.directory import OWNER, Workspace
-from kopt.workspace.record import STAGES
+from kopt.workspace.record import RESTARTED_AFTER, STAGES
 from leankeras.errors import ParameterError
 
 ERROR_LINES = 3
@@ -90,42 +95,71 @@ def run_chain(
     parameters = parameters | {"case": absolute_case(parameters["case"])}
     workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
-    os.environ[OWNER] = workspace.ownership
     try:
-        for stage in stages:
-            given = {
-                name: parameters.get(name, default) for name, default in defaults[stage].items()
-            }
-            reason = _reason_to_run(workspace, stage, given)
-            if resume and reason is None:
-                say(f"{stage}: already done, skipped")
-                continue
-            if resume and workspace.record(stage):
-                say(f"{stage}: running again, {reason}")
-            run_notebook(stage, workspace, given)
+        with _environment({OWNER: workspace.ownership}):
+            for stage in stages:
+                given = {
+                    name: parameters.get(name, default) for name, default in defaults[stage].items()
+                }
+                reason = _reason_to_run(workspace, stage, given)
+                if resume and reason is None:
+                    say(f"{stage}: already done, skipped")
+                    continue
+                if resume and workspace.record(stage):
+                    say(f"{stage}: running again, {reason}")
+                run_notebook(stage, workspace, given, say)
     except KeyboardInterrupt:
         raise Interrupted(
             f"{stage} was interrupted; repeat the command with --resume to continue"
         ) from None
     finally:
-        del os.environ[OWNER]
         workspace.release()
     for stage in STAGES[STAGES.index(stages[-1]) + 1 :]:
         if workspace.record(stage) and (reason := workspace.stale_because(stage)):
             say(f"{stage} is stale: {reason}")
 
 
-def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -> None:
+def run_notebook(
+    stage: str,
+    workspace: Workspace,
+    parameters: dict[str, Any],
+    say: Callable[[str], None] = print,
+) -> None:
     """Run one notebook with a progress bar: which notebook, which cell, how long.
 
-    The notebook so far is in ``.<stage>.ipynb`` until the run ends, successfully or not.
+    The notebook so far is in ``.<stage>.ipynb`` until the run ends, successfully or not. A kernel
+    that crashes is started once more with TensorFlow's oneDNN off, which the record then says.
+    What it died of is remembered until the stage has finished, so that a resumed run does not
+    begin with the same crash.
 
     Raises:
         ChainError: a cell failed, or the kernel died.
         WorkspaceError: the executed notebook cannot be written.
     """
-    started = time.monotonic()
+    note = workspace.running_notebook(stage).with_suffix(".death")
+    cause = note.read_text() if note.exists() else ""
+    if cause:
+        say(f"{stage}: its kernel died last time ({cause})")
+    if cause not in CRASHES:
+        try:
+            _execute(stage, workspace, parameters)
+        except KernelDied as died:
+            cause = died.cause
+            note.write_text(cause)
+            if cause not in CRASHES or os.environ.get(ONEDNN) == "0":
+                raise
+            say(f"{stage}: the kernel crashed ({cause})")
+    if cause in CRASHES:
+        say(f"{stage}: running it with {ONEDNN}=0, since oneDNN crashes on some processors")
+        with _environment({ONEDNN: "0", RESTARTED_AFTER: cause}):
+            _execute(stage, workspace, parameters)
+    note.unlink(missing_ok=True)
+
+
+def _execute(stage: str, workspace: Workspace, parameters: dict[str, Any]) -> None:
+    started, kills = time.monotonic(), out_of_memory_kills()
     output, running = workspace.notebooks / f"{stage}.ipynb", workspace.running_notebook(stage)
+    kernels: list[Popen] = []
     try:
         papermill.execute_notebook(
             NOTEBOOKS / f"{stage}.ipynb",
@@ -137,6 +171,7 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
             },
             cwd=NOTEBOOKS,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            kernel_manager_class=recording(kernels),
         )
         os.replace(running, output)
     except PapermillExecutionError as error:
@@ -148,15 +183,42 @@ def run_notebook(stage: str, workspace: Workspace, parameters: dict[str, Any]) -
             f"the executed notebook with the full traceback is {output}"
         ) from error
     except RuntimeError as error:  # DeadKernelError, and a kernel that does not start
-        raise ChainError(
-            f"{stage}, after {time.monotonic() - started:.0f} s: {error}; out of memory? "
-            "Repeat the command with --resume to continue"
-        ) from error
+        when = f"{stage}, {_cell(running)}after {time.monotonic() - started:.0f} s"
+        if not str(error).startswith("Kernel died") or not kernels:
+            raise ChainError(f"{when}: {error}; repeat the command with --resume") from error
+        death = Death.of(kernels[-1], kills)
+        raise KernelDied(f"{when}: {death}", death.cause) from error
     except OSError as error:
         raise WorkspaceError(
             f"{output} cannot be written ({error.strerror or error}); free some space and continue "
             "with --resume"
         ) from error
+
+
+def _cell(running: Path) -> str:
+    """The cell that a notebook had reached, by the number that Jupyter shows."""
+    states = [
+        cell["metadata"]["papermill"]["status"]
+        for cell in json.loads(running.read_text())["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    begun = sum(state != "pending" for state in states)
+    return f"cell [{begun}], " if begun else ""
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Set variables that the kernels started meanwhile inherit."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _reason_to_run(workspace: Workspace, stage: str, given: dict[str, Any]) -> str | None:

@@ -37,10 +37,14 @@ class Progress:
             self._show(line)
 
     def stage(self, event: tuple[float, dict[str, Any]]) -> None:
-        """A worker has started a stage; takes a Dask event."""
+        """A worker has started a stage, or had to run it twice; takes a Dask event."""
+        told = event[1]
         with self._lock:
-            self._running[event[1]["point"]] = event[1]["stage"]
-            self._show()
+            if "crash" in told:
+                self._show(f"{told['point']}: {told['crash']}")
+            else:
+                self._running[told["point"]] = told["stage"]
+                self._show()
 
     def timing(self, point: str) -> None:
         """A finished point is being timed, with nothing else running."""

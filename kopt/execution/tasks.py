@@ -47,7 +47,11 @@ def run_segment(segment: Segment, sweep: Path) -> Record:
         get_worker().log_event(topic(sweep), {"point": segment.point, "stage": stage})
         known = notebook_parameters(stage)
         given = {name: value for name, value in segment.parameters.items() if name in known}
+        before = workspace.record(stage)
         run_chain(workspace, given, (stage,), resume=True, say=lambda line: None)
+        record = workspace.record(stage)
+        if record.crash and record != before:
+            get_worker().log_event(topic(sweep), {"point": segment.point, "crash": record.crash})
     return replace(workspace.record(segment.stages[-1]), tables={})
 
 

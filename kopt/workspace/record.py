@@ -9,6 +9,9 @@ import pandas as pd
 from kopt.budget import Budget
 from leankeras.runtime import gain_in_words
 
+# The environment variable in which a run tells a kernel what the one before it crashed with.
+RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
+
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
 LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")
@@ -51,7 +54,8 @@ class Record:
         tables: what else the stage measured, as lists of rows.
         inputs: stage to the digests of the files it had left when this one read them.
         outputs: file name in ``models/`` to its digest.
-        environment: versions and the machine.
+        environment: versions and the machine; and ``restarted_after``, the signal, if the kernel
+            crashed at first and TensorFlow's oneDNN was off when the stage was run again.
         seconds: what the stage took.
         case_files: path to digest of the user's files that the case was read from.
     """
@@ -87,6 +91,12 @@ class Record:
             raise ValueError("quick is neither true nor false")
         if self.stage not in STAGES or any(before >= self.stage for before in self.inputs):
             raise ValueError(f"{self.stage} is no stage, or was made from a later one")
+
+    @property
+    def crash(self) -> str | None:
+        """What happened in words, if the kernel crashed and the stage was run again."""
+        signal = self.environment.get("restarted_after")
+        return f"{self.stage} crashed ({signal}) and ran again without oneDNN" if signal else None
 
     @property
     def within_budget(self) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """One stage at work: takes the model the stage before left, leaves a better one and a record."""
 
+import os
 import platform
 import shutil
 import time
@@ -25,7 +26,15 @@ from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import ACCURACY, LATENCY, STAGES, Record, predecessor, table_in_words
+from kopt.workspace.record import (
+    ACCURACY,
+    LATENCY,
+    RESTARTED_AFTER,
+    STAGES,
+    Record,
+    predecessor,
+    table_in_words,
+)
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically
@@ -289,12 +298,14 @@ def _environment() -> dict[str, Any]:
         *("kopt-workbook", "leankeras", "tensorflow", "keras", "tensorflow-model-optimization"),
         "ai-edge-litert",
     )
+    crash = os.environ.get(RESTARTED_AFTER)
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": psutil.cpu_count(),
         **{package: version(package) for package in packages},
+        **({"restarted_after": crash} if crash else {}),
     }
 
 

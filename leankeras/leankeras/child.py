@@ -19,6 +19,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
+
 from leankeras.errors import JobError
 
 NOISE = re.compile(r"INFO|WARNING|[IW]\d{4} |fully_quantize")
@@ -48,6 +50,8 @@ class Child:
         jobs: the module whose functions it runs, as ``package.module``.
         environment: what is set in its environment beside this process's own.
         timeout: seconds a job may take before the child is killed; None for any.
+        memory: bytes; a child that holds more after a job is ended, and the next job gets a new
+            one. None for any.
 
     Example:
         >>> with Child("leankeras.conversion.jobs") as child:
@@ -55,11 +59,16 @@ class Child:
     """
 
     def __init__(
-        self, jobs: str, environment: Mapping[str, str] | None = None, timeout: float | None = None
+        self,
+        jobs: str,
+        environment: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+        memory: float | None = None,
     ) -> None:
         self.jobs = jobs
         self.environment = dict(environment or {})
         self.timeout = timeout
+        self.memory = memory
         self.process: subprocess.Popen | None = None
         self._lock = threading.Lock()
 
@@ -99,6 +108,8 @@ class Child:
                 # After Ctrl-C the child is still at work on a request nobody waits for.
                 self._stop()
                 raise
+            if self.memory and psutil.Process(self.process.pid).memory_info().rss > self.memory:
+                self._stop()
         if "error" in answer:
             raise JobError(answer["error"])
         return answer["result"]

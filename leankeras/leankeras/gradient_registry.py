@@ -10,6 +10,7 @@ layers cost 8 MB. See https://github.com/tensorflow/tensorflow/issues/97697.
 from collections.abc import Callable
 from weakref import WeakValueDictionary
 
+from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
 from tensorflow.python.framework.registry import Registry
 
@@ -17,10 +18,10 @@ TRACED = "CustomGradient-"  # and a number; tf.RegisterGradient takes the names 
 
 
 class GradientRegistry(Registry):
-    """Keeps a traced gradient function for as long as its graph lives, and every other for ever.
+    """Keeps the gradient function of a graph for as long as the graph lives, any other for ever.
 
     A function is only looked up while its graph is differentiated or saved, so nothing misses it
-    after that.
+    after that. Those of a loaded SavedModel belong to no graph and stay.
 
     Args:
         known: the registry to continue.
@@ -34,7 +35,7 @@ class GradientRegistry(Registry):
 
     def register(self, candidate: Callable, name: str | None = None) -> None:
         """Add a gradient function, as ``tf.RegisterGradient`` does."""
-        if name is None or not name.startswith(TRACED):
+        if name is None or not name.startswith(TRACED) or context.executing_eagerly():
             super().register(candidate, name)
             return
         self._traced[name] = candidate

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from leankeras.child import JobError
+from leankeras.child import Child, JobError
 from leankeras.conversion.converter import Converter
 from leankeras.errors import ConversionError
 
@@ -45,6 +45,16 @@ def test_a_hanging_child_is_stopped():
         with pytest.raises(ConversionError, match=r"longer than 0\.5 s"):
             worker.request("describe", directory="/no/such/directory")
         assert worker.process is None
+
+
+def test_a_child_that_holds_too_much_memory_is_replaced():
+    with Child("json", memory=1) as child:
+        for _ in range(2):
+            assert child.request("dumps", obj=[1]) == "[1]"
+            assert child.process is None
+    with Child("json", memory=1e9) as child:
+        assert child.request("dumps", obj=[1]) == "[1]"
+        assert child.process.poll() is None
 
 
 def test_the_child_ends_with_its_parent():

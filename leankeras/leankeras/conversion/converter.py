@@ -11,6 +11,7 @@ from leankeras.child import Child, ChildDied, ChildTimeout
 from leankeras.errors import ConversionError
 
 TIMEOUT_SECONDS = 900
+MEMORY = 2e9  # bytes that the child may keep; it starts with 0.7e9, and large models leave more
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "KERAS_BACKEND": "tensorflow",
@@ -26,7 +27,7 @@ class Converter(Child):
     """
 
     def __init__(self, timeout: float = TIMEOUT_SECONDS) -> None:
-        super().__init__("leankeras.conversion.jobs", ENVIRONMENT, timeout)
+        super().__init__("leankeras.conversion.jobs", ENVIRONMENT, timeout, MEMORY)
 
     def request(self, job: str, **arguments: Any) -> Any:
         """As :meth:`Child.request`; a child that died or took too long is a ConversionError."""

@@ -93,7 +93,8 @@ def export_model(
             ) from error
     holder.captured = list(function.graph.variables)
     try:
-        tf.saved_model.save(holder, str(directory), signatures={SIGNATURE: function})
+        options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+        tf.saved_model.save(holder, str(directory), {SIGNATURE: function}, options)
     except AssertionError as error:  # TensorFlow's own word for a table that nothing tracks
         raise ConversionError(
             f"{model.name} uses something that no layer holds ({one_line(error)}); keep lookup "

@@ -2,7 +2,8 @@
 
 A sweep is many processes: the command, its workers, their kernels. ``environment`` makes all of
 them find the notebooks written here, whose cells call :func:`work`. Files beside the notebooks
-steer them: ``hold`` makes 02 wait, ``broken`` makes it fail at the fraction written in it.
+steer them: ``hold`` makes 02 wait; at the fraction written in it, ``broken`` makes it fail and
+``crash`` makes its kernel crash unless TensorFlow's oneDNN is off.
 """
 
 import os
@@ -16,12 +17,14 @@ import nbformat
 import pandas as pd
 
 from kopt.budget import Budget
+from kopt.execution.kernel import ONEDNN
 from kopt.project import ROOT
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
+from kopt.workspace.record import RESTARTED_AFTER
+from tests.kopt.workspace.holding import PATIENCE
 from tests.kopt.workspace.test_directory import accuracy, record
 
-PATIENCE = 240  # seconds; for a machine with much else to do
 FIRST, SECOND = "01_profile", "02_rewrite"
 COMMON = ["case: str = 'signal'", "run_dir: str = None", "seed: int = 0", "quick: bool = False"]
 OWN = {FIRST: [], SECOND: ["fraction: float = 0.5", "budget: str = None"]}
@@ -121,9 +124,11 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
     fraction = parameters.get("fraction")
     while stage == SECOND and (folder / "hold").exists():
         time.sleep(0.05)
-    broken = folder / "broken"
-    if stage == SECOND and broken.exists() and float(broken.read_text()) == fraction:
+    if stage == SECOND and _is_at(folder / "broken", fraction):
         raise ValueError("it is broken")
+    if stage == SECOND and _is_at(folder / "crash", fraction) and os.environ.get(ONEDNN) != "0":
+        os.abort()
+    crash = os.environ.get(RESTARTED_AFTER)
     (workspace.models / f"{stage}.tflite").write_bytes((folder / "file.tflite").read_bytes())
     (workspace.models / f"{stage}.txt").write_text(f"made for {workspace.path.name}")
     made = record(
@@ -134,6 +139,11 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
         test=accuracy(0.9 - 0.1 * (fraction or 0), 0.01),
         size_bytes=int(2000 - 1000 * (fraction or 0)),
         budget=Budget.parse(parameters.get("budget", "1 us")),
+        environment={"restarted_after": crash} if crash else {},
     )
     workspace.record_path(stage).write_text(made.to_json())
     workspace.release()
+
+
+def _is_at(steering: Path, fraction: float | None) -> bool:
+    return steering.exists() and float(steering.read_text()) == fraction

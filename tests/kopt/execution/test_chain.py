@@ -3,6 +3,8 @@
 import asyncio
 import gc
 import multiprocessing
+import os
+import re
 
 import nbformat
 import pytest
@@ -11,12 +13,14 @@ from nbclient.exceptions import DeadKernelError
 from kopt.cases.catalogue import case_files
 from kopt.cli import main
 from kopt.errors import ChainError, Interrupted, StageError, WorkspaceError
-from kopt.execution import chain
+from kopt.execution import chain, kernel
 from kopt.execution.chain import notebook_parameters, run_chain, select_stages
+from kopt.execution.kernel import ONEDNN
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import STAGES, predecessor
+from kopt.workspace.record import RESTARTED_AFTER, STAGES, predecessor
 from leankeras.errors import ParameterError
+from tests.kopt.workspace.holding import PATIENCE
 from tests.kopt.workspace.test_directory import claim_elsewhere, leave, record
 
 PARAMETERS = """case: str = "signal"  # a case
@@ -85,7 +89,7 @@ class Notebooks:
             {own: self.defaults[own]} if own else {}
         )
 
-    def run(self, stage, workspace, given):
+    def run(self, stage, workspace, given, say):
         self.ran.append(stage)
         before = predecessor(stage)
         inputs = {before: workspace.record(before).outputs} if before else {}
@@ -179,7 +183,7 @@ def test_an_edited_case_file_makes_every_stage_stale(workspace, tmp_path, monkey
 
 
 def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monkeypatch):
-    def interrupt(stage, workspace, given):
+    def interrupt(stage, workspace, given, say):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(chain, "run_notebook", interrupt)
@@ -190,13 +194,103 @@ def test_ctrl_c_is_told_with_the_stage_and_lets_the_next_run_in(notebooks, monke
     notebooks.workspace.claim("signal", "the next run")
 
 
-def test_a_dead_kernel_is_an_error_with_its_stage(workspace, tmp_path):
-    write_notebook(
-        tmp_path, "01_profile", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)"
-    )
-    with pytest.raises(ChainError, match=r"01_profile, after \d+ s: .*[Kk]ernel died"):
-        run_chain(workspace, {"case": "signal"})
+DIE = """import os, signal
+with open(run_dir + "/begun", "a") as begun:
+    begun.write(os.environ.get("TF_ENABLE_ONEDNN_OPTS", "on") + " ")
+{condition} or {end}"""
+KILL = "os.kill(os.getpid(), signal.{signal})"
+WITHOUT_ONEDNN = 'os.environ.get("TF_ENABLE_ONEDNN_OPTS") == "0"'
+
+
+def begun(workspace):
+    """With what setting of oneDNN each kernel of the stage that dies was begun."""
+    return (workspace.path / "begun").read_text().split()
+
+
+@pytest.fixture
+def dying(workspace, tmp_path):
+    """Makes 01 die in its second cell, and runs it: the error or None, and what was said."""
+
+    def run(end, condition="False", resume=False):
+        write_notebook(tmp_path, "01_profile", DIE.format(condition=condition, end=end))
+        said = []
+        try:
+            run_chain(workspace, {"case": "signal"}, select_stages(None, "01"), resume, said.append)
+        except ChainError as error:
+            return error, said
+        return None, said
+
+    return run
+
+
+@pytest.mark.parametrize("signal", ["SIGABRT", "SIGSEGV"])
+def test_a_kernel_that_crashes_is_started_once_more_with_onednn_off(dying, workspace, signal):
+    told = f"open(run_dir + '/told', 'w').write(os.environ['{RESTARTED_AFTER}'])"
+    end = KILL.format(signal=signal)
+    error, said = dying(end, condition=f"({WITHOUT_ONEDNN} and {told})")
+    assert error is None
+    assert begun(workspace) == ["on", "0"]
+    assert said == [
+        f"01_profile: the kernel crashed ({signal})",
+        "01_profile: running it with TF_ENABLE_ONEDNN_OPTS=0, since oneDNN crashes on some "
+        "processors",
+    ]
+    assert (workspace.path / "told").read_text() == signal
+    assert not {ONEDNN, RESTARTED_AFTER} & set(os.environ)
+    assert sorted(path.name for path in workspace.notebooks.iterdir()) == ["01_profile.ipynb"]
+
+
+def test_a_kernel_that_crashes_again_is_told_and_a_resumed_run_knows(dying, workspace):
+    error, said = dying(KILL.format(signal="SIGABRT"))
+    message = str(error)
+    assert re.match(r"01_profile, cell \[3\], after \d+ s: the kernel crashed \(SIGABRT\)", message)
+    assert "TF_ENABLE_ONEDNN_OPTS=0" in message
+    assert "change a parameter of the stage" in message
+    assert len(message.splitlines()) == 1
+    assert begun(workspace) == ["on", "0"]
+
+    error, said = dying(KILL.format(signal="SIGSEGV"), resume=True)
+    assert "the kernel crashed (SIGSEGV)" in str(error)
+    assert said[0] == "01_profile: its kernel died last time (SIGABRT)"
+    assert begun(workspace) == ["on", "0", "0"]
+
+    error, said = dying(KILL.format(signal="SIGABRT"), condition=WITHOUT_ONEDNN, resume=True)
+    assert error is None
+    assert begun(workspace) == ["on", "0", "0", "0"]
+    assert not list(workspace.notebooks.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("end", "rose", "message"),
+    [
+        (KILL.format(signal="SIGKILL"), 1, r"was killed \(SIGKILL\), because memory ran out"),
+        (KILL.format(signal="SIGKILL"), None, r"\(SIGKILL\), most likely because memory ran out"),
+        (KILL.format(signal="SIGKILL"), 0, "something killed the kernel .*memory had not run out"),
+        (KILL.format(signal="SIGTERM"), 0, "the kernel was ended by SIGTERM"),
+        ("os._exit(3)", 0, "the kernel was ended by exit code 3"),
+    ],
+)
+def test_a_kernel_that_was_ended_is_not_started_again(
+    dying, workspace, monkeypatch, end, rose, message
+):
+    for module in (chain, kernel):  # before and after
+        kills = None if rose is None else 7 + (rose if module is kernel else 0)
+        monkeypatch.setattr(module, "out_of_memory_kills", lambda kills=kills: kills)
+    error, said = dying(end)
+    assert re.search(rf"^01_profile, cell \[3\], after \d+ s: .*{message}", str(error))
+    assert "--resume" in str(error)
+    assert said == []
+    assert begun(workspace) == ["on"]
     assert workspace.running_notebook("01_profile").exists()
+
+
+def test_where_onednn_was_off_already_a_crash_is_the_end(dying, workspace, monkeypatch):
+    monkeypatch.setenv(ONEDNN, "0")
+    error, said = dying(KILL.format(signal="SIGABRT"))
+    assert "not because of oneDNN, which was off" in str(error)
+    assert said == []
+    assert begun(workspace) == ["0"]
+    assert os.environ[ONEDNN] == "0"
 
 
 def test_a_notebook_that_cannot_be_written_is_told_in_a_line(workspace):
@@ -211,7 +305,7 @@ def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
     first = spawn.Process(target=claim_elsewhere, args=(tmp_path, "kopt run", ready, done))
     first.start()
     try:
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         with pytest.raises(SystemExit) as ended:
             main(["run", "--run-dir", str(tmp_path)])
     finally:

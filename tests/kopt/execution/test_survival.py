@@ -14,6 +14,7 @@ from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
 from leankeras.scripts import run_script
 from tests.kopt.execution.tiny_data import LOAD
+from tests.kopt.workspace.holding import PATIENCE
 
 TINY = (
     LOAD
@@ -114,10 +115,10 @@ def test_ctrl_c_ends_with_a_line_and_nothing_left_over(case, tmp_path):
         text=True,
         start_new_session=True,
     )
-    while not workspace.running_notebook(STAGES[0]).exists():
+    notebook = workspace.running_notebook(STAGES[0])
+    while not (notebook.exists() and '"status": "running"' in notebook.read_text()):
         assert run.poll() is None
         time.sleep(0.02)
-    time.sleep(3)
     family = psutil.Process(run.pid).children(recursive=True)
     assert family
     os.killpg(run.pid, signal.SIGINT)
@@ -127,7 +128,7 @@ def test_ctrl_c_ends_with_a_line_and_nothing_left_over(case, tmp_path):
     assert complaint.splitlines()[-1] == (
         "kopt: 01_profile was interrupted; repeat the command with --resume to continue"
     )
-    psutil.wait_procs(family, timeout=20)
+    psutil.wait_procs(family, timeout=PATIENCE)
     assert not any(process.is_running() for process in family)
     assert workspace.records() == []
     workspace.claim("tiny", "the next run")

@@ -14,18 +14,21 @@ import pytest
 from kopt.cli import main
 from kopt.display.report import write_report
 from kopt.workspace.directory import Workspace
-from tests.kopt.execution.stub_chain import FIRST, PATIENCE, SECOND, Sweep
+from tests.kopt.execution.stub_chain import FIRST, SECOND, Sweep
 from tests.kopt.execution.tiny_data import LOAD
+from tests.kopt.workspace.holding import PATIENCE
 
 FRACTIONS = [0.2, 0.4, 0.6, 0.8]
 POINTS = [f"{number}_fraction={fraction}" for number, fraction in enumerate(FRACTIONS, 1)]
 TWO = pytest.mark.parametrize("fractions", [FRACTIONS[:2]])
 
 
-def wait_until(condition, what):
+def wait_until(condition, what, started=None):
+    """Wait for something, for as long as the sweep that is to bring it about runs."""
     end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, f"{what}: not in {PATIENCE} s"
+        assert started is None or started.poll() is None, started.communicate()
         time.sleep(0.05)
 
 
@@ -54,7 +57,7 @@ def sweep(tmp_path, tflite, fractions):
 def test_a_killed_worker_costs_nothing_but_time_and_what_points_share_is_run_once(sweep):
     sweep.hold()
     started = sweep.start("--workers", "2")
-    wait_until(lambda: len(sweep.begun(SECOND)) == 2, "two points at work")
+    wait_until(lambda: len(sweep.begun(SECOND)) == 2, "two points at work", started)
     workers_at_work(started)[0].kill()
     sweep.let_go()
     out, complaint = started.communicate(timeout=PATIENCE)
@@ -88,7 +91,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_what_points_share_is_run_onc
 def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
     sweep.hold()
     started = sweep.start("--workers", "1")
-    wait_until(lambda: sweep.begun(SECOND), "a point at work")
+    wait_until(lambda: sweep.begun(SECOND), "a point at work", started)
     family = psutil.Process(started.pid).children(recursive=True)
     os.killpg(started.pid, signal.SIGINT)
     _, complaint = started.communicate(timeout=PATIENCE)
@@ -99,7 +102,7 @@ def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
     wait_until(lambda: not living(family), "the end of what it had started")
 
     started = sweep.start("--workers", "1", "--resume")
-    wait_until(lambda: len(sweep.begun(SECOND)) == 2, "the point at work again")
+    wait_until(lambda: len(sweep.begun(SECOND)) == 2, "the point at work again", started)
     family = psutil.Process(started.pid).children(recursive=True)
     started.kill()
     started.communicate()
@@ -114,8 +117,9 @@ def test_an_interrupted_and_a_killed_sweep_go_on_with_resume(sweep):
 
 
 @TWO
-def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(sweep):
+def test_a_point_that_fails_or_crashes_is_told_and_stops_no_other(sweep):
     (sweep.notebooks / "broken").write_text("0.4")
+    (sweep.notebooks / "crash").write_text("0.2")
     code, out, complaint = sweep.run("--workers", "1")
     assert code == 1, complaint
     told = f"failed: {POINTS[1]}: 02_rewrite, cell [4], after "
@@ -124,11 +128,16 @@ def test_a_failed_point_is_told_and_stops_no_other_and_resume_runs_it_again(swee
     assert told in complaint
     assert sweep.table().status.tolist() == ["finished", "failed"]
     assert "it is broken" in sweep.table().error[POINTS[1]]
+    crash = "02_rewrite crashed (SIGABRT) and ran again without oneDNN"
+    assert f"{POINTS[0]}: {crash}" in complaint
+    assert sweep.begun(SECOND).count(POINTS[0]) == 2
+    crashed = sweep.workspace(POINTS[0])
+    assert crash in write_report([crashed], crashed.path / "report.html").read_text()
 
     (sweep.notebooks / "broken").unlink()
     code, _, complaint = sweep.run("--workers", "1", "--resume")
     assert code == 0, complaint
-    assert sorted(sweep.begun(SECOND)) == [POINTS[0], POINTS[1], POINTS[1]]
+    assert sorted(sweep.begun(SECOND)) == [POINTS[0], POINTS[0], POINTS[1], POINTS[1]]
     assert sweep.table().status.tolist() == ["finished"] * 2
 
 

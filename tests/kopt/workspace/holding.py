@@ -6,6 +6,8 @@ from kopt.workspace.lock import NamedLock
 from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 
+PATIENCE = 240  # seconds; for a machine with much else to do
+
 
 def hold(path, name, ready):
     """Hold a lock until killed."""

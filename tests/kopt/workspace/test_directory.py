@@ -9,6 +9,7 @@ from kopt.errors import WorkspaceError
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
+from tests.kopt.workspace.holding import PATIENCE
 
 
 def accuracy(share, lost, margin=0.005):
@@ -133,7 +134,7 @@ def claim_elsewhere(path, writer, ready, done):
     workspace = Workspace(path)
     workspace.claim("signal", writer)
     ready.set()
-    done.wait(60)
+    done.wait(PATIENCE)
 
 
 def test_the_second_writer_is_refused_by_name(tmp_path):
@@ -142,7 +143,7 @@ def test_the_second_writer_is_refused_by_name(tmp_path):
     other = spawn.Process(target=claim_elsewhere, args=(tmp_path, "03_prune", ready, done))
     other.start()
     try:
-        assert ready.wait(20)
+        assert ready.wait(PATIENCE)
         with pytest.raises(WorkspaceError, match=rf"written by 03_prune \(process {other.pid}\)"):
             Workspace(tmp_path).claim("signal", "04_distil")
     finally:

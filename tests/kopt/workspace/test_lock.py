@@ -15,7 +15,7 @@ from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.lock import NamedLock
 from leankeras.errors import KoptError
 from leankeras.files import write_atomically
-from tests.kopt.workspace.holding import hold, write_limited
+from tests.kopt.workspace.holding import PATIENCE, hold, write_limited
 
 spawn = multiprocessing.get_context("spawn")
 
@@ -30,7 +30,7 @@ def holder(tmp_path):
         process = spawn.Process(target=hold, args=(tmp_path / lock, name, ready))
         process.start()
         processes.append(process)
-        assert ready.wait(60)
+        assert ready.wait(PATIENCE)
         return process
 
     yield start
@@ -137,8 +137,9 @@ def test_what_does_not_fit_leaves_the_old_file_whole(tmp_path, size, said):
     path.write_text("old")
     process = spawn.Process(target=write_limited, args=(path, size, told))
     process.start()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
     assert said in told.get()
-    process.join()
     assert path.read_bytes() == (b"old" if "cannot" in said else bytes(10_000))
     assert list(tmp_path.iterdir()) == [path]
 

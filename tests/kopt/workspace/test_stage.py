@@ -11,7 +11,7 @@ from kopt.budget import Budget
 from kopt.cases.signal import CASE
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import STAGES, Record
+from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record
 from kopt.workspace.stage import Stage
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import latency
@@ -76,18 +76,21 @@ def test_the_record_says_what_the_file_is(stage, trained, blobs):
 
 
 def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
-    stage, trained, small_model, blobs
+    stage, trained, small_model, blobs, monkeypatch
 ):
     stage.finish(trained)
+    assert stage.workspace.record(stage.name).crash is None
     after = Stage(STAGES[1], stage.case, blobs, stage.workspace, {"quick": False})
     np.testing.assert_array_equal(after.load()(blobs.x_test), trained(blobs.x_test))
     weak = after.load()
     weak.set_weights([0 * weights for weights in weak.get_weights()])
+    monkeypatch.setenv(RESTARTED_AFTER, "SIGABRT")
     after.finish(weak)
     record = stage.workspace.record(after.name)
     files = {name: after.file(name) for name in STAGES[:2]}
     lost = compare_accuracy(files, blobs.x_test, blobs.y_test).accuracy_lost[STAGES[1]]
     assert record.test["accuracy_lost"] == lost > 0.2
+    assert record.crash == "02_rewrite crashed (SIGABRT) and ran again without oneDNN"
     assert record.inputs == {STAGES[0]: stage.workspace.record(STAGES[0]).outputs}
 
 

@@ -18,15 +18,49 @@ def short(monkeypatch):
     monkeypatch.setattr(latency, "BUSY_CPU_SHARE", 0)
 
 
-def work(size):
-    """A callable whose time grows with ``size`` and with nothing else."""
-    numbers = np.random.default_rng(0).random(size)
-    return lambda sample: np.sort(numbers)
+class DisturbedMachine:
+    """A clock on which every call takes its own time and now and then longer.
+
+    Three quarters of the time a neighbour is at work, which slows small models by more; where
+    ``regimes`` are long, whole blocks are disturbed.
+    """
+
+    def __init__(self, regime_seconds=1.0):
+        self.now, self.regime_seconds = 0.0, regime_seconds
+        self.random = np.random.default_rng(0)
+        self.until, self.disturbed = 0.0, False
+
+    def perf_counter(self):
+        return self.now
+
+    process_time = perf_counter
+
+    def target(self, seconds, slowdown=1.0):
+        def call(*sample):
+            if self.now >= self.until:
+                self.disturbed = self.random.random() < 0.75
+                self.until = self.now + self.random.exponential(self.regime_seconds)
+            self.now += seconds * (slowdown if self.disturbed else 1)
+
+        return call
 
 
-def test_more_work_is_slower_and_less_is_faster():
+@pytest.fixture
+def machine(monkeypatch):
+    """A machine whose clock only calls move on."""
+    machine = DisturbedMachine()
+    monkeypatch.setattr(latency, "time", machine)
+    return machine
+
+
+def test_more_work_is_slower_and_less_is_faster(machine):
     comparison = compare_latency(
-        {"base": work(20_000), "more": work(200_000), "less": work(2_000)}, SAMPLE
+        {
+            "base": machine.target(30e-6),
+            "more": machine.target(60e-6),
+            "less": machine.target(15e-6),
+        },
+        SAMPLE,
     )
     assert comparison.table.verdict.to_dict() == {
         "base": "reference",
@@ -34,6 +68,8 @@ def test_more_work_is_slower_and_less_is_faster():
         "less": "faster",
     }
     row = comparison.table.loc["more"]
+    assert row.us == pytest.approx(60)
+    assert row.ratio == pytest.approx(2)
     assert 1 < row.ratio_low <= row.ratio <= row.ratio_high
     assert row.us_low <= row.us <= row.us_high <= row.p95_us * 1.5
     assert comparison.blocks == latency.BLOCKS
@@ -57,8 +93,9 @@ def test_cold_caches_weigh_on_slow_and_fast_alike(monkeypatch):
     assert latency.paired_rounds(calls).ratio("slow", "fast")[0] == pytest.approx(100)
 
 
-def test_the_reference_can_be_any_of_them():
-    comparison = compare_latency({"a": work(2_000), "b": work(200_000)}, SAMPLE, reference="b")
+def test_the_reference_can_be_any_of_them(machine):
+    targets = {"a": machine.target(3e-6), "b": machine.target(300e-6)}
+    comparison = compare_latency(targets, SAMPLE, reference="b")
     assert comparison.table.ratio["b"] == 1
     assert comparison.table.verdict["a"] == "faster"
     assert comparison.speedup("a").endswith("]")
@@ -75,7 +112,7 @@ def test_keras_models_and_files_are_targets(small_model, tmp_path):
     ("targets", "reference", "message"),
     [
         ({}, None, "no targets"),
-        ({"a": work(10)}, "b", "'b' is not among a"),
+        ({"a": len}, "b", "'b' is not among a"),
         ({"a": 3}, None, "cannot run a int"),
         (
             {"a": lambda x: 1 / 0},
@@ -89,9 +126,10 @@ def test_what_cannot_be_timed_is_refused(targets, reference, message):
         compare_latency(targets, SAMPLE, reference)
 
 
-def test_a_busy_machine_cannot_tell(monkeypatch):
+def test_a_busy_machine_cannot_tell(machine, monkeypatch):
     monkeypatch.setattr(latency, "BUSY_CPU_SHARE", 1.1)
-    comparison = compare_latency({"a": work(2_000), "b": work(200_000)}, SAMPLE)
+    targets = {"a": machine.target(3e-6), "b": machine.target(300e-6)}
+    comparison = compare_latency(targets, SAMPLE)
     assert comparison.table.verdict["b"] == "cannot tell"
     assert comparison.conditions.endswith("too busy to tell")
 
@@ -121,33 +159,6 @@ def test_what_drifts_between_comparisons_widens_the_interval():
     assert same == median
     assert median / lower == pytest.approx(np.exp(np.hypot(np.log(median / low), 0.03)))
     assert higher / median == pytest.approx(np.exp(np.hypot(np.log(high / median), 0.03)))
-
-
-class DisturbedMachine:
-    """A clock on which every call takes its own time and now and then longer.
-
-    Three quarters of the time a neighbour is at work, which slows small models by more; where
-    ``regimes`` are long, whole blocks are disturbed.
-    """
-
-    def __init__(self, regime_seconds):
-        self.now, self.regime_seconds = 0.0, regime_seconds
-        self.random = np.random.default_rng(0)
-        self.until, self.disturbed = 0.0, False
-
-    def perf_counter(self):
-        return self.now
-
-    process_time = perf_counter
-
-    def target(self, seconds, slowdown):
-        def call():
-            if self.now >= self.until:
-                self.disturbed = self.random.random() < 0.75
-                self.until = self.now + self.random.exponential(self.regime_seconds)
-            self.now += seconds * (slowdown if self.disturbed else 1)
-
-        return call
 
 
 @pytest.mark.parametrize("regime_seconds", [0.002, 0.02])
