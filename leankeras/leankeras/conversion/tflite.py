@@ -196,7 +196,7 @@ def _judged(
     advice = Trouble(attempts, mode, keep_float, attempt).advice()
     seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
     if verdict.refused:
-        raise ConversionError(f"the {mode} file is not the model: {seen}")
+        raise ConversionError(f"the {mode} file is wrong: {seen}")
     return seen
 
 

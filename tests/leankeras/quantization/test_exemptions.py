@@ -23,7 +23,8 @@ def classifier(damage):
     x = x[np.argsort(second - first)[:500]]
     x = np.random.default_rng(1).permutation(x)
     y = np.asarray(model(x)).argmax(axis=-1)
-    return model, Data(x[:100], y[:100], x[100:], y[100:])
+    parts = np.split(np.arange(500), [100, 200])
+    return model, Data(*(array[part] for part in parts for array in (x, y)))
 
 
 def leave_alone(model):
@@ -31,9 +32,9 @@ def leave_alone(model):
 
 
 def scale_badly(model):
-    """One unit of ``scaled`` a thousand times the others, which vanish in its int8 steps."""
+    """One unit of ``scaled`` a hundred times the others, which vanish in its int8 steps."""
     kernel, bias = model.get_layer("scaled").get_weights()
-    kernel[:, 0] *= 1000
+    kernel[:, 0] *= 100
     model.get_layer("scaled").set_weights([kernel, bias])
 
 
