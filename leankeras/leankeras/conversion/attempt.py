@@ -25,6 +25,7 @@ from leankeras.runtime import TFLiteFile
 SHARE = 0.1  # of what the conversion took so far, spent on running the model, and on the file
 LEAST_SECONDS = 2.0
 MOST_SECONDS = 10.0
+LOCATING = 15  # samples beside the worst that show where a file is wrong
 
 
 class LayerError(NamedTuple):
@@ -109,7 +110,7 @@ class Attempts:
                 "measure_operators",
                 float32=str(exact.file.path),
                 other=str(attempt.file.path),
-                samples=str(self._written("samples", self.comparison.samples)),
+                samples=str(self._worst_first(attempt)),
             )
         except JobError:  # a file that cannot be taken apart; its fault is told without a layer
             return []
@@ -128,7 +129,7 @@ class Attempts:
                 "first_difference",
                 directory=str(self.export.directory),
                 path=str(attempt.file.path),
-                samples=str(self._written("samples", self.comparison.samples)),
+                samples=str(self._worst_first(attempt)),
                 limit=limit,
             )
         except JobError:  # as above
@@ -204,6 +205,17 @@ class Attempts:
         return (
             f"the {mode} file does not run in LiteRT: XNNPACK refuses the result of "
             f"{file.operators[place].kind}{layer}{scale}"
+        )
+
+    def _worst_first(self, attempt: Attempt) -> Path:
+        """The samples, those first that show where a file is wrong."""
+        worst = attempt.verdict.worst
+        return self._written(
+            f"{attempt.file.path.stem}_worst",
+            {
+                name: np.concatenate([array[worst : worst + 1], array[:LOCATING]])
+                for name, array in self.comparison.samples.items()
+            },
         )
 
     def _seconds(self) -> float:

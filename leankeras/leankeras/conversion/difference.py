@@ -56,6 +56,7 @@ class Difference:
             does not, or is next to nothing.
         lost: whether a channel that varies in the model is the same for every sample in the file.
         outlier: the largest difference of one sample, over its size or that of the part.
+        outlier_at: that sample's number.
         sure: of a softmax, how many samples have a class that is clearly ahead.
         flipped: how many of them get another class from the file.
     """
@@ -67,6 +68,7 @@ class Difference:
     blurred: np.ndarray
     lost: np.ndarray
     outlier: float
+    outlier_at: int
     sure: int = 0
     flipped: int = 0
 
@@ -163,6 +165,7 @@ def _measure(part: Part, expected: np.ndarray, values: np.ndarray) -> Difference
         blurred=errors / steps,
         lost=lost,
         outlier=float(by_sample.max()),
+        outlier_at=int(by_sample.argmax()),
         sure=sure,
         flipped=flipped,
     )

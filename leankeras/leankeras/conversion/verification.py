@@ -54,6 +54,7 @@ class Verdict:
         channel_difference: of the channel that is furthest off, likewise.
         max_abs_diff: the largest difference of any output.
         samples: how many samples were compared.
+        worst: the number of the one that is furthest off.
         score: the model's and the file's, where there are labels.
     """
 
@@ -64,6 +65,7 @@ class Verdict:
     channel_difference: float
     max_abs_diff: float
     samples: int
+    worst: int
     score: Score | None = None
 
 
@@ -90,9 +92,11 @@ def judge(
         _check_comparable(name, expected, outputs[name])
     samples = len(next(iter(reference.values())))
     for name, values in outputs.items():
-        if not np.isfinite(values).all():
+        bad = ~np.isfinite(values).reshape(samples, -1).all(axis=1)
+        if bad.any():
             finding = f"{_output(name)} holds NaN or Inf where the model's does not"
-            return Verdict(finding, True, None, np.inf, np.inf, np.inf, samples)
+            worst = int(bad.argmax())
+            return Verdict(finding, True, None, np.inf, np.inf, np.inf, samples, worst)
     differences = measure(parts, reference, outputs)
     found = list(_findings(differences, LIMITS[mode], score))
     refusals = [each for each in found if each[0]]
@@ -105,6 +109,7 @@ def judge(
         channel_difference=max(float(each.channels.max()) for each in differences),
         max_abs_diff=max(_largest(outputs[name], reference[name]) for name in reference),
         samples=samples,
+        worst=max(differences, key=lambda each: each.outlier).outlier_at,
         score=score,
     )
 

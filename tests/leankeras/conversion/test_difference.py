@@ -44,7 +44,7 @@ def test_figures_are_relative_to_the_output_and_to_the_channel():
         (lambda x: x * [1, 1, 1.6], "channel 2 of the output is 60 % off", False),
         (lambda x: x * [1, 1, 0], "channel 2 of the output is the same for every sample", False),
         (lambda x: x * [0, 1, 1], "channel 0 of the output is the same for every sample", True),
-        (lambda x: x + np.asarray([0, 0, 0.7]), "the output is 1", False),
+        (lambda x: x + np.asarray([0, 0, 0.7]), "channel 2 of the output is 7", True),
         (lambda x: 0 * x, "the output is 100 % off", True),
     ],
 )

@@ -214,10 +214,8 @@ def test_a_score_that_falls_is_told(tmp_path):
     model.get_layer("head").set_weights([np.float32([[101, 0], [0, 1]])])
     x = np.linspace(-1, 1, 100, dtype="float32")[:, None]
     labels = np.asarray(model(x)).argmax(axis=-1)
-    conversion = convert(model, tmp_path / "a.tflite", "int8", x, evaluation=x, labels=labels)
-    assert conversion.warning.startswith("accuracy")
-    assert conversion.score.lost > 0.01
-    assert conversion.score.file < 0.95
+    with pytest.raises(ConversionError, match=r"wrong: accuracy [78].* the model's 100.0 % on "):
+        convert(model, tmp_path / "a.tflite", "int8", x, evaluation=x, labels=labels)
 
 
 class Wide(layers.Layer):
