@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from leankeras.conversion import Arrays, Conversion, convert
+from leankeras.conversion import Arrays, Conversion, convert_to_score
 from leankeras.data import Data
 from leankeras.runtime import compare_accuracy
 
@@ -90,7 +90,7 @@ def find_exemptions(
     def file(layers: tuple[str, ...]) -> Path:
         if layers not in files:
             path = int8.path.with_name(f"{int8.path.stem}-exempt-{len(files)}.tflite")
-            files[layers] = convert(model, path, "int8", calibration, keep_float=layers).path
+            files[layers] = convert_to_score(model, path, "int8", calibration, layers)
         return files[layers]
 
     def is_worse(layers: tuple[str, ...], goal: Path) -> bool:
