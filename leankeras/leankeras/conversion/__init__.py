@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = face(
         "MIN_SAMPLES": ".calibration",
         "warm_converter": ".converter",
         "convert": ".tflite",
+        "convert_to_score": ".tflite",
         "operator_errors": ".operator_error",
         "save_model": ".formats",
     },

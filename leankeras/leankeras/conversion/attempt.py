@@ -23,8 +23,9 @@ from leankeras.modes import INTEGER_MODES
 from leankeras.runtime import TFLiteFile
 
 SHARE = 0.1  # of what the conversion took so far, spent on running the model, and on the file
-LEAST_SECONDS = 0.5
+LEAST_SECONDS = 2.0
 MOST_SECONDS = 10.0
+LOCATING = 15  # samples beside the worst that show where a file is wrong
 
 
 class LayerError(NamedTuple):
@@ -72,11 +73,11 @@ class Attempts:
     calibration: Mapping[str, np.ndarray] | None
     comparison: Comparison
     labels: np.ndarray | Mapping[str, np.ndarray] | None = None
-    _made: int = 0
-    _reference: dict[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
+        self._made: dict[tuple[str, frozenset[str]], Attempt] = {}
+        self._reference: dict[str, np.ndarray] | None = None
 
     def make(self, mode: str, keep_float: Collection[str] = ()) -> Attempt:
         """Convert, and compare the file with the model.
@@ -89,27 +90,30 @@ class Attempts:
             Unsuited: the model cannot be had in this mode.
             ConversionError: the converter crashed, or the model is at fault.
         """
+        key = mode, frozenset(keep_float)
+        if key in self._made:
+            return self._made[key]
         began = time.perf_counter()
-        self._made += 1
-        path = self.scratch / f"attempt_{self._made}.tflite"
+        path = self.scratch / f"{len(list(self.scratch.iterdir()))}.tflite"
         silent = self._lower(path, mode, keep_float)
         file = TFLiteFile(path)
         layers = file.operator_layers(self.export.layers, self.export.output_layers)
         check_types(file, mode, layers, keep_float)
         verdict = self._judge(file, layers, mode)
-        return Attempt(file, layers, silent, verdict, time.perf_counter() - began)
+        self._made[key] = Attempt(file, layers, silent, verdict, time.perf_counter() - began)
+        return self._made[key]
 
-    def layer_errors(self, attempt: Attempt) -> list[LayerError]:
+    def layer_errors(self, attempt: Attempt, exact: Attempt) -> list[LayerError]:
         """The errors of each layer of a file, against the float32 file, in the order they run."""
-        exact = self.scratch / "exact.tflite"
-        if not exact.exists():
-            self._lower(exact, "float32", ())
-        errors = converter.shared.request(
-            "measure_operators",
-            float32=str(exact),
-            other=str(attempt.file.path),
-            samples=str(self._written("samples", self.comparison.samples)),
-        )
+        try:
+            errors = converter.shared.request(
+                "measure_operators",
+                float32=str(exact.file.path),
+                other=str(attempt.file.path),
+                samples=str(self._worst_first(attempt)),
+            )
+        except JobError:  # a file that cannot be taken apart; its fault is told without a layer
+            return []
         largest: dict[str, LayerError] = {}
         for position, *figures in errors:
             layer = attempt.operator_layers[position]
@@ -120,13 +124,16 @@ class Attempts:
 
     def parting(self, attempt: Attempt, limit: float) -> str:
         """The layer in which a float32 file first differs from the model by more than a limit."""
-        place = converter.shared.request(
-            "first_difference",
-            directory=str(self.export.directory),
-            path=str(attempt.file.path),
-            samples=str(self._written("samples", self.comparison.samples)),
-            limit=limit,
-        )
+        try:
+            place = converter.shared.request(
+                "first_difference",
+                directory=str(self.export.directory),
+                path=str(attempt.file.path),
+                samples=str(self._worst_first(attempt)),
+                limit=limit,
+            )
+        except JobError:  # as above
+            return ""
         return "" if place is None else attempt.operator_layers[place]
 
     def _lower(self, path: Path, mode: str, keep_float: Collection[str]) -> list[str]:
@@ -193,11 +200,22 @@ class Attempts:
         if place is None:
             return f"the {mode} file does not run in LiteRT"
         layer = f" of layer {layers[place]!r}" if layers[place] else ""
-        output = file.tensors[file.operators[place].outputs[0]]
+        output = file.result(file.operators[place])
         scale = f", whose scale is {output.scales[0]:.1g}" if output.scales else ""
         return (
             f"the {mode} file does not run in LiteRT: XNNPACK refuses the result of "
             f"{file.operators[place].kind}{layer}{scale}"
+        )
+
+    def _worst_first(self, attempt: Attempt) -> Path:
+        """The samples, those first that show where a file is wrong."""
+        worst = attempt.verdict.worst
+        return self._written(
+            f"{attempt.file.path.stem}_worst",
+            {
+                name: np.concatenate([array[worst : worst + 1], array[:LOCATING]])
+                for name, array in self.comparison.samples.items()
+            },
         )
 
     def _seconds(self) -> float:

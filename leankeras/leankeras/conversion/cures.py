@@ -46,11 +46,18 @@ class Trouble:
     keep_float: Sequence[str]
     attempt: Attempt | None = None
     stuck: Sequence[str] = ()
+    exact: Attempt | None = field(init=False, default=None)
     errors: list[LayerError] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        if self.attempt and self.mode != "float32":
-            self.errors = self.attempts.layer_errors(self.attempt)
+        if self.attempt is None:
+            return
+        try:
+            self.exact = self.attempts.make("float32")
+        except ConversionError:
+            return
+        if not self._is_the_converter():
+            self.errors = self.attempts.layer_errors(self.attempt, self.exact)
             if self.mode in INTEGER_MODES:
                 self.errors.sort(key=lambda each: -each.own)
 
@@ -78,31 +85,31 @@ class Trouble:
             return said
         helps = best and (not self.attempt or best[0] < HALF * self.attempt.verdict.difference)
         verb = "was" if len(failed) == 1 else "were"
-        tried = f"; {listed(failed)} {verb} tried and did not put it right"
+        tried = f"; {listed(failed)} {verb} tried and did not help"
         return said + tried + (best[1] if helps else "")
 
     def _origin(self) -> str:
         if self.attempt is None:
             return ""
-        difference = self.attempt.verdict.difference
-        if self.mode == "float32":
-            layer = self.attempts.parting(self.attempt, HALF * difference) or self._last()
-        elif self._is_joined():
+        limit = HALF * min(self.attempt.verdict.difference, 1.0)
+        if self._is_the_converter():
+            layer = self.attempts.parting(self.exact, limit) or self._last()
+            return f"; the converter changes what layer {layer!r} computes" if layer else ""
+        if self._is_joined():
             layer = self._last()
-        elif self.errors and self.errors[0].own >= HALF * difference:
+        elif self.errors and self.errors[0].own >= limit:
             layer = self.errors[0].layer
-        elif self.mode in INT8_MODES and self.errors:
-            return (
-                "; it gathers over many layers, of which "
-                f"{self.errors[0].layer!r} has the largest error of its own"
-            )
+        elif self.errors and self.mode in INT8_MODES:
+            most = self.errors[0].layer
+            return f"; it gathers over many layers, most of it in layer {most!r}"
         else:
-            above = (each.layer for each in self.errors if each.error > HALF * difference)
-            layer = next(above, "")
+            layer = next((each.layer for each in self.errors if each.error > limit), "")
         return f"; it comes from layer {layer!r}" if layer else ""
 
     def _candidates(self) -> Iterator[tuple[str, list[str]]]:
         """Yield modes and layers to be kept in float, each pair once."""
+        if self._is_the_converter():
+            return
         tries: list[tuple[str, Sequence[str]]] = []
         if self.mode in INT8_MODES and self.attempts.calibration is not None:
             sets = list(self._suspects())
@@ -133,6 +140,10 @@ class Trouble:
                 yield [each.layer for each in largest]
         if attention := _attention(self.attempt):
             yield attention
+
+    def _is_the_converter(self) -> bool:
+        """Whether the file is wrong before anything is rounded."""
+        return self.exact is not None and (self.mode == "float32" or self.exact.verdict.refused)
 
     def _is_joined(self) -> bool:
         part = self.attempt.verdict.part

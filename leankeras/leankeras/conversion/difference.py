@@ -14,7 +14,7 @@ import numpy as np
 from leankeras.runtime import CASTS, TFLiteFile
 
 FLOOR = 1 / 32  # eight steps of 1/256: probabilities below are not told apart
-SMALL = 1e-3  # of its part: the size that a smaller channel is taken to have
+SMALL = 1e-4  # of its part: a smaller channel is none, but for what it loses altogether
 ROUNDING = 1e-6  # of its part: a channel that varies less is zero, as float32 rounds
 CONSTANT = 1e-5  # of its own size: a channel that varies less is a constant
 LOST = 0.05  # of its variation: a channel that has less left is the same for every sample
@@ -49,11 +49,11 @@ class Difference:
     Attributes:
         part: which one.
         relative: of all its channels together.
-        channels: of each channel by itself, shape ``(channels,)``; of one below a thousandth of
-            its part, over that thousandth.
+        channels: of each channel by itself, shape ``(channels,)``; of one that is next to nothing,
+            over the size of the part.
         sizes: of each channel, its root mean square over that of the part.
         blurred: the difference over how much the channel varies from sample to sample; 0 where it
-            does not.
+            does not, or is next to nothing.
         lost: whether a channel that varies in the model is the same for every sample in the file.
         outlier: the largest difference of one sample, over its size or that of the part.
         outlier_at: that sample's number.
@@ -146,14 +146,14 @@ def _measure(part: Part, expected: np.ndarray, values: np.ndarray) -> Difference
     size, sizes, spread = _size(exact), _size(exact, (0, 1)), _spread(exact)
     errors = _size(apart, (0, 1))
     floor = FLOOR if part.kind in PROBABILITIES else 0.0
-    least = max(floor, SMALL * size) or 1.0
-    channels = errors / np.where(sizes, np.maximum(sizes, least), size or 1.0)
+    counts = sizes > SMALL * size
+    channels = errors / (np.maximum(np.where(counts, sizes, size), floor) if size else 1.0)
     relative = _size(apart) / (max(size, floor / np.sqrt(len(sizes))) or 1.0)
     if np.array_equal(exact, np.round(exact)):  # numbers of classes, say, of which each is right
         share = (apart != 0).mean(axis=(0, 1))  # or wrong, whatever the distance
         channels, relative = np.minimum(channels, share), min(relative, float(share.mean()))
     varies = spread > np.maximum(CONSTANT * sizes, ROUNDING * size)
-    blurred = np.where(varies, errors / np.maximum(spread, least), 0.0)
+    steps = np.where(varies & counts, np.maximum(spread, floor), np.inf)
     lost = varies & (spread > floor) & (_spread(given) < LOST * spread)
     by_sample = _size(apart, (1, 2)) / np.maximum(_size(exact, (1, 2)), max(size, floor) or 1.0)
     sure, flipped = _flips(exact, given) if part.kind == "SOFTMAX" else (0, 0)
@@ -161,8 +161,8 @@ def _measure(part: Part, expected: np.ndarray, values: np.ndarray) -> Difference
         part=part,
         relative=relative,
         channels=channels,
-        sizes=np.maximum(sizes, SMALL * size) / (size or 1.0),
-        blurred=blurred,
+        sizes=sizes / (size or 1.0),
+        blurred=errors / steps,
         lost=lost,
         outlier=float(by_sample.max()),
         outlier_at=int(by_sample.argmax()),

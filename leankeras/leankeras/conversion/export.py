@@ -4,6 +4,7 @@ Custom layers are Python that only this process has; a SavedModel holds what the
 process that converts needs none of it.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -146,11 +147,11 @@ def _run_checked(
     """The outputs of a model, after refusing one that computes something else when traced."""
     first = {name: array[:CHECKED_SAMPLES] for name, array in samples.items()}
     outputs = run_model(model, structure, first)
-    runs = []
+    runs, deadline = [], math.inf
     for sample in _tensors(samples):
-        if len(runs) == CHECKED_SAMPLES:
-            deadline = time.perf_counter() + seconds  # tracing is over by now
-        if len(runs) > CHECKED_SAMPLES and time.perf_counter() > deadline:
+        if len(runs) == CHECKED_SAMPLES:  # the first take longer than the others
+            deadline = time.perf_counter() + seconds
+        if time.perf_counter() > deadline:
             break
         runs.append(_numpy(function(**sample)))
     traced = _joined(runs)

@@ -106,5 +106,8 @@ def _overwritten(graph: TFLiteGraph) -> list[int]:
         index
         for index, reading in readers.items()
         if len(reading) == 1
-        and np.array_equal(graph.tensors[index].shape, graph.tensors[reading[0].outputs[0]].shape)
+        and any(
+            np.array_equal(graph.tensors[index].shape, graph.tensors[output].shape)
+            for output in reading[0].outputs[:1]
+        )
     ]

@@ -51,7 +51,9 @@ def operator_errors(float32: str | Path, other: str | Path, samples: Arrays) -> 
     compared = [
         position
         for position, operator in enumerate(file.operators)
-        if operator.kind not in CASTS and names[operator.outputs[0]] in expected
+        if operator.kind not in CASTS
+        and operator.outputs
+        and names[operator.outputs[0]] in expected
     ]
     alone = _run_alone(file, compared, names, expected) if compared else {}
     errors = []

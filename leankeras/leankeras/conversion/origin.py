@@ -4,6 +4,7 @@ The converter names each tensor after the operations it was made from, so that m
 held against the graph's own. Only the child process imports this module.
 """
 
+import math
 import re
 from collections.abc import Mapping
 
@@ -13,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from leankeras.runtime import LiteRTModel, TFLiteFile
 
+MAX_SAMPLES = 16
 CALL = re.compile(r"^(?:\w*PartitionedCall(?:_\d+)?/)+")
 
 
@@ -27,7 +29,7 @@ def first_difference(
     Args:
         function: the signature that was converted.
         path: the float32 file.
-        samples: inputs by name, of which the first is used.
+        samples: inputs by name, of which the first 16 are used.
         limit: the relative difference that counts.
 
     Returns:
@@ -41,20 +43,21 @@ def first_difference(
     }
     file, model = TFLiteFile(path), LiteRTModel(path, keep_tensors=True)
     named = {
-        place: [known[name] for name in _names(file.tensors[operator.outputs[0]].name) & set(known)]
+        place: [known[name] for name in _names(file.result(operator).name) & set(known)]
         for place, operator in enumerate(file.operators)
     }
-    sample = next(model.samples(samples))
-    given = [tf.constant(sample[tensor.name.partition(":")[0]]) for tensor in frozen.inputs]
-    exact = frozen.prune(frozen.inputs, named)(*given)
-    model.set_inputs(sample)
-    model.invoke()
-    for place, tensors in exact.items():
-        values = model.tensor(file.operators[place].outputs[0]).reshape(-1)
-        apart = [_relative(values, tensor.numpy().reshape(-1)) for tensor in tensors]
-        if min(filter(None.__ne__, apart), default=0.0) > limit:
-            return place
-    return None
+    graph = frozen.prune(frozen.inputs, named)
+    first = None
+    for sample in model.samples(samples, MAX_SAMPLES):
+        exact = graph(*(tf.constant(sample[each.name.partition(":")[0]]) for each in frozen.inputs))
+        model.set_inputs(sample)
+        model.invoke()
+        for place, tensors in exact.items():
+            values = model.tensor(file.operators[place].outputs[0]).reshape(-1)
+            apart = [_relative(values, tensor.numpy().reshape(-1)) for tensor in tensors]
+            if min((each for each in apart if each is not None), default=0.0) > limit:
+                first = place if first is None else min(first, place)
+    return first
 
 
 def _names(tensor: str) -> set[str]:
@@ -67,4 +70,5 @@ def _relative(values: np.ndarray, exact: np.ndarray) -> float | None:
     if values.shape != exact.shape:
         return None
     size = np.sqrt(np.mean(np.square(exact, dtype="float64")))
-    return float(np.sqrt(np.mean(np.square(values - exact, dtype="float64"))) / (size or 1.0))
+    apart = np.sqrt(np.mean(np.square(values - exact, dtype="float64")))
+    return float(apart / (size or 1.0)) if np.isfinite(apart) else math.inf

@@ -33,9 +33,12 @@ def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
     """
     silent = []
     for operator in graph.operators:
-        kind, output = graph.kind(operator), int(operator.outputs[0])
+        kind = graph.kind(operator)
+        if kind not in PRODUCTS | SUMS:
+            continue
+        output = int(operator.outputs[0])
         span = graph.range(output)
-        if span is None or kind not in PRODUCTS | SUMS:
+        if span is None:
             continue
         steps = [_step(graph, int(index)) for index in _factors(graph, operator)]
         if None in steps or not steps:

@@ -5,7 +5,8 @@ modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 """
 
 import gzip
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -127,9 +128,67 @@ def convert(
         >>> conversion.size_bytes, conversion.difference, conversion.warning
     """
     path = Path(path)
-    _check_parameters(path, mode, keep_float)
+    check_place(path, [".tflite"])
     if labels is not None and evaluation is None:
         raise ParameterError("labels without samples; pass evaluation=x_val, labels=y_val")
+    with _prepared(model, mode, calibration, keep_float, evaluation, labels) as attempts:
+        attempt = _attempt(attempts, mode, keep_float)
+        warning = _judged(attempts, attempt, mode, keep_float)
+        write_atomically(path, partial(copy, attempt.file.path), ConversionError)
+    file, verdict = attempt.file, attempt.verdict
+    return Conversion(
+        path=path,
+        mode=mode,
+        size_bytes=len(file.content),
+        gzip_bytes=len(gzip.compress(file.content)),
+        tensor_types=file.tensor_types,
+        operators=_operator_table(file, attempt.operator_layers),
+        max_abs_diff=verdict.max_abs_diff,
+        difference=verdict.difference,
+        channel_difference=verdict.channel_difference,
+        checked_samples=verdict.samples,
+        warning=warning,
+        score=verdict.score,
+    )
+
+
+def convert_to_score(
+    model: Any,
+    path: str | Path,
+    mode: str,
+    calibration: Arrays,
+    keep_float: Sequence[str] = (),
+) -> Path:
+    """As :func:`convert`, for a file that may be wrong, since it is going to be scored.
+
+    Returns:
+        The path of the file. Whether its outputs are the model's is left to what scores it.
+
+    Raises:
+        ParameterError, DataError, ConversionError: as from :func:`convert`.
+
+    Example:
+        >>> compare_accuracy({n: convert_to_score(model, f"{n}.tflite", "int8", x[:n]) for n in N})
+    """
+    path = Path(path)
+    check_place(path, [".tflite"])
+    with _prepared(model, mode, calibration, keep_float) as attempts:
+        made = attempts.make(mode, keep_float).file.path
+        write_atomically(path, partial(copy, made), ConversionError)
+    return path
+
+
+@contextmanager
+def _prepared(
+    model: Any,
+    mode: str,
+    calibration: Arrays | None,
+    keep_float: Sequence[str],
+    evaluation: Arrays | None = None,
+    labels: np.ndarray | Mapping[str, np.ndarray] | None = None,
+) -> Iterator[Attempts]:
+    """A model exported and its samples checked, with a directory to work in."""
+    _check_parameters(mode, keep_float)
     converter.warm_converter()
     with scratch_directory() as scratch:
         source = open_source(model, scratch, calibration)
@@ -149,27 +208,8 @@ def convert(
         comparison = choose_samples(source.inputs, samples, evaluation)
         export = source.export()
         _check_layers(export, keep_float)
-        attempts = Attempts(
-            export, scratch, thinned(samples) if samples else None, comparison, labels
-        )
-        attempt = _attempt(attempts, mode, keep_float)
-        warning = _judged(attempts, attempt, mode, keep_float)
-        write_atomically(path, partial(copy, attempt.file.path), ConversionError)
-    file, verdict = attempt.file, attempt.verdict
-    return Conversion(
-        path=path,
-        mode=mode,
-        size_bytes=len(file.content),
-        gzip_bytes=len(gzip.compress(file.content)),
-        tensor_types=file.tensor_types,
-        operators=_operator_table(file, attempt.operator_layers),
-        max_abs_diff=verdict.max_abs_diff,
-        difference=verdict.difference,
-        channel_difference=verdict.channel_difference,
-        checked_samples=verdict.samples,
-        warning=warning,
-        score=verdict.score,
-    )
+        ranges = thinned(samples) if samples else None
+        yield Attempts(export, scratch, ranges, comparison, labels)
 
 
 def _attempt(attempts: Attempts, mode: str, keep_float: Sequence[str]) -> Attempt:
@@ -196,18 +236,17 @@ def _judged(
     advice = Trouble(attempts, mode, keep_float, attempt).advice()
     seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
     if verdict.refused:
-        raise ConversionError(f"the {mode} file is not the model: {seen}")
+        raise ConversionError(f"the {mode} file is wrong: {seen}")
     return seen
 
 
-def _check_parameters(path: Path, mode: str, keep_float: Sequence[str]) -> None:
+def _check_parameters(mode: str, keep_float: Sequence[str]) -> None:
     if mode not in MODES:
         raise ParameterError(f"mode {mode!r}; expected one of {', '.join(MODES)}")
     if isinstance(keep_float, str):
         raise ParameterError(f"keep_float is {keep_float!r}; expected a list of layer names")
     if keep_float and mode not in INT8_MODES:
         raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
-    check_place(path, [".tflite"])
 
 
 def _check_layers(export: Export, keep_float: Sequence[str]) -> None:

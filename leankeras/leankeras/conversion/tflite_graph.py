@@ -43,6 +43,9 @@ class TFLiteGraph:
         self.changed = False
         self._main = self.model.subgraphs[0]
         self._main.operators = self._main.operators or []
+        for operator in self._main.operators:
+            if operator.outputs is None:  # as that of an assignment to a variable
+                operator.outputs = np.zeros(0, dtype=np.int32)
 
     @property
     def operators(self) -> list[schema.OperatorT]:

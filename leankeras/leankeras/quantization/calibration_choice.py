@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leankeras.conversion import MIN_SAMPLES, convert
+from leankeras.conversion import MIN_SAMPLES, convert_to_score
 from leankeras.data import Data
 from leankeras.runtime import compare_accuracy
 
@@ -47,9 +47,9 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
     reference = f"{SPREAD}, {largest}"
     with tempfile.TemporaryDirectory() as folder:
         files = {
-            f"{choice}, {size}": convert(
+            f"{choice}, {size}": convert_to_score(
                 model, Path(folder, f"{number}.tflite"), "int8", samples
-            ).path
+            )
             for number, ((choice, size), samples) in enumerate(choices.items())
         }
         table = compare_accuracy(files, data.x_val, data.y_val, reference)

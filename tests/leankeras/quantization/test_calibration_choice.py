@@ -19,15 +19,16 @@ def large_blobs(blobs) -> Data:
 def test_each_choice_is_scored_against_the_largest_spread_set(small_model, blobs, tmp_path):
     fit(small_model, blobs, 10, learning_rate=0.02)
     table = compare_calibrations(small_model, blobs, [10, 500])
+    count = len(blobs.x_train)
     assert set(table.index) == {
         *((choice, 10) for choice in OTHERS | {SPREAD}),
-        *((choice, 128) for choice in {SPREAD, "the first ones", "random noise"}),
+        *((choice, count) for choice in {SPREAD, "the first ones", "random noise"}),
         ("of one class only", np.bincount(blobs.y_train).max()),
     }
-    reference = table.loc[(SPREAD, 128)]
+    reference = table.loc[(SPREAD, count)]
     assert reference[["accuracy_lost", "lost_low", "lost_high"]].tolist() == [0, 0, 0]
     file = convert(small_model, tmp_path / "all.tflite", "int8", blobs.x_train).path
-    assert reference.accuracy == evaluate(file, blobs.x_test, blobs.y_test)["accuracy"]
+    assert reference.accuracy == evaluate(file, blobs.x_val, blobs.y_val)["accuracy"]
 
 
 def test_noise_of_the_wrong_scale_costs_the_accuracy(small_model, large_blobs):

@@ -23,7 +23,8 @@ def classifier(damage):
     x = x[np.argsort(second - first)[:500]]
     x = np.random.default_rng(1).permutation(x)
     y = np.asarray(model(x)).argmax(axis=-1)
-    return model, Data(x[:100], y[:100], x[100:], y[100:])
+    parts = np.split(np.arange(500), [100, 200])
+    return model, Data(*(array[part] for part in parts for array in (x, y)))
 
 
 def leave_alone(model):
@@ -31,9 +32,9 @@ def leave_alone(model):
 
 
 def scale_badly(model):
-    """One unit of ``scaled`` a thousand times the others, which vanish in its int8 steps."""
+    """One unit of ``scaled`` a hundred times the others, which vanish in its int8 steps."""
     kernel, bias = model.get_layer("scaled").get_weights()
-    kernel[:, 0] *= 1000
+    kernel[:, 0] *= 100
     model.get_layer("scaled").set_weights([kernel, bias])
 
 
@@ -61,7 +62,7 @@ def test_exactly_the_badly_scaled_layer_is_exempted(tmp_path):
     assert found.layers == ("scaled",)
     assert found.path != quantized.path
     assert TFLiteFile(found.path).tensor_types["float32"] > 2  # more than input and output
-    assert found.accuracy.lost_low["int8"] > 0.1
+    assert found.accuracy.lost_low["int8"] > 0.02
     assert found.accuracy.lost_low["exempt"] <= 0
     assert found.accuracy.accuracy["exempt"] > 0.95
     assert "with scaled in float it loses" in str(found)
@@ -70,7 +71,7 @@ def test_exactly_the_badly_scaled_layer_is_exempted(tmp_path):
 def test_two_layers_that_help_only_together_are_found(tmp_path):
     _, found = search(scale_between_layers, tmp_path)
     assert set(found.layers) == {"scaled", "head"}
-    assert found.accuracy.lost_low["int8"] > 0.2
+    assert found.accuracy.lost_low["int8"] > 0.1
     assert found.accuracy.lost_low["exempt"] <= 0
 
 
