@@ -1,12 +1,13 @@
 """Weight clustering of Keras 3 models, through tensorflow-model-optimization.
 
-Every kernel keeps a few different values only, so that the file compresses well. The arithmetic
-stays the same: clustering brings no speed.
+Every kernel keeps only a few distinct values, so that the file compresses well. The arithmetic
+stays the same: clustering makes nothing faster.
 """
 
 from collections.abc import Sequence
 
 import keras
+import numpy as np
 import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.clustering.keras.clusterable_layer import (
@@ -34,9 +35,9 @@ from leankeras.training import check_classifier, fit
 from leankeras.twin import Twin, native_layer
 
 # Layers of tf_keras whose kernels the library knows. It knows those of MultiHeadAttention as well,
-# but puts them back in another order after training.
+# but puts them back in a different order after training.
 NATIVE = {*ClusteringRegistry._LAYERS_WEIGHTS_MAP, *ClusteringRegistry._SUPPORTED_RNN_LAYERS}
-# Below it, zero and one value on either side of it are all that is left.
+# With fewer there would not even be zero and one value on either side of it.
 FEWEST = 3
 
 
@@ -48,16 +49,18 @@ def cluster(
     leave: Sequence[str] = (),
     verbose: int = 1,
 ) -> keras.Model:
-    """Train a copy of the model while each kernel takes at most so many different values.
+    """Train a copy of the model while each kernel takes a limited number of distinct values.
 
-    A kernel that comes in pruned keeps its zeros: one of the values is 0. A layer that is left
-    alone is trained as any other, and loses zeros it may have had. Depthwise kernels,
-    biases and everything else of rank 1 are left alone.
+    A kernel that is already pruned keeps its zeros: one of its values is 0. A layer that is left
+    alone is trained like any other and may lose its zeros. Depthwise kernels (also those of
+    separable convolutions), biases and everything else of rank 1 are left alone. Training uses
+    Adam with a cosine schedule and whole batches of 64, in float32 whatever the precision of the
+    model.
 
     Args:
         model: a built Keras 3 classifier, logits or probabilities. It is not changed.
-        data: what to train on; the test part is not looked at.
-        clusters: different values in each kernel, at least 3.
+        data: what to train on; the test part is not used.
+        clusters: how many distinct values each kernel may take, at least 3.
         epochs: passes over the training part.
         leave: names of layers to leave alone.
         verbose: 1 prints the table of layers before training and the number of values reached
@@ -68,9 +71,9 @@ def cluster(
 
     Raises:
         ParameterError: clusters or epochs are out of range.
-        ModelError: the model is unbuilt, holds NaN, does not fit the data, has no layer of a
-            given name, or nothing in it can be clustered.
-        TwinError: the model has no tf_keras twin.
+        ModelError: the model is not built, has NaN weights or does not fit the data, a name is not
+            that of a layer, or there is nothing to cluster.
+        TwinError: the model cannot be rebuilt in tf_keras.
 
     Example:
         >>> clustered = leankeras.cluster(model, data, clusters=16)
@@ -100,17 +103,19 @@ def cluster(
     fit(wrapped, data, epochs, framework=tf_keras)
     clustered = twin.write_back(tfmot.clustering.keras.strip_clustering(wrapped))
     if verbose:
-        reached = measure_kernels(clustered)["unique"]
-        print(f"at most {reached[sorted(chosen)].max()} values in each clustered kernel")
+        # Written back, the source holds the clustered weights.
+        kernels = [kernel for name in sorted(chosen) for kernel in kernels_of(twin.layers[name])]
+        values = [len(np.unique(k)) for k in kernels if k.name != "depthwise_kernel"]
+        print(f"at most {max(values)} distinct values in each clustered kernel")
     return clustered
 
 
 def plan_clustering(twin: Twin, clusters: int, leave: Sequence[str]) -> list[Coverage]:
-    """Decide for each layer with kernels whether it will be clustered, and if not, why.
+    """Decide for each layer with kernels whether it will be clustered, and if not, why not.
 
     Args:
         twin: the model's twin.
-        clusters: different values in each kernel.
+        clusters: how many distinct values each kernel may take.
         leave: layers to leave.
     """
     rows = []
@@ -125,7 +130,7 @@ def plan_clustering(twin: Twin, clusters: int, leave: Sequence[str]) -> list[Cov
         elif not sizes or "Depthwise" in kind:
             because = "depthwise kernels are left alone"
         elif min(sizes) <= clusters:
-            because = f"a kernel of {min(sizes)} weights has no use for {clusters} values"
+            because = f"a kernel of {min(sizes)} weights gains nothing from {clusters} values"
         else:
             because = ""
         plan = "" if because else f"{clusters} values"
@@ -135,12 +140,12 @@ def plan_clustering(twin: Twin, clusters: int, leave: Sequence[str]) -> list[Cov
 
 
 def _is_pruned(sparsity: float, clusters: int) -> bool:
-    """Whether zero is worth a value of its own: it has more than an even share of the weights."""
+    """Whether zero deserves a value of its own: more than an even share of the weights is zero."""
     return sparsity > 1 / clusters
 
 
 def _clusters_natively(layer: keras.layers.Layer) -> bool:
-    """Whether the library knows the kernels of the tf_keras layer; a bridge knows them always."""
+    """Whether the library knows the kernels of the tf_keras layer; a bridge always does."""
     native = native_layer(layer)
     if native is None or not kernels_of(layer):
         return native is not None

@@ -26,6 +26,9 @@ from leankeras.graph import (
     symbolic_inputs,
 )
 
+# What half precision may round, in a whole model: its outputs against those in float32.
+HALF_PRECISION_TOLERANCE = 0.1
+
 
 def copy_model(model: keras.Model, like: Any = None) -> keras.Model:
     """Copy a Keras 3 model with its weights, in float32; layers are made anew from their configs.

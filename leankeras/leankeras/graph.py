@@ -34,6 +34,20 @@ def is_graph(model: keras.Operation) -> bool:
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
+def is_of_keras(layer: keras.Operation) -> bool:
+    """Whether a layer is one of Keras's own, not a user's, nor a subclass of one."""
+    return type(layer).__module__.startswith("keras.")
+
+
+def is_composite(operation: keras.Operation) -> bool:
+    """Whether an operation is a layer of a user's with other layers inside."""
+    return (
+        isinstance(operation, keras.layers.Layer)
+        and not is_of_keras(operation)
+        and len(flat_layers(operation)) > 1
+    )
+
+
 def as_graph(model: keras.Model, like: Any = None) -> Functional:
     """Return the graph of a model; a subclassed model becomes a graph of one node.
 

@@ -1,7 +1,7 @@
-"""What will be done to each layer and what has been done, as tables by layer.
+"""What will be done to each layer, and what has been done, as tables with a row for each layer.
 
-A table is shown before any training, so that nobody trains for an hour to learn that nothing was
-compressed.
+The table is shown before training starts, so that nobody trains for an hour only to learn that
+nothing was compressed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +23,7 @@ class Coverage:
         layer: its name.
         kind: its class.
         weights: how many weights its kernels hold.
-        plan: what will be done to it; empty where it is left alone.
+        plan: what will be done to it; empty if it is left alone.
         left_because: why it is left alone.
     """
 
@@ -35,7 +35,7 @@ class Coverage:
 
 
 def coverage_table(rows: Sequence[Coverage]) -> pd.DataFrame:
-    """One row a layer: layer, kind, weights, plan, left because."""
+    """One row for each layer: layer, kind, weights, plan, left because."""
     return pd.DataFrame(
         [(row.layer, row.kind, row.weights, row.plan, row.left_because) for row in rows],
         columns=["layer", "kind", "weights", "plan", "left because"],
@@ -46,14 +46,14 @@ def check_names(rows: Sequence[Coverage], names: Sequence[str]) -> None:
     """Refuse names of layers that the model does not have.
 
     Raises:
-        ModelError: a name is that of no layer with kernels.
+        ModelError: a name does not belong to a layer with kernels.
     """
     known = [row.layer for row in rows]
     for name in names:
         if name not in known:
             raise ModelError(
-                f"{name!r} is no layer with kernels; expected one of "
-                f"{', '.join(known) or 'none at all'}"
+                f"{name!r} is not a layer with kernels; the model has "
+                f"{', '.join(known) or 'no such layer'}"
             )
 
 
@@ -61,17 +61,19 @@ def planned_names(model: keras.Model, rows: Sequence[Coverage], action: str) -> 
     """Names of the layers for which something is planned.
 
     Raises:
-        ModelError: nothing is planned for any layer; the message says why for each.
+        ModelError: nothing is planned for any layer; the message says why, layer by layer.
     """
     planned = {row.layer for row in rows if row.plan}
     if not planned:
         reasons = "; ".join(f"{row.layer}: {row.left_because}" for row in rows)
-        raise ModelError(f"{model.name} has no layer to {action} ({reasons or 'no kernels'})")
+        raise ModelError(
+            f"{model.name} has no layer to {action} ({reasons or 'it has no kernels'})"
+        )
     return planned
 
 
 def measure_kernels(model: keras.Model) -> pd.DataFrame:
-    """Count zeros and different values in the kernels of a Keras 3 model.
+    """Count the zeros and the distinct values in the kernels of a Keras 3 model.
 
     Kernels are the trainable weights of rank 2 or more that are not biases.
 
@@ -79,8 +81,8 @@ def measure_kernels(model: keras.Model) -> pd.DataFrame:
         model: a built model; nested models are entered.
 
     Returns:
-        A frame indexed by layer: ``weights``, their number; ``sparsity``, the share that is
-        exactly zero; ``unique``, the largest number of different values in one kernel.
+        A frame indexed by layer: ``weights``, how many there are; ``sparsity``, the fraction that
+        is exactly zero; ``unique``, the largest number of distinct values in any one kernel.
 
     Example:
         >>> measure_kernels(leankeras.prune(model, data, sparsity=0.8))["sparsity"]

@@ -1,7 +1,7 @@
 """Magnitude, 2:4 and block pruning of Keras 3 models, through tensorflow-model-optimization.
 
-A zero saves space in the compressed file. It saves time only where a runtime skips it, which
-LiteRT on x86 with AVX does not: for speed remove channels (`leankeras.remove_channels`).
+Zeros save space in a compressed file. They save time only on a runtime that skips them, which
+LiteRT on x86 with AVX does not; for speed, remove channels (`leankeras.remove_channels`).
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ from leankeras.twin import Twin, native_layer
 BATCH_SIZE = 64
 # Four inputs of one output: what TFLite stores as a 1×4 block of its transposed kernel.
 BLOCK = (4, 1)
-# How often masks are drawn anew while the sparsity rises, and in which part of the training.
+# How often the masks are updated while the sparsity rises, and over what part of the training.
 UPDATES, RISE = 20, 0.75
 
 
@@ -48,21 +48,23 @@ def prune(
     """Train a copy of the model while its smallest weights are held at zero.
 
     Depthwise kernels, biases and everything else of rank 1 stay dense. Recurrent, attention and
-    custom layers are pruned; "2:4" and "block" take only kernels of the ranks they are defined
-    for, and the table names what they leave.
+    custom layers are pruned. "2:4" and "block" apply only to kernels of the ranks they are defined
+    for; the table names the layers they skip. Training uses Adam with a cosine schedule and whole
+    batches of 64, in float32 whatever the precision of the model.
 
     Args:
         model: a built Keras 3 classifier, logits or probabilities. It is not changed.
-        data: what to train on; the test part is not looked at.
-        method: "magnitude", single weights (Zhu and Gupta, arXiv:1710.01878); "2:4", the two
-            smallest of every four weights along the inputs (kernels of rank 2 and 4); "block",
-            the blocks of four inputs of one output with the smallest mean (kernels of rank 2).
-        sparsity: share of each kernel to be zero, in [0, 1); with "2:4" it is 0.5.
+        data: what to train on; the test part is not used.
+        method: what is set to zero. "magnitude": single weights (Zhu and Gupta,
+            arXiv:1710.01878); "2:4": the two smallest of every four weights along the inputs
+            (kernels of rank 2 and 4); "block": blocks of four inputs of one output, those with the
+            smallest mean (kernels of rank 2).
+        sparsity: the fraction of each kernel to set to zero, in [0, 1); always 0.5 with "2:4".
         epochs: passes over the training part.
-        schedule: "constant" prunes from the first step, "polynomial" raises the sparsity from 0
-            over three quarters of the training. With "2:4" the masks are drawn once.
-        leave: names of layers to leave dense. By default the first and the last layer, where
-            others lie between them; a list replaces that, so that ``[]`` prunes them too.
+        schedule: "constant" prunes from the first step; "polynomial" raises the sparsity from 0
+            over the first three quarters of the training. With "2:4" the masks are set once.
+        leave: names of layers to leave dense. By default the first and the last of three layers
+            or more; a list replaces that default, so ``[]`` prunes them too.
         verbose: 1 prints the table of layers before training and the sparsity reached after it,
             0 prints nothing.
 
@@ -71,9 +73,9 @@ def prune(
 
     Raises:
         ParameterError: a parameter is unknown or out of range.
-        ModelError: the model is unbuilt, holds NaN, does not fit the data, has no layer of a
-            given name, or nothing in it can be pruned.
-        TwinError: the model has no tf_keras twin.
+        ModelError: the model is not built, has NaN weights or does not fit the data, a name is not
+            that of a layer, or there is nothing to prune.
+        TwinError: the model cannot be rebuilt in tf_keras.
 
     Example:
         >>> sparse = leankeras.prune(model, data, sparsity=0.8, schedule="polynomial")
@@ -86,7 +88,7 @@ def prune(
         if value not in known:
             raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if method == "2:4" and sparsity != 0.5:
-        raise ParameterError(f"sparsity is {sparsity}; 2:4 always gives 0.5, so leave it out")
+        raise ParameterError(f"sparsity is {sparsity}; 2:4 always gives 0.5, so leave sparsity out")
     check_classifier(model, data)
     twin = Twin.of(model, data.x_train[:1], _prunes_natively)
     rows = plan_pruning(twin, method, sparsity, leave)
@@ -107,19 +109,19 @@ def prune(
     if verbose:
         reached = measure_kernels(pruned)
         zeros = (reached["weights"] * reached["sparsity"]).sum() / reached["weights"].sum()
-        print(f"{zeros:.1%} of all kernel weights of {model.name} are zero")
+        print(f"{zeros:.1%} of the kernel weights of {model.name} are zero")
     return pruned
 
 
 def plan_pruning(
     twin: Twin, method: str, sparsity: float, leave: Sequence[str] | None
 ) -> list[Coverage]:
-    """Decide for each layer with kernels whether it will be pruned, and if not, why.
+    """Decide for each layer with kernels whether it will be pruned, and if not, why not.
 
     Args:
         twin: the model's twin.
         method: "magnitude", "2:4" or "block".
-        sparsity: share of each kernel to be zero.
+        sparsity: the fraction of each kernel to set to zero.
         leave: layers to leave; None for the first and the last of more than two.
     """
     prunable = {
@@ -142,7 +144,7 @@ def plan_pruning(
 
 
 def _prunes_natively(layer: keras.layers.Layer) -> bool:
-    """Whether the library knows what to prune in the tf_keras layer; a bridge knows always."""
+    """Whether the library knows what to prune in the tf_keras layer; a bridge always does."""
     native = native_layer(layer)
     return native is not None and PruneRegistry.supports(native)
 
@@ -162,14 +164,14 @@ def _obstacle(kind: str, shapes: list[tuple[int, ...]], method: str) -> str | No
             return f"2:4 pruning takes kernels of rank 2 and 4, not {rank}"
         if method == "block" and rank != 2:
             return f"block pruning takes kernels of rank 2, not {rank}"
-        # The library loses an axis on which there is one block only.
+        # The library drops an axis along which there is only one block.
         if method == "block" and (shape[0] <= BLOCK[0] or shape[1] <= BLOCK[1]):
             return f"a kernel of shape {shape} has too few blocks of {BLOCK[0]} inputs"
     return None
 
 
 def _arguments(method: str, sparsity: float, schedule: str, steps: int) -> dict[str, Any]:
-    """Arguments of ``prune_low_magnitude`` with which the masks are final before training ends."""
+    """Arguments of ``prune_low_magnitude`` that make the masks final before training ends."""
     begin = 1  # the library counts its steps from 1
     rise = int(RISE * (steps - begin))
     if schedule == "polynomial" and rise > 0:

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from leankeras.data import Data
 from leankeras.errors import ModelError, one_line
+from leankeras.graph import infer, is_graph
 
 
 def gives_probabilities(model: Any, x: np.ndarray) -> bool:
@@ -46,23 +47,27 @@ def check_weights(model: keras.Model) -> None:
         raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
 
 
-def check_classifier(model: keras.Model, data: Data) -> None:
+def check_classifier(model: keras.Model, data: Data) -> int:
     """Refuse, before any training, a model that cannot learn these labels from these samples.
 
+    Returns:
+        The number of its outputs, one for each class or more.
+
     Raises:
-        ModelError: the model is unbuilt, its weights are not finite, its input or output does
-            not fit the data.
+        ModelError: the model is not built, its weights are not finite, or its input or output
+            does not fit the data.
     """
     if not model.built:
         raise ModelError(f"{model.name} is not built; give it an Input or call it first")
     check_weights(model)
+    samples = data.x_train.shape[1:]
+    if is_graph(model):
+        _check_input(model, samples)
     try:
-        model.compute_output_shape((1, *data.x_train.shape[1:]))  # minds what a call lets pass
-        outputs = model(data.x_train[:1], training=False)
+        outputs = infer(model, data.x_train[:1])
     except Exception as error:  # whatever a model does with what it was not made for
         raise ModelError(
-            f"{model.name} does not take samples of shape {data.x_train.shape[1:]}: "
-            f"{one_line(error)}"
+            f"{model.name} does not take samples of shape {samples}: {one_line(error)}"
         ) from error
     if isinstance(outputs, list | tuple | dict):
         raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, of classes")
@@ -76,6 +81,20 @@ def check_classifier(model: keras.Model, data: Data) -> None:
         raise ModelError(
             f"{model.name} has outputs of shape {shape[1:]} but the labels run to "
             f"{data.classes - 1}; expected ({data.classes},) or more"
+        )
+    return int(shape[-1])
+
+
+def _check_input(model: keras.Model, samples: tuple[int, ...]) -> None:
+    """What a call lets pass: Keras adds and drops a last axis of size 1, and more."""
+    if len(model.inputs) != 1:
+        raise ModelError(f"{model.name} has {len(model.inputs)} inputs; expected one")
+    expected = tuple(model.inputs[0].shape[1:])
+    if len(expected) != len(samples) or any(
+        size not in (None, given) for size, given in zip(expected, samples, strict=True)
+    ):
+        raise ModelError(
+            f"{model.name} does not take samples of shape {samples}; expected {expected}"
         )
 
 

@@ -112,7 +112,7 @@ def nan_model():
         (convolutional, {"clusters": 8.0}, ParameterError, "integer"),
         (convolutional, {"epochs": 0}, ParameterError, "at least 1"),
         (convolutional, {"leave": ["nowhere"]}, ModelError, "'nowhere'"),
-        (convolutional, {"clusters": 100_000}, ModelError, "no layer to cluster .*no use for"),
+        (convolutional, {"clusters": 100_000}, ModelError, "to cluster .*gains nothing from"),
         (nan_model, {}, ModelError, "NaN"),
         (lambda: keras.Sequential([layers.Dense(3)]), {}, ModelError, "not built"),
     ],

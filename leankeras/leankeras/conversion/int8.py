@@ -14,6 +14,7 @@ import tensorflow as tf
 from tensorflow.lite.python import convert as converter_api
 from tensorflow.lite.python.optimize import calibrator
 
+from leankeras.conversion.biases import rescale_biases
 from leankeras.conversion.legalization import legalize
 from leankeras.conversion.masks import limit_masks
 from leankeras.conversion.requantization import restore_ranges
@@ -69,7 +70,8 @@ def quantize(
             content, input_data_type=io_type, output_data_type=io_type, denylisted_nodes=kept
         )
 
-    output.write_bytes(restore_ranges(file.content, lower(file.content), lower))
+    restored = restore_ranges(file.content, lower(file.content), lower)
+    output.write_bytes(rescale_biases(restored))
     still = {
         layer
         for operator, layer in zip(graph.operators, named, strict=True)

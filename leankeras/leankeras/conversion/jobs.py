@@ -24,6 +24,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 
 from leankeras.arrays import read_arrays, write_arrays
 from leankeras.conversion import origin
+from leankeras.conversion.biases import rescale_biases
 from leankeras.conversion.export import run_model
 from leankeras.conversion.int8 import IO_TYPES, quantize
 from leankeras.conversion.operator_error import operator_errors
@@ -109,7 +110,8 @@ def lower(
     # Without calibration an int8 mode is that of a quantization-aware model, which has ranges.
     io_type = IO_TYPES.get(mode, tf.float32)
     converter.inference_input_type = converter.inference_output_type = io_type
-    Path(output).write_bytes(converter.convert())
+    content = converter.convert()
+    Path(output).write_bytes(rescale_biases(content) if mode in IO_TYPES else content)
     return []
 
 

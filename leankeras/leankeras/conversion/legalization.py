@@ -5,23 +5,26 @@ GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs 
 unused in float, and the first step of every unrolled LSTM has one, since the forget gate has
 nothing to forget yet. Left alone, each would cost casts and a float operator in the middle of an
 int8 model. To the input and output of REVERSE_V2, which every Bidirectional has, it gives two
-scales, but the kernel copies the integers as they are, so that the values come out wrong.
+scales, but the kernel copies the integers as they are, so that the values come out wrong. NOT_EQUAL,
+by which a Masking layer finds what to mask, is left in float; GREATER and LESS are not.
 """
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from leankeras.conversion.tflite_graph import BUILTIN, TFLiteGraph
+from leankeras.conversion.tflite_graph import BUILTIN, FLOAT32, TFLiteGraph
 
 
 def legalize(graph: TFLiteGraph) -> None:
     """Rewrite NEG and SQUARE as MUL, SPLITs with unused parts as SLICEs, REVERSE_V2 as GATHER.
 
+    NOT_EQUAL of floats becomes GREATER or LESS.
+
     Args:
         graph: of a float .tflite, calibrated or not; changed in place, to the same function
             without those operators.
     """
-    affected = {BUILTIN.NEG, BUILTIN.SQUARE, BUILTIN.SPLIT, BUILTIN.REVERSE_V2}
+    affected = {BUILTIN.NEG, BUILTIN.SQUARE, BUILTIN.SPLIT, BUILTIN.REVERSE_V2, BUILTIN.NOT_EQUAL}
     if not any(graph.kind(operator) in affected for operator in graph.operators):
         return
     used = set(graph.outputs) | {int(index) for op in graph.operators for index in op.inputs}
@@ -34,6 +37,8 @@ def legalize(graph: TFLiteGraph) -> None:
             rewritten += _slices(graph, operator, used)
         elif kind == BUILTIN.REVERSE_V2 and len(_axes(graph, operator.inputs[1])) == 1:
             rewritten.append(_gather(graph, operator))
+        elif kind == BUILTIN.NOT_EQUAL and graph.tensors[operator.inputs[0]].type == FLOAT32:
+            rewritten += _comparisons(graph, operator)
         else:
             rewritten.append(operator)
     graph.operators = rewritten
@@ -80,6 +85,20 @@ def _gather(graph: TFLiteGraph, operator: schema.OperatorT) -> schema.OperatorT:
     operator.builtinOptions = schema.GatherOptionsT()
     operator.builtinOptions.axis = axis
     return operator
+
+
+def _comparisons(graph: TFLiteGraph, operator: schema.OperatorT) -> list[schema.OperatorT]:
+    greater, less = (graph.add_like(operator.outputs[0]) for _ in range(2))
+    above = graph.make_operator(BUILTIN.GREATER, list(operator.inputs), [greater])
+    above.builtinOptionsType = schema.BuiltinOptions.GreaterOptions
+    above.builtinOptions = schema.GreaterOptionsT()
+    below = graph.make_operator(BUILTIN.LESS, list(operator.inputs), [less])
+    below.builtinOptionsType = schema.BuiltinOptions.LessOptions
+    below.builtinOptions = schema.LessOptionsT()
+    either = graph.make_operator(BUILTIN.LOGICAL_OR, [greater, less], list(operator.outputs))
+    either.builtinOptionsType = schema.BuiltinOptions.LogicalOrOptions
+    either.builtinOptions = schema.LogicalOrOptionsT()
+    return [above, below, either]
 
 
 def _axes(graph: TFLiteGraph, tensor: int) -> np.ndarray:

@@ -131,10 +131,7 @@ def _logits(outputs: Any, probabilities: bool) -> Any:
 
 
 def _check_pair(teacher: keras.Model, student: keras.Model, data: Data) -> None:
-    widths = []
-    for model in (teacher, student):
-        check_classifier(model, data)
-        widths.append(model.compute_output_shape((1, *data.x_train.shape[1:]))[-1])
+    widths = [check_classifier(model, data) for model in (teacher, student)]
     if widths[0] != widths[1]:
         raise ModelError(
             f"the teacher {teacher.name} has {widths[0]} outputs and the student {student.name} "

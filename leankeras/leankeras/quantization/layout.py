@@ -18,6 +18,14 @@ from tensorflow_model_optimization.python.core.quantization.keras.graph_transfor
 )
 
 
+class FloatInput(default_8bit_transforms.InputLayerQuantize):
+    """Quantizes inputs of floats; integers are indices, or are turned into floats by a layer."""
+
+    def pattern(self) -> transforms.LayerPattern:
+        """Return what to look for."""
+        return transforms.LayerPattern("InputLayer", config={"dtype": "float32"})
+
+
 class AddBeforeReLU(default_8bit_transforms.LayerReLUQuantize):
     """Takes the quantization between an Add and a ReLU layer away."""
 
@@ -44,12 +52,7 @@ class FoldedLayout(default_8bit_quantize_layout_transform.Default8BitQuantizeLay
     def apply(self, model: tf_keras.Model, layer_quantize_map: dict) -> tuple:
         """Return the model and the map with the rules applied."""
         rules = [
-            default_8bit_transforms.InputLayerQuantize(),
-            default_8bit_transforms.ConcatTransform6Inputs(),
-            default_8bit_transforms.ConcatTransform5Inputs(),
-            default_8bit_transforms.ConcatTransform4Inputs(),
-            default_8bit_transforms.ConcatTransform3Inputs(),
-            default_8bit_transforms.ConcatTransform(),
+            FloatInput(),
             AddBeforeReLU(),
             AddBeforeActivation(),
         ]

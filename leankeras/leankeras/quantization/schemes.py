@@ -14,6 +14,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from keras import layers
 from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import (
+    default_8bit_quantize_configs,
     default_8bit_quantize_registry,
 )
 from tensorflow_model_optimization.python.core.quantization.keras.quantizers import (
@@ -22,25 +23,16 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
 )
 
 from leankeras.graph import producers
+from leankeras.quantization.ties import PASSING_LAYERS, is_passing, tied
 from leankeras.twin import KerasOperation, native_layer
 
 NATIVE, GENERIC = "native", "generic"
-PASSING, FLOAT = "nothing to quantize", "left in float"
+PASSING, LATER, FLOAT = "nothing to quantize", "at conversion", "left in float"
 
 # tfmot's: activations it can place fake quantization around.
 ACTIVATIONS = {"linear", "relu", "softmax", "sigmoid", "tanh", "gelu", "silu"}
-# Their output has the range of their input, so there is nothing to quantize.
-PASSING_LAYERS = (
-    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.GaussianNoise,
-    layers.GaussianDropout, layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D,
-    layers.GlobalMaxPooling1D, layers.GlobalMaxPooling2D, layers.Reshape, layers.Flatten,
-    layers.Permute, layers.RepeatVector, layers.Cropping1D, layers.Cropping2D,
-    layers.ZeroPadding1D, layers.ZeroPadding2D, layers.UpSampling1D, layers.InputLayer,
-)  # fmt: skip
-PASSING_OPERATIONS = {
-    "ExpandDims", "GetItem", "Max", "Moveaxis", "Reshape", "Split", "Squeeze", "Swapaxes",
-    "Transpose",
-}  # fmt: skip
+# TFLite's one_hot takes the two values it writes as floats or integers, not as quantized ones.
+WITHOUT_INTEGER_KERNEL = {"OneHot"}
 
 ONE_DIMENSIONAL = (layers.Conv1D, layers.DepthwiseConv1D)
 
@@ -51,43 +43,49 @@ _registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
 class Scheme:
     """What is done with a layer, and why.
 
-    ``kind`` is ``"native"``, ``"generic"``, ``"nothing to quantize"`` or ``"left in float"``.
+    Attributes:
+        kind: ``"native"``, ``"generic"``, ``"nothing to quantize"``, ``"at conversion"`` or
+            ``"left in float"``.
+        reason: why, in words.
+        output: whether training fixes the range of the output.
     """
 
     kind: str
     reason: str
+    output: bool = True
 
 
-def scheme_of(operation: keras.Operation, outputs: list[keras.KerasTensor]) -> Scheme:
-    """Choose the scheme of a Keras 3 layer or operation.
+def schemes_of(folded: keras.Model) -> dict[str, Scheme]:
+    """Choose the scheme of each layer and operation of a folded model, by name."""
+    names = tied(folded)
+    return {
+        operation.name: _scheme_of(operation, operation.name in names)
+        for operation in folded.operations
+        if not isinstance(operation, layers.InputLayer)
+    }
 
-    Args:
-        operation: of a folded model.
-        outputs: what it gives, over all of its calls.
-    """
+
+def _scheme_of(operation: keras.Operation, is_tied: bool) -> Scheme:
     name = type(operation).__name__
+    outputs = [tensor for node in producers(operation) for tensor in node.outputs]
     if is_passing(operation):
         return Scheme(PASSING, "hands on the range of its input")
     if not all("float" in tensor.dtype for tensor in outputs):
         return Scheme(FLOAT, "gives integers or booleans")
+    if name in WITHOUT_INTEGER_KERNEL:
+        return Scheme(FLOAT, "LiteRT has no integer kernel for it")
+    has_kernels = any(len(v.shape) >= 2 for v in getattr(operation, "variables", []))
+    several = len(outputs) > len(producers(operation))
+    output = not is_tied and not several
+    if not output and not has_kernels:
+        why = "has several outputs" if several else "takes the range of what it is tied to"
+        return Scheme(LATER, why, output)
     if is_native(operation):
         if type(operation) in ONE_DIMENSIONAL:
-            return Scheme(NATIVE, "as a 2-D convolution, a scale for each channel")
-        return Scheme(NATIVE, "a scheme of tensorflow-model-optimization")
-    if len(outputs) > len(producers(operation)):
-        return Scheme(FLOAT, "has several outputs; quantized at conversion only")
-    kernels = [v for v in getattr(operation, "variables", []) if len(v.shape) >= 2]
-    what = "weights and output" if kernels else "output"
-    if gives_steps(operation):
-        what = "weights"
-    return Scheme(GENERIC, f"no scheme for {name}: {what}; the inside at conversion")
-
-
-def is_passing(operation: keras.Operation) -> bool:
-    """Whether an operation only moves or picks values, so that its range is its input's."""
-    if isinstance(operation, layers.Layer):
-        return isinstance(operation, PASSING_LAYERS)
-    return type(operation).__name__ in PASSING_OPERATIONS
+            return Scheme(NATIVE, "as a 2-D convolution, a scale for each channel", output)
+        return Scheme(NATIVE, "a scheme of tensorflow-model-optimization", output)
+    what = " and ".join(["weights"] * has_kernels + ["output"] * output)
+    return Scheme(GENERIC, f"no scheme for {name}: {what}; the inside at conversion", output)
 
 
 def is_native(layer: keras.Operation) -> bool:
@@ -104,15 +102,6 @@ def is_native(layer: keras.Operation) -> bool:
         return True
     counterpart = native_layer(layer)
     return counterpart is not None and _registry.supports(counterpart)
-
-
-def gives_steps(operation: keras.Operation) -> bool:
-    """Whether an operation is recurrent and gives every step.
-
-    Steps are both collected and carried on. A range fixed for the collection alone would make the
-    converter leave the arithmetic of the step in float.
-    """
-    return getattr(operation, "return_sequences", False)
 
 
 class _As2D:
@@ -239,17 +228,19 @@ def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.La
     Args:
         layer: a layer of the twin; a 1-D convolution comes back in its 2-D form, without
             its weights.
-        scheme: what ``scheme_of`` gave for the layer it stands for.
+        scheme: that of the layer it stands for.
     """
     mark = tfmot.quantization.keras.quantize_annotate_layer
+    if isinstance(layer, tf_keras.layers.InputLayer):
+        return layer
+    if scheme.kind not in (NATIVE, GENERIC):
+        # Marked all the same: what is not, tfmot quantizes the output of.
+        return mark(layer, default_8bit_quantize_configs.NoOpQuantizeConfig())
     if isinstance(layer, KerasOperation):
         # A native scheme ends here where tf_keras's layer does not take the arguments.
-        quantized = scheme.kind in (NATIVE, GENERIC)
-        return (
-            mark(layer, OperationConfig(not gives_steps(layer.operation))) if quantized else layer
-        )
+        return mark(layer, OperationConfig(scheme.output))
     # TFLite fuses a ReLU with a bound into the layer before; the ReLU quantizes for both.
-    activations = [] if _only_feeds_relu(layer) else ["activation"]
+    activations = ["activation"] if scheme.output and not _only_feeds_relu(layer) else []
     if isinstance(layer, tf_keras.layers.Conv1D | tf_keras.layers.DepthwiseConv1D):
         layer = as_2d(layer)
     if type(layer) in CONVOLUTION_KERNELS:
@@ -258,6 +249,10 @@ def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.La
     if type(layer) is tf_keras.layers.Dense:
         config = default_8bit_quantize_registry.Default8BitQuantizeConfig
         return mark(layer, config(["kernel"], activations, False))
+    if not scheme.output:
+        return mark(layer, default_8bit_quantize_configs.NoOpQuantizeConfig())
+    if type(layer) is tf_keras.layers.Concatenate:
+        return mark(layer, default_8bit_quantize_configs.Default8BitOutputQuantizeConfig())
     return mark(layer) if _registry.supports(layer) else layer
 
 

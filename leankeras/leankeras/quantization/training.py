@@ -24,25 +24,34 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 
 from leankeras.data import Data
 from leankeras.errors import ModelError, ParameterError
-from leankeras.graph import consumers, flat_layers, producers
+from leankeras.graph import consumers, flat_layers
 from leankeras.quantization.folding import fold
 from leankeras.quantization.layout import FoldedScheme
 from leankeras.quantization.preserving import PRESERVE, KeepWeights
 from leankeras.quantization.ranges import calibrate
 from leankeras.quantization.schemes import (
     CUSTOM_OBJECTS,
+    FLOAT,
     GENERIC,
     NATIVE,
     Scheme,
     annotate,
     is_native,
-    is_passing,
-    scheme_of,
+    schemes_of,
 )
+from leankeras.quantization.ties import is_joining, is_passing, untie
 from leankeras.training import check_classifier, fit
 from leankeras.twin import KerasOperation, Twin
 
 LEARNING_RATE = 1e-4
+# For what computes a mask beside the graph of the model.
+MASK = Scheme(FLOAT, "computes a mask")
+# They read tables or hash strings, for which LiteRT has no operators.
+TABLES = (
+    keras.layers.IntegerLookup, keras.layers.StringLookup, keras.layers.TextVectorization,
+    keras.layers.Hashing, keras.layers.HashedCrossing,
+)  # fmt: skip
+ENCODING = keras.layers.CategoryEncoding
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ def train_quantized(
 
     Raises:
         ParameterError: an unknown ``preserve``, or fewer than 0 epochs.
-        ModelError: the model does not fit the data, or holds nothing to quantize.
+        ModelError: the model does not fit the data, holds nothing to quantize, or a layer that
+            LiteRT cannot run.
         TwinError: the model cannot be rebuilt in tf_keras.
 
     Example:
@@ -139,7 +149,7 @@ def train_quantized(
     if epochs < 0:
         raise ParameterError(f"epochs is {epochs}; expected 0 or more")
     check_classifier(model, data)
-    folded = fold(model)
+    folded = untie(fold(model, data.x_train[:1]))
     schemes = _schemes(folded)
     coverage = _table(folded, schemes)
     if verbose:
@@ -181,7 +191,8 @@ def quantization_coverage(model: keras.Model) -> pd.DataFrame:
     Returns:
         A row for each layer of the folded model, in order: ``layer``, ``type``, ``scheme``
         (``"native"``: a scheme of tensorflow-model-optimization; ``"generic"``: weights and
-        output; ``"nothing to quantize"``; ``"left in float"``) and ``reason``.
+        output; ``"nothing to quantize"``; ``"at conversion"``: training does not simulate it;
+        ``"left in float"``) and ``reason``.
 
     Raises:
         ModelError: the model is not built, or holds nothing to quantize.
@@ -189,16 +200,19 @@ def quantization_coverage(model: keras.Model) -> pd.DataFrame:
     Example:
         >>> leankeras.quantization.training.quantization_coverage(model)
     """
-    folded = fold(model)
+    folded = untie(fold(model))
     return _table(folded, _schemes(folded))
 
 
 def _schemes(folded: keras.Model) -> dict[str, Scheme]:
-    schemes = {}
-    for operation in folded.operations:
-        if not isinstance(operation, keras.layers.InputLayer):
-            outputs = [tensor for node in producers(operation) for tensor in node.outputs]
-            schemes[operation.name] = scheme_of(operation, outputs)
+    for layer in flat_layers(folded):
+        counts = getattr(layer, "output_mode", None) in ("multi_hot", "count")
+        if isinstance(layer, TABLES) or (isinstance(layer, ENCODING) and counts):
+            raise ModelError(
+                f"LiteRT has no operator for {layer.name} ({type(layer).__name__}); leave it out "
+                "of the model and train on what it gives"
+            )
+    schemes = schemes_of(folded)
     if not any(
         schemes[layer.name].kind in (NATIVE, GENERIC) and layer.weights
         for layer in folded.layers
@@ -220,7 +234,8 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
     """Insert fake quantization into a twin."""
 
     def mark(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
-        return annotate(layer, schemes[layer.name])
+        operation = layer.operation if isinstance(layer, KerasOperation) else layer
+        return annotate(layer, schemes.get(operation.name, MASK))
 
     annotated = tf_keras.models.clone_model(twin.model, clone_function=mark)
     # Layers that were exchanged for their 2-D form have no weights yet.
@@ -232,7 +247,7 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
             layer.set_weights([value.reshape(weight.shape) for weight, value in values])
     with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
         aware = tfmot.quantization.keras.quantize_apply(annotated, FoldedScheme())
-    if any(schemes[reader.name].kind != NATIVE for reader in _input_readers(twin.source)):
+    if not all(_takes_fixed_range(each, schemes) for each in _input_readers(twin.source)):
         # Conversion gives the inside of a generic layer ranges of its own. Where that reads the
         # input, a range fixed here would put a float tensor between the two.
         for layer in aware.layers:
@@ -250,6 +265,13 @@ def _input_readers(folded: keras.Model) -> Iterator[keras.Operation]:
                 operations.append(node.operation)
             else:
                 yield node.operation
+
+
+def _takes_fixed_range(reader: keras.Operation, schemes: dict[str, Scheme]) -> bool:
+    """Whether a reader of the input leaves it to training to fix the range of that."""
+    if isinstance(reader, keras.layers.Embedding) or is_joining(reader):
+        return False  # indices are not to be rounded, and what is joined is clipped
+    return schemes.get(reader.name, MASK).kind == NATIVE
 
 
 def _variables_by_layer(aware: tf_keras.Model) -> dict[str, list[tf.Variable]]:

@@ -7,7 +7,8 @@ before. The costly layers are cross-checked the other way round: the whole model
 layer swapped for one that does next to nothing.
 """
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -25,16 +26,25 @@ AGREEMENT = 0.1
 
 
 class _Stub(keras.Layer):
-    """Gives a tensor of the wanted shape that depends on the input and costs one broadcast."""
+    """Gives tensors like the wanted ones, which depend on the input and cost one broadcast each."""
 
-    def __init__(self, shape: tuple[int | None, ...], **kwargs):
+    def __init__(self, outputs: Sequence[keras.KerasTensor], **kwargs):
         super().__init__(**kwargs)
-        self.shape = shape
+        self.supports_masking = True
+        self.outputs = [(tensor.shape, tensor.dtype) for tensor in outputs]
 
-    def call(self, inputs, **_):  # the swapped layer may have been given a mask, or more
-        first = inputs[0] if isinstance(inputs, list | tuple) else inputs
+    def compute_mask(self, *_):
+        return None
+
+    def call(self, *args, **kwargs):  # whatever the swapped layer was called with
+        tensors = (each for each in keras.tree.flatten((args, kwargs)) if ops.is_tensor(each))
+        first = next(tensors)
         scalar = ops.mean(first[(slice(None), *(slice(1),) * (len(first.shape) - 1))])
-        return ops.broadcast_to(scalar, (ops.shape(first)[0], *self.shape[1:]))
+        outputs = [
+            ops.cast(ops.broadcast_to(scalar, (ops.shape(first)[0], *shape[1:])), dtype)
+            for shape, dtype in self.outputs
+        ]
+        return outputs[0] if len(outputs) == 1 else outputs
 
 
 def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
@@ -47,8 +57,9 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
     Returns:
         A row for each layer in the order they run, "(call)" first, which is what TensorFlow takes
         to call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
-        fraction), ``us`` microseconds; for layers of at least a fifth also ``share_by_swap``, the
-        share by swapping the layer out, and ``agree``, whether the two are within 10 points.
+        fraction), ``us`` microseconds; for layers that are called once and take at least a fifth
+        also ``share_by_swap``, the share by swapping the layer out, and ``agree``, whether the two
+        are within 10 points.
 
     Raises:
         MeasurementError: the model cannot be cut, being subclassed or having several inputs.
@@ -65,22 +76,22 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
         )
     if len(model.inputs) != 1:
         raise MeasurementError(f"{model.name} has {len(model.inputs)} inputs; expected one")
-    operations, prefixes = _prefixes(graph)
+    nodes, prefixes = _prefixes(graph)
     undisturbed = _undisturbed_us(prefixes, sample)
     steps = np.diff(undisturbed, prepend=0)
     table = pd.DataFrame(
         {
             "layer": list(prefixes),
-            "type": ["", *(type(operation).__name__ for operation in operations)],
+            "type": ["", *(type(node.operation).__name__ for node in nodes)],
             "share": steps / undisturbed.iloc[-1],
             "us": steps,
         }
     )
-    return table.join(_shares_by_swap(model, table, operations, sample))
+    return table.join(_shares_by_swap(model, table, nodes, sample))
 
 
-def _prefixes(model: keras.Model) -> tuple[list[keras.Operation], dict[str, Any]]:
-    """The operations in the order they run, and by name the model cut off after each."""
+def _prefixes(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
+    """The nodes in the order they run, and by layer the model cut off after each."""
     nodes = nodes_in_order(model)
     kept = {id(tensor) for tensor in model.outputs}
     prefixes = {
@@ -95,17 +106,20 @@ def _prefixes(model: keras.Model) -> tuple[list[keras.Operation], dict[str, Any]
         name = node.operation.name
         calls = sum(known.split(" #")[0] == name for known in prefixes)
         prefixes[f"{name} #{calls + 1}" if calls else name] = keras.Model(model.inputs, frontier)
-    return [node.operation for node in nodes], prefixes
+    return nodes, prefixes
 
 
 def _shares_by_swap(
-    model: keras.Model, table: pd.DataFrame, operations: list[keras.Operation], sample: np.ndarray
+    model: keras.Model, table: pd.DataFrame, nodes: list[Any], sample: np.ndarray
 ) -> pd.DataFrame:
     """Columns ``share_by_swap`` and ``agree`` for the rows of layers that cost the most."""
+    calls = Counter(id(node.operation) for node in nodes)
     swapped = {
-        row: keras.models.clone_model(model, clone_function=_stub_for(operations[row - 1]))
+        row: keras.models.clone_model(model, clone_function=_stub_for(nodes[row - 1]))
         for row in table.index[table.share >= SWAP_FROM_SHARE]
-        if row > 0 and isinstance(operations[row - 1], keras.Layer)
+        if row > 0
+        and isinstance(nodes[row - 1].operation, keras.Layer)
+        and calls[id(nodes[row - 1].operation)] == 1
     }
     columns = pd.DataFrame(index=table.index, columns=["share_by_swap", "agree"], dtype=object)
     if swapped:
@@ -129,5 +143,6 @@ def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Se
     return pd.Series({name: 1e6 * np.quantile(times, 0.1) for name, times in seconds.items()})
 
 
-def _stub_for(layer: keras.Layer) -> Callable[[keras.Layer], keras.Layer]:
-    return lambda each: _Stub(layer.output.shape, name=layer.name) if each is layer else each
+def _stub_for(node: Any) -> Callable[[keras.Layer], keras.Layer]:
+    layer = node.operation
+    return lambda each: _Stub(node.outputs, name=layer.name) if each is layer else each

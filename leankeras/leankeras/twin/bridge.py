@@ -81,7 +81,16 @@ class OperationCall:
 
     def run(self, tensors: list[tf.Tensor], training: bool | None) -> Any:
         """Run the operation on other tensors in the same places."""
+        outputs = self._run(tensors, training)
+        for output in tree.flatten(outputs):
+            set_mask(output, None)
+        return outputs
 
+    def mask(self, tensors: list[tf.Tensor]) -> Any:
+        """The mask that the operation attaches to its output while it runs."""
+        return mask_of(self._run(tensors, training=False))
+
+    def _run(self, tensors: list[tf.Tensor], training: bool | None) -> Any:
         def fill(leaf: Any) -> Any:
             if not isinstance(leaf, TensorSlot):
                 return leaf
@@ -95,10 +104,25 @@ class OperationCall:
         if isinstance(self.operation, keras.layers.Layer):
             # Taken by every layer, and passed on to those inside it.
             kwargs = {**kwargs, "training": False if training is None else training}
-        outputs = self.operation(*args, **kwargs)
-        for output in tree.flatten(outputs):
-            set_mask(output, None)
-        return outputs
+        return self.operation(*args, **kwargs)
+
+
+class HiddenMask(keras.Operation):
+    """The mask that a layer of a user's attaches to its output, as one that is known beforehand.
+
+    Where an Embedding inside the layer makes it, Keras learns of the mask at run time only.
+
+    Args:
+        call: of the layer.
+    """
+
+    def __init__(self, call: OperationCall) -> None:
+        super().__init__(name=f"{call.operation.name}_mask")
+        self._call = call
+
+    def call(self, *tensors: tf.Tensor) -> tf.Tensor | None:
+        """Run the layer on the tensors of its call, and return the mask."""
+        return self._call.mask(list(tensors))
 
 
 # Weak, so that a model that is dropped is freed; the bridges themselves hold their calls.

@@ -16,25 +16,25 @@ import numpy as np
 import tf_keras
 from keras import tree
 
-from leankeras.copying import copy_model, is_float32
+from leankeras.copying import HALF_PRECISION_TOLERANCE, copy_model, is_float32
 from leankeras.errors import TwinError, one_line
 from leankeras.graph import (
     as_graph,
     infer,
+    is_composite,
     is_graph,
     mask_of,
     new_inputs,
     packed_inputs,
     producer,
     sample_inputs,
+    set_mask,
     walk,
 )
-from leankeras.twin.bridge import KerasOperation, OperationCall, register_call
+from leankeras.twin.bridge import HiddenMask, KerasOperation, OperationCall, register_call
 from leankeras.twin.native import native_layer
 
 TOLERANCE = 1e-5
-# What half precision may round, in a whole model: its outputs against those in float32.
-HALF_PRECISION_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True)
@@ -200,8 +200,11 @@ class _Builder:
         inputs, calls = new_inputs(graph), []
 
         def call(operation: keras.Operation, args: tuple, kwargs: dict) -> Any:
-            calls.append(_Call(operation, args, kwargs, operation(*args, **kwargs)))
-            return calls[-1].outputs
+            outputs = operation(*args, **kwargs)
+            if is_composite(operation) and _is_symbolic(outputs) and mask_of(outputs) is None:
+                _find_mask(operation, args, kwargs, outputs)
+            calls.append(_Call(operation, args, kwargs, outputs))
+            return outputs
 
         outputs = walk(graph, inputs, call)
         twin_inputs = new_inputs(graph, tf_keras.Input)
@@ -293,6 +296,14 @@ class _Builder:
 
 def _is_symbolic(value: Any) -> bool:
     return isinstance(value, keras.KerasTensor)
+
+
+def _find_mask(operation: keras.Operation, args: tuple, kwargs: dict, output: Any) -> None:
+    """Attach the mask that the layers inside an operation attach to its output, if they do."""
+    form, tensors = OperationCall.of(operation, args, kwargs)
+    hidden = HiddenMask(form)
+    if hidden.compute_output_spec(*tensors) is not None:
+        set_mask(output, hidden(*tensors))
 
 
 def _unique_names(calls: list[_Call], taken: set[str]) -> dict[int, str]:
