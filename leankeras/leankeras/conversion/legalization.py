@@ -5,8 +5,8 @@ GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs 
 unused in float, and the first step of every unrolled LSTM has one, since the forget gate has
 nothing to forget yet. Left alone, each would cost casts and a float operator in the middle of an
 int8 model. To the input and output of REVERSE_V2, which every Bidirectional has, it gives two
-scales, but the kernel copies the integers as they are, so that the values come out wrong. NOT_EQUAL,
-by which a Masking layer finds what to mask, is left in float; GREATER and LESS are not.
+scales, but the kernel copies the integers as they are, so that the values come out wrong. It leaves
+NOT_EQUAL, by which a Masking layer finds what to mask, in float; GREATER and LESS it does not.
 """
 
 import numpy as np
