@@ -54,7 +54,7 @@ class Child:
             one. None for any.
 
     Example:
-        >>> with Child("leankeras.conversion.jobs") as child:
+        >>> with Child("leankeras.conversion.child_jobs") as child:
         ...     child.request("describe", directory="exported")
     """
 

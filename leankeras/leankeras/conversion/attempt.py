@@ -11,7 +11,7 @@ import numpy as np
 from leankeras.arrays import read_arrays, write_arrays
 from leankeras.child import JobError
 from leankeras.conversion import converter
-from leankeras.conversion.comparison import Comparison
+from leankeras.conversion.comparison_samples import ComparisonSamples
 from leankeras.conversion.difference import output_parts
 from leankeras.conversion.export import Export
 from leankeras.conversion.refusal import Unsuited, explain
@@ -71,7 +71,7 @@ class Attempts:
     export: Export
     scratch: Path
     calibration: Mapping[str, np.ndarray] | None
-    comparison: Comparison
+    comparison: ComparisonSamples
     labels: np.ndarray | Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:

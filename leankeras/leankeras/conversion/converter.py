@@ -20,14 +20,14 @@ ENVIRONMENT = {
 
 
 class Converter(Child):
-    """A child that runs the functions of :mod:`leankeras.conversion.jobs`.
+    """A child that runs the functions of :mod:`leankeras.conversion.child_jobs`.
 
     Args:
         timeout: seconds a job may take before the child is killed.
     """
 
     def __init__(self, timeout: float = TIMEOUT_SECONDS) -> None:
-        super().__init__("leankeras.conversion.jobs", ENVIRONMENT, timeout, MEMORY)
+        super().__init__("leankeras.conversion.child_jobs", ENVIRONMENT, timeout, MEMORY)
 
     def request(self, job: str, **arguments: Any) -> Any:
         """As :meth:`Child.request`; a child that died or took too long is a ConversionError."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from leankeras.conversion.isolation import isolate
+from leankeras.conversion.separate_operators import separate
 from leankeras.conversion.signature import Arrays
 from leankeras.runtime import CASTS, LiteRTModel, TFLiteFile, dequantized, quantized
 
@@ -118,7 +118,7 @@ def _run_alone(
     ]
     if not known:
         return {}
-    content, inputs = isolate(file, known)
+    content, inputs = separate(file, known)
     interpreter = Interpreter(
         model_content=content,
         experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,

@@ -18,7 +18,7 @@ import pandas as pd
 from leankeras.conversion import converter
 from leankeras.conversion.attempt import Attempt, Attempts
 from leankeras.conversion.calibration import check_calibration, thinned
-from leankeras.conversion.comparison import choose_samples
+from leankeras.conversion.comparison_samples import choose_samples
 from leankeras.conversion.convertible import open_source
 from leankeras.conversion.cures import Trouble
 from leankeras.conversion.export import Export

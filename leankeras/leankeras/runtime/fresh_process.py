@@ -100,7 +100,7 @@ def thread_settings(
 
 def _child(inter_op: int, intra_op: int) -> Child:
     threads = {"TF_NUM_INTEROP_THREADS": str(inter_op), "TF_NUM_INTRAOP_THREADS": str(intra_op)}
-    return Child("leankeras.runtime.jobs", threads)
+    return Child("leankeras.runtime.child_jobs", threads)
 
 
 def _custom_modules(model: keras.Model) -> list[str]:

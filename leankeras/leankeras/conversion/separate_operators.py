@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 from leankeras.runtime import IDENTIFIER, TFLiteFile
 
 
-def isolate(file: TFLiteFile, positions: Collection[int]) -> tuple[bytes, dict[int, int]]:
+def separate(file: TFLiteFile, positions: Collection[int]) -> tuple[bytes, dict[int, int]]:
     """Put operators side by side in one file, each with inputs of its own.
 
     Args:
@@ -27,7 +27,7 @@ def isolate(file: TFLiteFile, positions: Collection[int]) -> tuple[bytes, dict[i
         it stands for.
 
     Example:
-        >>> content, inputs = isolate(TFLiteFile("model.tflite"), [3, 4])
+        >>> content, inputs = separate(TFLiteFile("model.tflite"), [3, 4])
     """
     model = schema.ModelT.InitFromPackedBuf(file.content, 0)
     graph = model.subgraphs[0]

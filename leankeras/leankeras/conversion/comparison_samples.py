@@ -14,7 +14,7 @@ MOST_BYTES = 2**28
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonSamples:
     """Samples in an order of which every beginning is a fair choice.
 
     Attributes:
@@ -30,7 +30,7 @@ def choose_samples(
     inputs: Mapping[str, InputSpec],
     calibration: Mapping[str, np.ndarray] | None,
     evaluation: Arrays | None,
-) -> Comparison:
+) -> ComparisonSamples:
     """All samples that the user gave, shuffled; normally distributed ones where there are none.
 
     Args:
@@ -51,11 +51,11 @@ def choose_samples(
             raise DataError(f"evaluation has different numbers of samples: {lengths}")
         counts.append(next(iter(lengths.values())))
     if not pools:
-        return Comparison(invented_samples(inputs, INVENTED), np.full(INVENTED, -1))
+        return ComparisonSamples(invented_samples(inputs, INVENTED), np.full(INVENTED, -1))
     rows = np.full(sum(counts), -1)
     if evaluation is not None:
         rows[len(rows) - counts[-1] :] = np.arange(counts[-1])
     size = sum(array[0].nbytes for array in pools[0].values())
     order = np.random.default_rng(0).permutation(len(rows))[: max(INVENTED, MOST_BYTES // size)]
     samples = {name: np.concatenate([pool[name] for pool in pools])[order] for name in inputs}
-    return Comparison(samples, rows[order])
+    return ComparisonSamples(samples, rows[order])

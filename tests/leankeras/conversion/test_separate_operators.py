@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-from leankeras.conversion.isolation import isolate
+from leankeras.conversion.separate_operators import separate
 from leankeras.runtime.flatbuffer import TFLiteFile
 from leankeras.runtime.litert import LiteRTModel
 
@@ -20,7 +20,7 @@ def test_operators_side_by_side_give_what_they_give_in_the_file(converted, sampl
     file = TFLiteFile(converted[mode].path)
     whole = LiteRTModel(converted[mode].path, keep_tensors=True)
     whole(samples[:1])
-    content, inputs = isolate(file, range(len(file.operators)))
+    content, inputs = separate(file, range(len(file.operators)))
     apart = ready(content)
     assert len(set(inputs.values())) < len(inputs)  # one result, read by two, is given twice
     for index, stands_for in inputs.items():
@@ -35,7 +35,7 @@ def test_operators_side_by_side_give_what_they_give_in_the_file(converted, sampl
 def test_no_operator_hears_of_another(converted, samples):
     file = TFLiteFile(converted["float32"].path)
     positions = list(range(len(file.operators)))
-    content, inputs = isolate(file, positions)
+    content, inputs = separate(file, positions)
     results = []
     for changed in (False, True):
         apart = ready(content)
@@ -51,7 +51,7 @@ def test_no_operator_hears_of_another(converted, samples):
 
 def test_a_choice_of_operators_leaves_out_the_rest(converted):
     file = TFLiteFile(converted["int8"].path)
-    content, inputs = isolate(file, [2])
+    content, inputs = separate(file, [2])
     assert len(ready(content)._get_ops_details()) == 1
     read = [index for index in file.operators[2].inputs if not file.tensors[index].constant]
     assert sorted(inputs.values()) == sorted(read)
