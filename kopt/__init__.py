@@ -1,7 +1,7 @@
 """Make slow Keras models fast enough to deploy, and prove it.
 
-The workbook's own helpers, and the calls of leankeras that its notebooks make. Names are imported
-on first use, so that ``import kopt`` costs nothing.
+The workbook's own helpers and the public names of leankeras. Names are imported on first use, so
+``import kopt`` costs nothing.
 """
 
 import leankeras

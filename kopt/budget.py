@@ -26,11 +26,11 @@ class Budget:
     Args:
         latency_us: median latency of one inference in LiteRT on one thread, microseconds.
         size_kb: size of the file, kilobytes of 1000 bytes.
-        accuracy_loss: accuracy that may be lost against the slow model, as a fraction (0.01 is
-            one point).
+        accuracy_loss: accuracy that may be lost relative to the slow model, as a fraction (0.01
+            is one point).
 
     Raises:
-        ParameterError: a limit that is no number, or below what is possible.
+        ParameterError: a limit is not a number, or is out of range.
     """
 
     latency_us: float | None = None
@@ -57,10 +57,10 @@ class Budget:
 
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Read limits as a person writes them, in µs (us) or ms, kB or MB, and points.
+        """Parse limits as a person writes them: in µs (us) or ms, kB or MB, and points.
 
         Raises:
-            ParameterError: something else, or two limits of one kind.
+            ParameterError: the text is anything else, or has two limits of one kind.
 
         Example:
             >>> Budget.parse("2 ms, 0.5 points")

@@ -1,4 +1,4 @@
-"""What is optimised: a model with a slow layer, its data, its rewrites and a budget."""
+"""A case to optimise: a model with a slow layer, its data, its rewrites and a budget."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kopt.budget import Budget
 from leankeras.errors import ParameterError
 
-if TYPE_CHECKING:  # a case's name is checked without waiting for TensorFlow
+if TYPE_CHECKING:  # case names are checked without waiting for TensorFlow
     import keras
 
     from leankeras.data import Data
@@ -20,9 +20,9 @@ TARGETS = ("LiteRT", "tf.function", "XLA")
 
 @dataclass(frozen=True)
 class Epochs:
-    """Passes over the training data in each stage that trains, when nothing else is asked for.
+    """Default number of passes over the training data in each stage that trains.
 
-    ``profile=0`` means that the model comes trained and stays as it is.
+    ``profile=0`` means that the model is already trained and is left as it is.
     """
 
     profile: int
@@ -44,20 +44,20 @@ class Case:
     """A model to be made fast, and everything the six notebooks need for it.
 
     Args:
-        name: how runs and records call it.
+        name: the name that runs and records use.
         title: one line for headings.
-        load: gives the :class:`Data`.
-        build: gives the slow model, built; a Functional or Sequential Keras 3 model that ends in
-            logits or probabilities.
+        load: returns the :class:`Data`.
+        build: returns the slow model, built: a Functional or Sequential Keras 3 model that ends
+            in logits or probabilities.
         epochs: how long each stage trains.
         budget: what the result may cost.
-        slow_layer: the class of the custom layer to be rewritten, where there is one.
-        rewrites: implementations of it that compute the same; without any the model goes on as
-            it is.
-        build_teacher: gives a larger model to distil from, built and untrained; without one the
-            model teaches its own pruned self.
-        target: the runtime that the model is made for, "LiteRT", "tf.function" or "XLA"; of the
-            rewrites the fastest there is kept.
+        slow_layer: the class of the custom layer to be rewritten, if there is one.
+        rewrites: equivalent implementations of that layer; without any, the model is left as it
+            is.
+        build_teacher: returns a larger model to distil from, built but untrained; without one,
+            the model teaches its own pruned version.
+        target: the runtime the model is meant for, "LiteRT", "tf.function" or "XLA"; the rewrite
+            that is fastest there is kept.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Case:
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name in ("", ".", "..") or "/" in self.name:
-            raise ParameterError(f"name of a case: saw {self.name!r}; expected a directory's name")
+            raise ParameterError(f"name of a case: saw {self.name!r}; expected a directory name")
         for name, expected in (("epochs", Epochs), ("budget", Budget)):
             if not isinstance(getattr(self, name), expected):
                 raise ParameterError(

@@ -20,10 +20,10 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("case", required=False)
-@click.option("--model", type=PATH, help="A trained .keras or .h5, in place of CASE; needs --data.")
+@click.option("--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data.")
 @click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
 @cli.IMPORT
-@click.option("--budget", help='Such as "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
+@click.option("--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
@@ -31,7 +31,7 @@ def commands() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="A notebook parameter; can be repeated.",
 )  # fmt: skip
-@click.option("--quick", is_flag=True, help="Few samples and epochs, to see that it all works.")
+@click.option("--quick", is_flag=True, help="Few samples and epochs, to check that everything works.")
 @click.option("--resume", is_flag=True, help="Skip finished stages.")
 def run(
     case: str | None,
@@ -88,9 +88,9 @@ def run(
     help="A Dask scheduler.  [default: a new cluster on this machine]",
 )  # fmt: skip
 @click.option(
-    "--workers", type=click.IntRange(1), help="For a new cluster.  [default: one per core]"
+    "--workers", type=click.IntRange(1), help="Processes of a new cluster.  [default: one per core]"
 )
-@click.option("--resume", is_flag=True, help="Keep what has finished, rerun what failed.")
+@click.option("--resume", is_flag=True, help="Keep what has finished and rerun what failed.")
 @click.option("--yes", is_flag=True, help="Allow more than 1000 points.")
 def sweep(
     grid: Path,

@@ -4,7 +4,7 @@ from leankeras.errors import KoptError
 
 
 class WorkspaceError(KoptError):
-    """A run directory that cannot be used: of another case, locked, not writable or damaged."""
+    """A run directory that cannot be used: another case's, locked, not writable or damaged."""
 
 
 class StageError(KoptError):

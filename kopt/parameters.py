@@ -1,7 +1,7 @@
 """The parameters of the notebooks: their types and ranges, checked before any work.
 
-papermill passes on whatever it is given and only logs a name that a notebook does not know, so
-notebooks, command line and sweeps all check here.
+papermill passes on any parameter and merely logs a name that the notebook does not have, so
+notebooks, the command line and sweeps all check here.
 """
 
 import ast
@@ -22,7 +22,7 @@ INJECTED = "# Parameters\n"  # how papermill's cell begins
 
 PARAMETERS = {
     **parameters.PARAMETERS,
-    "case": Parameter(str, "a case's name, FILE.py:NAME, or MODEL.keras:DATA.npz", bool),
+    "case": Parameter(str, "a case name, FILE.py:NAME, or MODEL.keras:DATA.npz", bool),
     "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),
@@ -37,7 +37,7 @@ def check_parameters(values: dict[str, Any]) -> None:
     ``None`` leaves the choice to the case, where :data:`PARAMETERS` says so.
 
     Raises:
-        ParameterError: names the first parameter that is wrong, what was seen and expected.
+        ParameterError: names the first wrong parameter, what was seen and what was expected.
 
     Example:
         >>> check_parameters({"sparsity": 1.0})
@@ -48,7 +48,7 @@ def check_parameters(values: dict[str, Any]) -> None:
 
 
 def read_value(text: str) -> Any:
-    """A parameter's value as a person types it: a number, true, false, none, or a word.
+    """Read a parameter's value as a person types it: a number, true, false, none, or a word.
 
     Example:
         >>> read_value("1e-1"), read_value("none"), read_value("vision")
@@ -64,13 +64,13 @@ def read_value(text: str) -> Any:
 
 
 def check_injected(known: Iterable[str]) -> None:
-    """Refuse what papermill put into this kernel under a name that the notebook does not have.
+    """Refuse parameters that papermill injected under names the notebook does not have.
 
     Args:
         known: the notebook's parameters.
 
     Raises:
-        ParameterError: names the strangers.
+        ParameterError: names the unknown parameters.
     """
     shell = get_ipython()
     cells = shell.user_ns.get("In", []) if shell else []
@@ -82,6 +82,6 @@ def check_injected(known: Iterable[str]) -> None:
     strangers = sorted(names - set(known))
     if strangers:
         raise ParameterError(
-            f"{', '.join(strangers)}: no parameter of this notebook; expected "
+            f"{', '.join(strangers)}: not a parameter of this notebook; expected "
             f"{', '.join(sorted(known))}{suggestion(strangers[0], known)}"
         )

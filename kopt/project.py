@@ -6,5 +6,5 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "data"
 NOTEBOOKS = ROOT / "notebooks"
-# in a shared installation, every user keeps runs somewhere else
+# in a shared installation, each user keeps runs elsewhere
 RUNS = Path(os.environ.get("KOPT_RUNS", ROOT / "runs"))

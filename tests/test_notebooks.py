@@ -186,7 +186,7 @@ def test_a_notebook_refuses_a_parameter_of_the_wrong_type(tmp_path):
 @pytest.mark.notebook
 def test_a_notebook_refuses_a_parameter_it_does_not_have(tmp_path):
     error = failed_alone("03_prune", tmp_path, fractoin=0.7)
-    assert error.startswith("ParameterError: fractoin: no parameter of this notebook; expected ")
+    assert error.startswith("ParameterError: fractoin: not a parameter of this notebook; expected ")
     assert "fraction" in error.partition("expected")[2]
 
 

@@ -1,4 +1,4 @@
-"""Finding a case: one that comes with kopt, or one out of a user's files."""
+"""Finding a case: one that comes with kopt, or one from a user's files."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+?\.npz):(.+)|(.+))")
 
 
 def trained(model: Path | str, data: Path | str, modules: Sequence[str] = ()) -> str:
-    """The case of a trained model, its data, and the modules that register its custom layers."""
+    """Name the case of a trained model, its data, and the modules that register its layers."""
     return ":".join([str(model), str(data), *([",".join(modules)] if modules else [])])
 
 
@@ -29,12 +29,12 @@ def case_files(case: str) -> list[Path]:
 
 
 def case_name(case: str) -> str:
-    """How runs call a case; of a built-in one without waiting for TensorFlow."""
+    """The name runs use for a case; for a built-in one, without waiting for TensorFlow."""
     return case if case in BUILT_IN else find_case(case).name
 
 
 def absolute_case(case: str) -> str:
-    """The same case, to be found from any working directory."""
+    """The same case with absolute paths, so it can be found from any working directory."""
     if parts := _trained(case):
         model, data, modules = parts
         files = [module_file(module) for module in modules]
@@ -48,7 +48,7 @@ def absolute_case(case: str) -> str:
 
 
 def _trained(case: str) -> tuple[str, str, list[str]] | None:
-    """Model, data and modules of a trained model's case; None for another."""
+    """Model, data and modules of a trained model's case; None for any other case."""
     if not (match := TRAINED.fullmatch(case)):
         return None
     model, data, modules, rest = match.groups()
@@ -56,17 +56,17 @@ def _trained(case: str) -> tuple[str, str, list[str]] | None:
 
 
 def find_case(name: str) -> Case:
-    """A case by name, or out of a user's files.
+    """Find a case by name, or in a user's files.
 
     Args:
         name: "signal", "vision", "stream"; ``FILE.py:NAME`` for the :class:`Case` called NAME in
-            a file, which is run, as ``python FILE.py`` would; or ``MODEL.keras:DATA.npz`` for a
-            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data`, with
-            ``:MODULE,...`` where modules register custom layers of it.
+            a file, which is run as by ``python FILE.py``; or ``MODEL.keras:DATA.npz`` for a
+            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data`, followed by
+            ``:MODULE,...`` if modules register its custom layers.
 
     Raises:
-        ParameterError: no case of that name.
-        ModelError: the file is not there or fails, or the model does not fit the data.
+        ParameterError: there is no case of that name.
+        ModelError: the file is missing or fails, or the model does not fit the data.
         DataError: the data cannot be used.
 
     Example:
@@ -84,7 +84,7 @@ def find_case(name: str) -> Case:
     if parts := _trained(name):
         if files[0].stem in BUILT_IN:
             raise ParameterError(
-                f"{files[0]}: {files[0].stem} is the name of a case of kopt's; rename the file"
+                f"{files[0]}: {files[0].stem} is the name of a built-in case; rename the file"
             )
         return import_module("kopt.cases.trained").trained_case(*files[:2], parts[2])
     path, attribute = files[0], name.rpartition(":")[2]

@@ -52,7 +52,7 @@ class CustomConv(keras.Layer):
 
 
 def load() -> Data:
-    """Windows of watch motion: minus the training mean, divided by its standard deviation."""
+    """Windows of watch motion, standardised with the training mean and standard deviation."""
     return Data.load(DATA / "watch.npz").standardised()
 
 

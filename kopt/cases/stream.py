@@ -69,7 +69,7 @@ class SteppedLSTM(keras.Layer):
 
 
 def load() -> Data:
-    """Utterances: minus the training mean, divided by its standard deviation, padding included."""
+    """Utterances, padding included, standardised with the training mean and standard deviation."""
     return Data.load(DATA / "japanese_vowels.npz").standardised()
 
 

@@ -1,4 +1,4 @@
-"""A trained model of one's own, with its data, as a case without a rewrite or a teacher."""
+"""A user's trained model and its data, as a case without a rewrite or a teacher."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ TRIED_SAMPLES = 500
 
 
 def trained_case(model_path: Path, data_path: Path, modules: Sequence[str] = ()) -> Case:
-    """The case that a model file and an ``.npz`` make; both are opened and checked here.
+    """Make a case of a model file and an ``.npz``, both opened and checked here.
 
     Args:
         model_path: a ``.keras``, ``.h5`` or ``.hdf5`` file.
@@ -28,7 +28,7 @@ def trained_case(model_path: Path, data_path: Path, modules: Sequence[str] = ())
         modules: names or files of modules that register custom layers of the model.
 
     Raises:
-        ModelError: the model cannot be opened, is subclassed, does not fit the data, or is no
+        ModelError: the model cannot be opened, is subclassed, does not fit the data, or is not a
             classifier.
         DataError: the data cannot be used.
     """
@@ -46,12 +46,12 @@ def trained_case(model_path: Path, data_path: Path, modules: Sequence[str] = ())
     shape = model.inputs[0].shape[1:]
     if None in shape:
         raise ModelError(
-            f"{model_path}: inputs of shape {shape}, of which a size is open; build it with "
+            f"{model_path}: inputs of shape {shape} have an open size; build it with "
             f"keras.Input({data.x_train.shape[1:]}), load its weights and save it"
         )
     return Case(
         name=model_path.stem,
-        title=f"{model_path.name}, as it was trained, on {data_path.name}",
+        title=f"{model_path.name}, as trained, on {data_path.name}",
         load=lambda: data,
         build=lambda: _open(model_path),
         epochs=EPOCHS,
@@ -60,7 +60,7 @@ def trained_case(model_path: Path, data_path: Path, modules: Sequence[str] = ())
 
 
 def _open(path: Path) -> keras.Model:
-    """Open a model; one that takes and gives lists of one takes and gives the one."""
+    """Open a model; an input or output in a list of one is taken out of the list."""
     model = load_keras(path)
     if not is_graph(model) or isinstance(model, keras.Sequential):
         return model
@@ -71,23 +71,23 @@ def _open(path: Path) -> keras.Model:
 
 
 def _check_outputs(path: Path, model: keras.Model, data: Data) -> None:
-    """Refuse a model whose outputs are something else than classes, such as an autoencoder's.
+    """Refuse a model whose outputs are not classes, such as an autoencoder.
 
     Raises:
-        ModelError: it gives back its inputs, or has more outputs than there are classes and names
-            the right one less often than chance would.
+        ModelError: it returns its inputs, or has more outputs than there are classes and is right
+            less often than chance.
     """
     x, y = data.x_val[:TRIED_SAMPLES], data.y_val[:TRIED_SAMPLES]
     outputs = np.asarray(model.predict(x, verbose=0), "float64")
     if outputs.size == x.size and np.var(outputs - x.reshape(outputs.shape)) < 0.5 * np.var(x):
         raise ModelError(
-            f"{path}: gives back its inputs, as an autoencoder does; expected a classifier, with "
-            "an output for each class"
+            f"{path}: returns its inputs, as an autoencoder does; expected a classifier with one "
+            "output per class"
         )
     right = int((outputs.argmax(axis=-1) == y).sum())
     if outputs.shape[-1] > data.classes and right * data.classes < len(y):
         raise ModelError(
-            f"{path}: {outputs.shape[-1]} outputs for {data.classes} classes, of which the right "
-            f"one is largest in {right} of {len(y)} samples; expected a trained classifier, with "
-            "an output for each class in the order of the labels"
+            f"{path}: {outputs.shape[-1]} outputs for {data.classes} classes, and the right one "
+            f"is largest in only {right} of {len(y)} samples; expected a trained classifier with "
+            "one output per class, in the order of the labels"
         )

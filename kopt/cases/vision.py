@@ -16,7 +16,7 @@ SIDE, CLASSES = 28, 10
 
 @keras.saving.register_keras_serializable("kopt")
 class SpatialAttention(keras.Layer):
-    """Weights every position of every channel by its surroundings, in a loop over the channels.
+    """Weights every position of every channel by its surroundings, looping over the channels.
 
     Args:
         kernel_size: side of the surroundings, in pixels.
@@ -46,7 +46,7 @@ class SpatialAttention(keras.Layer):
 
 
 def load() -> Data:
-    """Pictures with pixels from 0 to 1 and a channel axis."""
+    """Images with pixels from 0 to 1 and a channel axis."""
     raw = Data.load(DATA / "fashion_mnist.npz")
     return raw.with_samples(lambda x: x[..., np.newaxis].astype(np.float32) / 255)
 

@@ -1,6 +1,6 @@
 """The checks for the exercises in the notebooks: each tells right from wrong and gives a hint.
 
-Every check takes the answer first, then what this run has measured, and returns a :class:`Check`.
+Every check takes the answer first, then what this run measured, and returns a :class:`Check`.
 None of them raises for a wrong answer, so an unanswered exercise never stops a run.
 """
 

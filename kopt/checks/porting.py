@@ -18,7 +18,7 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
     Args:
         answer: a function ``port(old, new)`` that sets the new layer's weights from the old's.
         slow_layers: the built slow layers; the first is tried, and left unchanged.
-        rewrites: of the case; the last is tried, and its own ``port`` is ignored.
+        rewrites: the case's rewrites; the last is tried, and its own ``port`` is ignored.
 
     Example:
         >>> port(lambda old, new: new.set_weights(old.get_weights()), [slow], rewrites)

@@ -153,7 +153,7 @@ def runtime_part(answer: Any, against_other: float, against_same: float) -> Chec
         answer: the number, such as 8.
         against_other: how many times faster the final model is than the slow one in its original
             runtime.
-        against_same: the same with the slow model in the final runtime.
+        against_same: how many times faster it is than the slow model in the final runtime.
 
     Example:
         >>> runtime_part(8, against_other=400, against_same=50)

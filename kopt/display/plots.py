@@ -88,7 +88,7 @@ def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
 
 
 def pareto(table: pd.DataFrame, title: str) -> go.Figure:
-    """Accuracy against latency, with the size as a marker's area; up and to the left is better.
+    """Accuracy against latency, with file size as marker area; up and to the left is better.
 
     Args:
         table: indexed by name, with ``accuracy`` in per cent, ``latency_us`` and ``size_kb``.
@@ -112,11 +112,11 @@ def pareto(table: pd.DataFrame, title: str) -> go.Figure:
 
 
 def calibrations(table: pd.DataFrame, title: str) -> go.Figure:
-    """Points lost by the samples that calibrated a file and by their number, with intervals.
+    """Accuracy lost, by choice and number of calibration samples, with intervals.
 
     Args:
-        table: what :func:`leankeras.quantization.compare_calibrations` gave.
-        title: what the figure says.
+        table: the result of :func:`leankeras.quantization.compare_calibrations`.
+        title: the figure's title.
     """
     points = (100 * table).reset_index().sort_values("samples")
     figure = px.bar(

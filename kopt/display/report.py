@@ -88,7 +88,7 @@ def _run(workspace: Workspace) -> list[str]:
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
         table_in_words(records).to_html(border=0, index_names=False),
-        "<p>Accuracy is that on the test part. Sizes are in kB of 1000 bytes. Latency is that of "
+        "<p>Accuracy is on the test part. Sizes are in kB of 1000 bytes. Latency is that of "
         "one undisturbed inference in LiteRT on one thread. Points lost and times faster compare "
         "with the slow model in the same runtime, on the same samples and in the same blocks of "
         "time, with 95 % intervals.</p>",

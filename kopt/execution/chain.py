@@ -128,9 +128,9 @@ def run_notebook(
     """Run one notebook with a progress bar: which notebook, which cell, how long.
 
     The notebook so far is in ``.<stage>.ipynb`` until the run ends, successfully or not. A kernel
-    that crashes is started once more with TensorFlow's oneDNN off, which the record then says.
-    What it died of is remembered until the stage has finished, so that a resumed run does not
-    begin with the same crash.
+    that crashes is started once more with TensorFlow's oneDNN off, and the record says so. The
+    cause is remembered until the stage has finished, so that a resumed run does not begin with
+    the same crash.
 
     Raises:
         ChainError: a cell failed, or the kernel died.
@@ -208,7 +208,7 @@ def _cell(running: Path) -> str:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set variables that the kernels started meanwhile inherit."""
+    """Set environment variables for the kernels started in the meantime."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:

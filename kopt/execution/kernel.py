@@ -11,7 +11,7 @@ import psutil
 from jupyter_client.manager import AsyncKernelManager
 
 # The variable that turns TensorFlow's oneDNN kernels off. On some processors they corrupt memory:
-# with AMX, in the gradient of a strided 1 × 1 convolution on a batch of an odd size.
+# with AMX, in the gradient of a strided 1 × 1 convolution on a batch of odd size.
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
 CRASHES = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV")
 RESUME = "repeat the command with --resume to continue"
@@ -34,7 +34,7 @@ def recording(processes: list[Popen]) -> type[AsyncKernelManager]:
 def out_of_memory_kills() -> int | None:
     """How many processes Linux has killed since it booted because memory ran out.
 
-    None where the system does not say.
+    None if the system does not say.
     """
     counters = Path("/proc/vmstat")
     lines = counters.read_text().splitlines() if counters.exists() else []
@@ -48,7 +48,7 @@ class Death:
     Attributes:
         cause: a signal, such as "SIGABRT", or an exit status, such as "exit code 3".
         out_of_memory: whether the system killed a process meanwhile because memory ran out; None
-            where it does not say.
+            if it does not say.
     """
 
     cause: str
@@ -60,7 +60,7 @@ class Death:
 
         Args:
             process: the kernel's process, which has ended.
-            kills_before: what :func:`out_of_memory_kills` said before the kernel was started.
+            kills_before: what :func:`out_of_memory_kills` returned before the kernel was started.
         """
         code, kills = process.wait(), out_of_memory_kills()
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -72,7 +72,7 @@ class Death:
         return self.cause in CRASHES
 
     def __str__(self) -> str:
-        """What happened and what to do about it, in a line."""
+        """What happened and what to do about it, in one line."""
         if self.is_crash:
             return (
                 f"the kernel crashed ({self.cause}), and not because of oneDNN, which was off "
@@ -92,7 +92,7 @@ class Death:
 
 
 def _memory() -> str:
-    """The memory that kernels took and that there is, as far as the system says."""
+    """Memory used by the kernels and in the machine, if the system says."""
     if sys.platform != "linux":
         return ""
     import resource  # not on Windows

@@ -1,4 +1,4 @@
-"""What a file holds, in a line of hexadecimal, so that a change of it is noticed."""
+"""Digests of files and directories, to notice when one changes."""
 
 import hashlib
 import re
@@ -6,15 +6,15 @@ import zipfile
 import zlib
 from pathlib import Path
 
-# Keras numbers objects that layers share by where they happen to lie in memory.
+# Keras identifies objects shared by layers by their memory addresses.
 SHARED_OBJECT = re.compile(rb'("shared_object_id": )(\d+)')
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file's or directory's contents; equal models have equal ones.
+    """SHA-256 of a file's or directory's contents; equal models have equal digests.
 
-    Of a ``.keras`` archive, its date and the addresses that Keras leaves in it do not count; of a
-    SavedModel, the random number in its ``fingerprint.pb``.
+    Ignores the date and the memory addresses that Keras stores in a ``.keras`` archive, and the
+    ``fingerprint.pb`` of a SavedModel, which holds a random number.
     """
     sha = hashlib.sha256()
     for name, content in sorted(_parts(path).items()):
@@ -31,7 +31,7 @@ def _parts(path: Path) -> dict[str, bytes]:
             with zipfile.ZipFile(path) as archive:
                 parts = {name: archive.read(name) for name in archive.namelist()}
         except (zipfile.BadZipFile, zlib.error, EOFError):
-            return {"": path.read_bytes()}  # torn, and so unlike every whole one
+            return {"": path.read_bytes()}  # torn, so unlike any intact archive
         parts.pop("metadata.json", None)
         if "config.json" in parts:
             parts["config.json"] = _without_addresses(parts["config.json"])

@@ -1,4 +1,4 @@
-"""A run directory: where models and records lie, written whole or not at all, by one at a time."""
+"""A run directory: models and records, each written whole or not at all, by one writer at a time."""
 
 import json
 import os
@@ -12,7 +12,7 @@ from leankeras.errors import ParameterError
 from leankeras.files import remove, write_atomically
 
 OWNER = "KOPT_RUN_OWNER"
-# A kernel whose run was killed ends by itself within a second or two, once it notices.
+# A kernel whose run was killed notices and exits within a second or two.
 ORPHAN_SECONDS = 15
 TEMPORARY = ".[0-9]*-"
 CONTENTS = {"case.json", "models", "notebooks", "records", "scratch", "report.html"}
@@ -21,7 +21,7 @@ CONTENTS = {"case.json", "models", "notebooks", "records", "scratch", "report.ht
 class Workspace:
     """A run directory.
 
-    ``models/`` holds what the stages leave, ``records/`` what they measured, ``notebooks/`` the
+    ``models/`` holds the stages' models, ``records/`` their measurements and ``notebooks/`` the
     executed notebooks. Nothing is opened or created until something is written.
 
     Args:
@@ -36,28 +36,28 @@ class Workspace:
         self.path = Path(path)
         self.models = self.path / "models"
         self.notebooks = self.path / "notebooks"
-        # whoever works here holds the first, alone; a stage at work holds the second too, since
-        # its kernel may outlive the killed run that it belongs to
+        # the first lock admits one run or stage at a time; a stage at work also holds the second,
+        # since its kernel may outlive the killed run that it belongs to
         self._run_lock = NamedLock(self.path.resolve() / ".lock")
         self._stage_lock = NamedLock(self.path.resolve() / ".stage-lock")
 
     @property
     def ownership(self) -> str:
-        """What a run gives its kernels in the environment variable :data:`OWNER`."""
+        """The value of the environment variable :data:`OWNER` in the kernels of a run."""
         return f"{self.path.resolve()}, {self._run_lock.holder()}"
 
     def claim(self, case: str, writer: str) -> None:
-        """Make the directory this case's and this writer's, until :meth:`release`.
+        """Claim the directory for a case and a writer, until :meth:`release`.
 
-        What a killed writer left half done is removed.
+        Whatever a killed writer left unfinished is removed.
 
         Args:
             case: the case's name.
-            writer: a stage, or what else is at work, such as "kopt run".
+            writer: a stage, or another writer, such as "kopt run".
 
         Raises:
-            WorkspaceError: it belongs to another case, someone else is writing, it is a file, or
-                it cannot be written.
+            WorkspaceError: the directory belongs to another case, is in use by another
+                writer, is a file, or cannot be written.
         """
         owner = self._owner()
         if owner is None and self.path.is_dir():
@@ -68,7 +68,7 @@ class Workspace:
             )
             if strange:
                 raise WorkspaceError(
-                    f"{self.path} is no run directory (it holds {', '.join(strange[:3])}); choose "
+                    f"{self.path} is not a run directory (it contains {', '.join(strange[:3])}); choose "
                     "another run_dir"
                 )
         if owner not in (None, case):
@@ -127,13 +127,13 @@ class Workspace:
             *(self.path / "scratch").glob(f"{writer}-*"),
             *(self.path / "scratch").glob(f".{writer}-*"),
         ]
-        if self._run_lock.held:  # else the run that this kernel belongs to is writing it
+        if self._run_lock.held:  # otherwise this kernel's own run is writing it
             remains.append(self.running_notebook(writer))
         for path in remains:
             remove(path)
 
     def _owner(self) -> str | None:
-        """The case whose directory this is, None where it is nobody's yet."""
+        """The case that the directory belongs to; None if it has no owner yet."""
         path = self.path / "case.json"
         if not path.is_file():
             return None
@@ -150,15 +150,15 @@ class Workspace:
         self._run_lock.release()
 
     def running_notebook(self, stage: str) -> Path:
-        """Where a run leaves a notebook that has not come to its end."""
+        """Where a run keeps a notebook that has not finished."""
         return self.notebooks / f".{stage}.ipynb"
 
     def record_path(self, stage: str) -> Path:
-        """Where a stage's record lies."""
+        """The path of a stage's record."""
         return self.path / "records" / f"{stage}.json"
 
     def record(self, stage: str) -> Record | None:
-        """What a finished stage recorded, or None where it has not finished."""
+        """The record of a finished stage; None if it has not finished."""
         path = self.record_path(stage)
         if not path.is_file():
             return None
@@ -166,19 +166,19 @@ class Workspace:
             return Record.from_json(path.read_text())
         except (ValueError, TypeError, KeyError, ParameterError) as error:
             raise WorkspaceError(
-                f"{path} is damaged or of another kopt ({error}); delete it and run {stage} again"
+                f"{path} is damaged or from another version of kopt ({error}); delete it and run {stage} again"
             ) from error
 
     def records(self) -> list[Record]:
-        """The records there are, in the order of the stages."""
+        """The existing records, in the order of the stages."""
         return [record for stage in STAGES if (record := self.record(stage))]
 
     def stale_because(self, stage: str) -> str | None:
-        """Why a finished stage no longer stands on what it was made from; None if it does.
+        """Why a finished stage is stale; None if it is up to date.
 
-        A stage is stale when the user's files that the case is read from have changed, when the
-        files it left are not the ones it recorded, when the model it read has been made anew
-        since, or when the stage before it is stale.
+        A stage is stale if the user's files that define the case have changed, if its own files
+        are not the ones it recorded, if the stage before it has been run again since, or if that
+        stage is stale.
         """
         record = self.record(stage)
         if record is None:
@@ -189,17 +189,17 @@ class Workspace:
         for name, known in record.outputs.items():
             path = self.models / name
             if not path.exists() or digest(path) != known:
-                return f"{path} is not the file that {stage} left"
+                return f"{path} is not the file that {stage} wrote"
         for before, known in record.inputs.items():
             reason = self.stale_because(before)
             if reason:
                 return reason
             if self.record(before).outputs != known:
-                return f"{before} has been run again since {stage} was"
+                return f"{before} was run again after {stage}"
         return None
 
     def check_before(self, stage: str, quick: bool) -> None:
-        """Refuse to start a stage whose predecessor is missing, stale or not of the same run.
+        """Refuse to start a stage whose predecessor is missing, stale or from a different run.
 
         Raises:
             StageError: says which notebook to run.

@@ -1,4 +1,4 @@
-"""What a stage measured, as it is kept: a JSON file that any tool can read."""
+"""What a stage measured, kept as a JSON file that any tool can read."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -9,7 +9,7 @@ import pandas as pd
 from kopt.budget import Budget
 from leankeras.runtime import gain_in_words
 
-# The environment variable in which a run tells a kernel what the one before it crashed with.
+# The environment variable that tells a kernel what its predecessor crashed with.
 RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
 
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
@@ -17,7 +17,7 @@ STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tfl
 LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")
 ACCURACY = ("accuracy", "accuracy_lost", "lost_low", "lost_high")
 
-# What is measured with a clock, or follows from it, wherever in a record; and all in microseconds.
+# Everything in a record that depends on a clock, apart from names that end in ``_us``.
 TIMED = {
     *("latency", "conditions", "seconds", "verdict", "agree", "tf_function", "predict"),
     *("us_low", "us_high", "ratio", "ratio_low", "ratio_high"),
@@ -26,7 +26,7 @@ TIMED = {
 
 
 def predecessor(stage: str) -> str | None:
-    """The stage that one continues from; None for the first."""
+    """The stage that a stage continues from; None for the first."""
     position = STAGES.index(stage)
     return STAGES[position - 1] if position else None
 
@@ -38,26 +38,26 @@ class Record:
     Attributes:
         stage: such as "03_prune".
         case: the case's name.
-        parameters: the notebook's parameters as they were given.
-        epochs: passes over the training data, 0 where the stage does not train.
-        test: ``accuracy`` of the deployed file on the test part, ``accuracy_lost`` against the
-            slow model with its 95 % interval ``lost_low`` and ``lost_high``; fractions, and
-            negative is a gain.
-        validation: the same on the validation part, by which the stage has made its choices.
-        size_bytes: of the deployed file.
-        gzip_bytes: of the same, compressed.
+        parameters: the notebook's parameters, as given.
+        epochs: passes over the training data; 0 if the stage does not train.
+        test: ``accuracy`` of the deployed file on the test part, ``accuracy_lost`` relative to
+            the slow model with its 95 % interval ``lost_low`` and ``lost_high``; fractions,
+            negative for a gain.
+        validation: the same on the validation part, which the stage's choices are based on.
+        size_bytes: size of the deployed file.
+        gzip_bytes: its compressed size.
         latency: ``us`` with its interval ``us_low`` and ``us_high``, ``p95_us``
-            (microseconds, LiteRT, batch 1), and ``ratio``, ``ratio_low``, ``ratio_high`` against
-            the slow model in the same runtime.
-        budget: the limits that all this is held against.
-        conditions: under which the latency was measured.
-        tables: what else the stage measured, as lists of rows.
-        inputs: stage to the digests of the files it had left when this one read them.
-        outputs: file name in ``models/`` to its digest.
-        environment: versions and the machine; and ``restarted_after``, the signal, if the kernel
-            crashed at first and TensorFlow's oneDNN was off when the stage was run again.
-        seconds: what the stage took.
-        case_files: path to digest of the user's files that the case was read from.
+            (microseconds, LiteRT, batch 1), and ``ratio``, ``ratio_low``, ``ratio_high``
+            relative to the slow model in the same runtime.
+        budget: the limits to be met.
+        conditions: the conditions under which the latency was measured.
+        tables: other measurements of the stage, as lists of rows.
+        inputs: by stage, the digests of its files when this one read them.
+        outputs: the digest of each file in ``models/``, by name.
+        environment: versions and the machine; also ``restarted_after``, the signal, if the kernel
+            crashed and the stage was run again with TensorFlow's oneDNN off.
+        seconds: how long the stage took.
+        case_files: the digests of the user's files that define the case, by path.
     """
 
     stage: str
@@ -79,7 +79,7 @@ class Record:
     case_files: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse what no stage has written, so that a damaged file is not read as a result."""
+        """Refuse values that no stage writes, so that a damaged file is not read as a result."""
         numbers = [self.size_bytes, self.gzip_bytes]
         numbers += [part[name] for part in (self.test, self.validation) for name in ACCURACY]
         times = [self.latency[name] for name in LATENCY]
@@ -90,20 +90,20 @@ class Record:
         if not isinstance(self.parameters["quick"], bool):
             raise ValueError("quick is neither true nor false")
         if self.stage not in STAGES or any(before >= self.stage for before in self.inputs):
-            raise ValueError(f"{self.stage} is no stage, or was made from a later one")
+            raise ValueError(f"{self.stage} is not a stage, or was made from a later one")
 
     @property
     def crash(self) -> str | None:
-        """What happened in words, if the kernel crashed and the stage was run again."""
+        """What happened, in words, if the kernel crashed and the stage was run again."""
         signal = self.environment.get("restarted_after")
         return f"{self.stage} crashed ({signal}) and ran again without oneDNN" if signal else None
 
     @property
     def within_budget(self) -> dict[str, str]:
-        """How each limit is kept: "latency", "size" and "accuracy", as far as they have one.
+        """Whether "latency", "size" and "accuracy" meet their limits, if they have any.
 
-        "met", "missed", or "cannot tell" where the interval holds the limit. The accuracy is that
-        of the test part.
+        "met", "missed", or "cannot tell" if the interval contains the limit. Accuracy is on the
+        test part.
         """
         limits, size = self.budget, self.size_bytes / 1000
         held = {
@@ -122,7 +122,7 @@ class Record:
         return pd.DataFrame(self.tables[name])
 
     def repeatable(self) -> str:
-        """What a repetition with the same seed gives again, as JSON: all that took no clock."""
+        """What a run with the same seed reproduces, as JSON: everything but timings."""
         return json.dumps(_without_times(asdict(self)), indent=1, sort_keys=True)
 
     def to_json(self) -> str:
@@ -140,17 +140,18 @@ def _without_times(value: Any) -> Any:
     if isinstance(value, dict):
         timed = {name for name in value if name in TIMED or name.endswith("_us")}
         return {name: _without_times(value[name]) for name in value.keys() - timed}
-    if isinstance(value, list):  # of rows, which may have been sorted by a time
+    if isinstance(value, list):  # of rows, which may have been sorted by time
         return sorted(map(_without_times, value), key=lambda row: json.dumps(row, sort_keys=True))
     return value
 
 
 def summary(records: list[Record]) -> pd.DataFrame:
-    """The chain at a glance, a row for each stage.
+    """The chain at a glance, one row per stage.
 
-    Columns: ``accuracy`` on the test part in per cent; ``points_lost`` against the slow model with
-    its 95 % interval ``lost_low`` and ``lost_high``; ``size_kb`` and ``gzip_kb`` (1000 bytes);
-    ``latency_us``; ``speedup`` against the slow model in LiteRT with its interval; ``budget``.
+    Columns: ``accuracy`` on the test part in per cent; ``points_lost`` relative to the slow
+    model with its 95 % interval ``lost_low`` and ``lost_high``; ``size_kb`` and ``gzip_kb``
+    (1000 bytes); ``latency_us``; ``speedup`` over the slow model in LiteRT with its interval;
+    ``budget``.
     """
     return pd.DataFrame(
         {

@@ -1,4 +1,4 @@
-"""One stage at work: takes the model the stage before left, leaves a better one and a record."""
+"""A stage at work: it takes the previous stage's model and leaves a better one and a record."""
 
 import os
 import platform
@@ -44,7 +44,7 @@ QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
 
 class Stage:
-    """What a notebook works with; made by :func:`open_stage`.
+    """The object a notebook works with; created by :func:`open_stage`.
 
     Attributes:
         name: such as "03_prune".
@@ -68,10 +68,10 @@ class Stage:
         self.data = data.part(QUICK_PART) if parameters["quick"] else data
         self.workspace = workspace
         self._parameters = parameters
-        # taken before the work, so that an edit during it is noticed
+        # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
         self.epochs = self._epochs() if "epochs" in parameters else 0
-        self._folder = Path(mkdtemp())  # panels compare when the stage has long finished, too
+        self._folder = Path(mkdtemp())  # panels may compare long after the stage has finished
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._converted: dict[tuple[int, int], tuple[keras.Model, Path]] = {}
         self._judged: dict[str, dict[str, Any]] = {}
@@ -84,33 +84,33 @@ class Stage:
 
     @property
     def sample(self):
-        """One test sample with its batch axis: what latencies are measured on."""
+        """One test sample with its batch axis; latencies are measured on it."""
         return self.data.x_test[:1]
 
     def case_epochs(self, stage: str) -> int:
-        """How long the case trains in a stage ("profile", "prune", ...), less in a quick run."""
+        """Epochs the case trains for in a stage ("profile", "prune", ...); fewer in a quick run."""
         wished = getattr(self.case.epochs, stage)
         return min(wished, QUICK_EPOCHS) if self._parameters["quick"] else wished
 
     def slow_layers(self, model: keras.Model) -> Iterator[keras.Layer]:
-        """The layers of a model that are of the case's slow kind, where it names one."""
+        """The layers of a model that belong to the case's slow class, if it names one."""
         slow = self.case.slow_layer
         return (layer for layer in model.layers if slow and isinstance(layer, slow))
 
     def load(self, stage: str | None = None) -> keras.Model:
-        """The Keras model an earlier stage left; by default the one before."""
+        """The Keras model of an earlier stage; by default the previous one."""
         return load_keras(self.workspace.models / f"{stage or self.before}.keras")
 
     def exported(self, stage: str) -> Path:
-        """The quantization-aware model an earlier stage left, as :func:`kopt.convert` takes it."""
+        """The quantization-aware model of an earlier stage, for :func:`kopt.convert`."""
         return self.workspace.models / stage
 
     def file(self, stage: str) -> Path:
-        """The ``.tflite`` an earlier stage left."""
+        """The ``.tflite`` of an earlier stage."""
         return self.workspace.models / f"{stage}.tflite"
 
     def record(self, stage: str) -> Record:
-        """What an earlier stage measured."""
+        """The record of an earlier stage."""
         return self.workspace.record(stage)
 
     def scratch(self, name: str) -> Path:
@@ -120,10 +120,10 @@ class Stage:
         return folder / f"{self.name}-{name}"
 
     def files(self, targets: Mapping[Any, Any]) -> dict[Any, Path]:
-        """Every target as a ``.tflite``: a Keras model is converted to float32, once.
+        """Every target as a ``.tflite``; a Keras model is converted to float32, once.
 
         Args:
-            targets: name to Keras model or ``.tflite`` path.
+            targets: Keras models or ``.tflite`` paths, by name.
         """
         return {name: self._file_of(target) for name, target in targets.items()}
 
@@ -131,11 +131,11 @@ class Stage:
         """Accuracy on the validation part, size and latency of several models or files.
 
         Args:
-            targets: name to Keras model, which is converted to float32, or to ``.tflite`` path.
+            targets: Keras models, which are converted to float32, or ``.tflite`` paths, by name.
             reference: a name in ``targets``; by default the first.
 
         Returns:
-            As :func:`leankeras.runtime.compare_files`.
+            The table of :func:`leankeras.runtime.compare_files`, without some columns.
         """
         data = self.data
         files = self.files(targets)
@@ -143,7 +143,7 @@ class Stage:
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
     def against_slow(self, file: Path) -> pd.Series:
-        """Latency of a file and its ratio to the slow model's, as the record will have them."""
+        """Latency of a file and its ratio to the slow model's, as the record will store them."""
         return pd.Series(self._judge(file)["latency"])
 
     def finish(
@@ -152,17 +152,17 @@ class Stage:
         tables: Mapping[str, pd.DataFrame] | None = None,
         deployed: Path | None = None,
     ) -> "Outcome":
-        """Measure what the stage made, keep it, and let the next stage begin.
+        """Measure and keep what the stage made, and let the next stage begin.
 
         Args:
             model: a Keras 3 model, or a quantization-aware one (anything with ``export``), for
-                the next stage to load; the last stage leaves none.
-            tables: what else was measured, to be kept in the record.
+                the next stage to load; the last stage has none.
+            tables: other measurements to keep in the record.
             deployed: the ``.tflite`` to judge; by default the model converted to float32.
 
         Raises:
             ConversionError: the model cannot be deployed.
-            WorkspaceError: the run directory cannot be written; it is then as it was before.
+            WorkspaceError: the run directory cannot be written; it is then left as it was.
         """
         file = self.file(self.name)
         if deployed is None:
@@ -220,7 +220,7 @@ class Stage:
         return self._converted[key][1]
 
     def _judge(self, deployed: Path) -> dict[str, Any]:
-        """The part of the record that says how good a file is; measured once for each file."""
+        """The part of the record that says how good a file is; measured once per file."""
         content = digest(deployed)
         if content not in self._judged:
             slow = self.file(STAGES[0]) if self.before else deployed
@@ -241,7 +241,7 @@ class Stage:
 
 
 class Outcome:
-    """The records up to now, showing themselves as the chain's table."""
+    """The records so far, displayed as the table of the chain."""
 
     def __init__(self, records: list[Record]):
         self.records = records
@@ -258,20 +258,20 @@ class Outcome:
 def open_stage(
     name: str, case: str, run_dir: str | None, seed: int, quick: bool, **knobs: Any
 ) -> Stage:
-    """Begin a stage: check its parameters, its place in the run, and claim the run directory.
+    """Begin a stage: check its parameters and place in the run, and claim the run directory.
 
     Args:
         name: the stage, such as "03_prune".
         case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA.npz``.
-        run_dir: the run directory; None for ``runs/<case>`` of the project.
-        seed: of every random choice the stage makes.
-        quick: a quarter of the samples and two epochs: shows that everything works, not how well.
+        run_dir: the run directory; None for ``runs/<case>`` in the project.
+        seed: the seed of every random choice the stage makes.
+        quick: use a quarter of the samples and two epochs, to check that everything works.
         knobs: the stage's own parameters.
 
     Raises:
-        ParameterError: a parameter of an unknown name, a wrong type or out of range.
-        WorkspaceError: the run directory is another case's, is being written, or cannot be.
-        StageError: the stage before has not finished, is stale, or was run with another ``quick``.
+        ParameterError: a parameter is unknown, of the wrong type or out of range.
+        WorkspaceError: the run directory belongs to another case, is in use or not writable.
+        StageError: the previous stage has not finished, is stale or ran with another ``quick``.
 
     Example:
         >>> stage = open_stage("01_profile", "signal", None, seed=0, quick=True, epochs=None)

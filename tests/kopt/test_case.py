@@ -40,7 +40,7 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
         ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
         ("{folder}/mine.py:number", "'number' in .* is int; expected a kopt.Case"),
         ("{folder}/mine.py:missing", "has no 'missing'; its cases are CASE, case"),
-        ("{folder}/signal.keras:data.npz", "signal is the name of a case of kopt's"),
+        ("{folder}/signal.keras:data.npz", "signal is the name of a built-in case"),
     ],
 )
 def test_what_is_no_case_is_refused(tmp_path, name, message):
@@ -159,7 +159,7 @@ def test_a_model_with_an_open_size_is_refused(trained):
     inputs = keras.Input((None, 2))
     pooled = keras.layers.GlobalAveragePooling1D()(inputs)
     keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(model)
-    with pytest.raises(KoptError, match=r"of which a size is open; build it .*Input\(\(16, 2\)\)"):
+    with pytest.raises(KoptError, match=r"have an open size; build it .*Input\(\(16, 2\)\)"):
         find_case(f"{model}:{data}")
 
 
@@ -227,7 +227,7 @@ def test_a_rewritten_model_computes_the_same_and_keeps_its_layer_names(case):
         ({"epochs": 5}, "epochs of signal: saw 5; expected a kopt.Epochs"),
         ({"budget": "2 ms"}, "budget of signal: saw '2 ms'; expected a kopt.Budget"),
         ({"load": 3}, "load of signal: saw a int; expected a function"),
-        ({"name": "../up"}, "expected a directory's name"),
+        ({"name": "../up"}, "expected a directory name"),
         ({"target": "ONNX"}, "target of signal: saw 'ONNX'"),
     ],
 )

@@ -78,7 +78,7 @@ class Task:
             self.bar.bar_style = "danger"
             self.status.value = f'<span class="kopt-error">{line}</span>'
             if not isinstance(error, KoptError):
-                raise  # a bug of ours: its traceback belongs in the log as well
+                raise  # a bug in kopt: its traceback belongs in the log as well
         finally:
             for button in self.buttons.values():
                 button.disabled = False

@@ -55,11 +55,11 @@ def test_a_setting_is_better_where_its_spread_lies_above(answer):
         ({"T = 4", "T = 1"}, "T = 1: its mean is higher, but the spreads overlap"),
         ({"T = 1"}, "the spreads overlap"),
         (set(), "one is missing"),
-        ({"T = 5"}, "'T = 5' is no setting; expected some of T = 1, T = 4"),
-        ({"labels alone"}, "is no setting"),
+        ({"T = 5"}, "'T = 5' is not a setting; expected any of T = 1, T = 4"),
+        ({"labels alone"}, "is not a setting"),
         ("T = 4", "expected a set"),
         (0.8, "expected a set"),
-        ([["T = 4"]], "is no setting"),
+        ([["T = 4"]], "is not a setting"),
     ],
 )
 def test_other_settings_are_not(answer, hint):

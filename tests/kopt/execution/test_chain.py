@@ -128,8 +128,8 @@ def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(noteboo
     assert ran == list(STAGES[3:])
     assert said[3:] == [
         "04_distil: running again, temperature was 4.0 and is now 2",
-        "05_qat: running again, 04_distil has been run again since 05_qat was",
-        "06_tflite: running again, 05_qat has been run again since 06_tflite was",
+        "05_qat: running again, 04_distil was run again after 05_qat",
+        "06_tflite: running again, 05_qat was run again after 06_tflite",
     ]
     assert notebooks.resume({"temperature": 2})[0] == []
     assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
@@ -145,8 +145,8 @@ def test_later_stages_that_have_become_stale_are_named(notebooks):
     ran, said = notebooks.resume({"temperature": 2}, select_stages("04", "04"))
     assert ran == ["04_distil"]
     assert said[1:] == [
-        "05_qat is stale: 04_distil has been run again since 05_qat was",
-        "06_tflite is stale: 04_distil has been run again since 05_qat was",
+        "05_qat is stale: 04_distil was run again after 05_qat",
+        "06_tflite is stale: 04_distil was run again after 05_qat",
     ]
 
 
@@ -154,7 +154,7 @@ def test_a_stage_whose_file_was_damaged_runs_again(notebooks):
     (notebooks.workspace.models / "05_qat.tflite").write_text("half")
     ran, said = notebooks.resume({})
     assert ran == ["05_qat"]
-    assert said[4].endswith("05_qat.tflite is not the file that 05_qat left")
+    assert said[4].endswith("05_qat.tflite is not the file that 05_qat wrote")
 
 
 def test_a_stage_whose_notebook_was_cut_off_runs_again(notebooks):

@@ -83,7 +83,7 @@ def test_a_stage_is_fresh_until_what_it_stands_on_changes(workspace):
     assert workspace.stale_because("03_prune") is None
     leave(workspace, "01_profile", "another model")
     assert workspace.stale_because("01_profile") is None
-    reason = "01_profile has been run again since 02_rewrite was"
+    reason = "01_profile was run again after 02_rewrite"
     assert workspace.stale_because("02_rewrite") == reason
     assert workspace.stale_because("03_prune") == reason
 
@@ -93,7 +93,7 @@ def test_a_file_that_is_not_the_recorded_one_makes_the_stage_stale(workspace, da
     leave(workspace, "01_profile", "model")
     file = workspace.models / "01_profile.tflite"
     file.unlink() if damage == "delete" else file.write_text("mod")
-    assert "is not the file that 01_profile left" in workspace.stale_because("01_profile")
+    assert "is not the file that 01_profile wrote" in workspace.stale_because("01_profile")
 
 
 def test_a_torn_record_is_refused_by_name(workspace):
@@ -190,6 +190,6 @@ def test_the_summary_turns_ratios_into_speedups_and_names_what_is_open():
 def test_a_directory_that_holds_other_things_is_no_run_directory(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(WorkspaceError, match=r"no run directory \(it holds README.md\)"):
+    with pytest.raises(WorkspaceError, match=r"not a run directory \(it contains README.md\)"):
         Workspace(tmp_path).claim("signal", "kopt run")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["README.md", "notebooks"]
