@@ -1,8 +1,8 @@
-"""Half of the channels out of four known architectures: equal to the masked model, and faster?
+"""Four known architectures with half their channels: equal to the masked model, and faster?
 
-Run ``uv run python benchmarks/channel_removal.py``; it prints the table of docs in about three
-minutes. Weights are random and perturbed: the latency does not depend on them, and unlike fresh
-ones they hide no error.
+Run ``uv run python benchmarks/channel_removal.py``; it prints the table in docs/coverage.md in
+about three minutes. Weights are random and perturbed: latency does not depend on them, and fresh
+ones could hide an error.
 """
 
 import tempfile

@@ -4,9 +4,9 @@
 
 Each cell is a conversion by ``kopt.convert``, which runs the file in LiteRT and compares it with
 the model before it returns, or for ONNX by ``save_model``, which does so in ONNX Runtime. The
-figure is the root mean square of the difference over that of the output, for ONNX the largest
-difference over the largest output. Below the table stand the warnings and the refusals. The last
-five kinds are those that at least one mode gets wrong if nothing is done about it.
+figure is the root mean square of the difference divided by that of the output; for ONNX, the
+largest difference divided by the largest output. Warnings and refusals are listed below the
+table. The last five kinds are those that at least one mode would get wrong if left alone.
 """
 
 import sys
@@ -44,7 +44,7 @@ class Noisy(layers.Layer):
 
 
 class NormalizedOverAll(layers.Layer):
-    """The converter takes it for a normalization along the last axis."""
+    """The converter mistakes it for a normalization along the last axis."""
 
     def call(self, x):
         return tf.math.l2_normalize(x)
@@ -244,8 +244,8 @@ SAMPLES_OF = {"inputs around 100 000": around}
 def settle(model: keras.Model, samples: np.ndarray | dict[str, np.ndarray]) -> None:
     """Give batch normalizations the statistics of the samples.
 
-    Those they begin with let the signal of a deep model die out, and where nothing arrives every
-    conversion is equal to every other.
+    With their initial statistics, the signal of a deep model dies out, and without a signal all
+    conversions look equal.
     """
     normalizations = [
         layer for layer in model._flatten_layers() if isinstance(layer, layers.BatchNormalization)
@@ -259,7 +259,7 @@ def settle(model: keras.Model, samples: np.ndarray | dict[str, np.ndarray]) -> N
 def convert(
     model: keras.Model, mode: str, samples: np.ndarray | dict[str, np.ndarray]
 ) -> tuple[float, str | None]:
-    """The relative difference of the file, and what its warning says."""
+    """The relative difference of the file, and its warning."""
     with tempfile.TemporaryDirectory() as directory:
         if mode == "ONNX":
             outputs = keras.tree.flatten(model(samples, training=False))

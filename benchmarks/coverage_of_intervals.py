@@ -1,11 +1,11 @@
-"""Does the interval of a latency contain what the next comparison says?
+"""Does the interval of a latency contain the result of the next comparison?
 
     uv run python benchmarks/coverage_of_intervals.py slow.tflite fast.tflite [--minutes 20]
 
-The two files are compared over and over, each time in a process of its own that was started for
-it, spread over the minutes: in turn on the machine as it is, with one and with two busy
-neighbours, one of which runs convolutions. A line of the table says how many of the 95 % intervals
-contain the median of all comparisons of its kind, and how wide they are.
+The two files are compared again and again over the given minutes, each time in a fresh process:
+in turn on the machine as it is, with one busy neighbour (which runs convolutions) and with two.
+Each row of the table says how many of the 95 % intervals contain the median of all comparisons of
+its kind, and how wide they are.
 """
 
 import json
@@ -34,10 +34,10 @@ print(json.dumps(table.drop(columns="verdict").loc[["slow", "fast"]].to_dict("in
 
 
 def convolve() -> None:
-    """Keep a core busy as a training does."""
+    """Keep a core busy as training does."""
     import tensorflow as tf
 
-    import leankeras  # noqa: F401 (TensorFlow then starts without a word)
+    import leankeras  # noqa: F401 (keeps TensorFlow quiet when it starts)
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     images, kernel = tf.random.normal((8, 64, 64, 32)), tf.random.normal((3, 3, 32, 64))
@@ -54,12 +54,12 @@ def sort() -> None:
 
 
 MACHINES = ("as it is", "one neighbour", "two neighbours")
-WARM_UP_SECONDS = 15  # until the neighbours are at work
+WARM_UP_SECONDS = 15  # until the neighbours are busy
 
 
 @contextmanager
 def busy(neighbours: Sequence[BaseProcess]) -> Iterator[None]:
-    """Let stopped processes run meanwhile."""
+    """Let stopped processes run in the meantime."""
     for process in neighbours:
         os.kill(process.pid, signal.SIGCONT)
     try:
@@ -104,10 +104,10 @@ def covered(table: pd.DataFrame, figure: str) -> tuple[str, str]:
 @click.argument("slow", type=click.Path(path_type=Path, exists=True))
 @click.argument("fast", type=click.Path(path_type=Path, exists=True))
 @click.option("--minutes", default=20.0)
-@click.option("--comparisons", default=60, help="Of each kind.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .csv of all of them.")
+@click.option("--comparisons", default=60, help="Comparisons of each kind.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .csv of all comparisons.")
 def main(slow: Path, fast: Path, minutes: float, comparisons: int, output: Path | None) -> None:
-    """Print the table of docs/latency.md."""
+    """Print the table in docs/latency.md."""
     spawn = multiprocessing.get_context("spawn")
     neighbours = [spawn.Process(target=work, daemon=True) for work in (convolve, sort)]
     for process in neighbours:

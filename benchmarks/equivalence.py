@@ -2,8 +2,8 @@
 
     python benchmarks/equivalence.py
 
-Prints the two tables of docs/diagnosis.md: the verdicts without samples and with samples, and how
-many of the wrong rewrites each kind of input shows by itself. Takes about five minutes.
+Prints the two tables in docs/diagnosis.md: the verdicts with and without samples, and how many of
+the wrong rewrites each kind of input exposes on its own. Takes about five minutes.
 """
 
 import os

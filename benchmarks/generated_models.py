@@ -4,8 +4,8 @@
 
 Each model is thrown at one of the calls (twin, pruning, channel removal, quantization-aware
 training, conversion in each mode), chosen by its seed. Prints a table of the outcomes and the
-reasons of the refusals. Models go to child processes in batches; a child that dies costs its model
-a line "dead" and the others nothing.
+reasons for the refusals. Child processes take the models in batches; if a child dies, its current
+model is recorded as "dead" and the others are unaffected.
 """
 
 import json
@@ -27,7 +27,7 @@ RESULTS = ("right", "warned", "refused", "wrong", "traceback", "changed", "dead"
 
 
 def run_batch(seeds: list[int]) -> list[dict]:
-    """The outcomes of some seeds, in a process of their own."""
+    """The outcomes of some seeds, in a separate process."""
     rows: list[dict] = []
     while len(rows) < len(seeds):
         left = seeds[len(rows) :]
@@ -78,7 +78,7 @@ def reason(detail: str) -> str:
 def main(
     count: int | None, first: int, processes: int, output: Path | None, batch: str | None
 ) -> None:
-    """Print the table of docs/coverage.md."""
+    """Print the table in docs/coverage.md."""
     if batch:
         child(json.loads(batch))
         return

@@ -34,7 +34,7 @@ def run(case: str, seed: int) -> dict[str, float]:
 
 
 def main(case: str, *seeds: str) -> None:
-    """Print a row for each seed, and the mean."""
+    """Print a row per seed, and the mean."""
     table = pd.DataFrame({f"seed {seed}": run(case, int(seed)) for seed in seeds}).T
     table.loc["mean"] = table.mean()
     lines = [

@@ -28,7 +28,7 @@ from kopt.workspace.directory import Workspace
 
 POLL_SECONDS = 0.005
 AIMS = ("any", "writing", "converting")
-LATEST = 0.8  # of a stage's time in the unbroken run: a resumed one may be faster
+LATEST = 0.8  # of a stage's time in the unbroken run, since a resumed one may be faster
 
 
 class Run:
@@ -58,19 +58,19 @@ class Run:
         return self._process.poll() is not None
 
     def family(self) -> list[psutil.Process]:
-        """The run, its kernel and what that has started."""
+        """The run, its kernel and the processes that the kernel has started."""
         with contextlib.suppress(psutil.NoSuchProcess):
             run = psutil.Process(self._process.pid)
             return [run, *run.children(recursive=True)]
         return []
 
     def is_writing(self) -> bool:
-        """Whether a model or a record lies under its temporary name."""
+        """Whether a model or a record exists under its temporary name."""
         folders = (self.workspace.models, self.workspace.path / "records")
         return any(list(folder.glob(".[0-9]*-*")) for folder in folders)
 
     def is_converting(self) -> bool:
-        """Whether a model lies exported, waiting for the converter to be done with it."""
+        """Whether there is an exported model that the converter has not finished with."""
         return bool(list(self._scratch.glob("*/*/saved_model.pb")))
 
     def cell(self) -> str:
@@ -84,7 +84,7 @@ class Run:
         return "between notebooks"
 
     def next_stage(self) -> str:
-        """Where resuming will go on."""
+        """Where resuming will continue."""
         for stage in STAGES:
             unfinished = self.workspace.running_notebook(stage).exists()
             if unfinished or not self.workspace.record_path(stage).exists():
@@ -92,7 +92,7 @@ class Run:
         return "the report"
 
     def kill(self, whole: bool) -> list[psutil.Process]:
-        """SIGKILL the run, or its whole family; those that are left to end by themselves."""
+        """SIGKILL the run or its whole family and return the family; survivors end on their own."""
         family = self.family()
         for process in family if whole else family[:1]:
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -101,7 +101,7 @@ class Run:
         return family
 
     def wait(self) -> None:
-        """Wait for the end, and end with what the run complained about if it did."""
+        """Wait for the run to end; if it failed, exit with the end of its log."""
         if self._process.wait():
             sys.exit(self._log.read_text()[-3000:])
 
@@ -125,7 +125,7 @@ def wait_for(run: Run, stage: str, aim: str, seconds: float) -> str | None:
 
 
 def end_of(processes: list[psutil.Process]) -> float:
-    """Seconds until all of them have gone."""
+    """Seconds until all of them are gone."""
     begun = time.monotonic()
     psutil.wait_procs(processes, timeout=60)
     if any(process.is_running() for process in processes):
@@ -134,7 +134,7 @@ def end_of(processes: list[psutil.Process]) -> float:
 
 
 def check(run: Run, broken: Workspace, unbroken: Workspace) -> None:
-    """Let a run come to its end, and stop where its records are not those of the unbroken one."""
+    """Let a run finish, and exit if its records differ from those of the unbroken one."""
     run.wait()
     different = [
         stage
@@ -144,11 +144,11 @@ def check(run: Run, broken: Workspace, unbroken: Workspace) -> None:
         or broken.record(stage).repeatable() != unbroken.record(stage).repeatable()
     ]
     if different:
-        sys.exit(f"other than unbroken: {', '.join(different)}")
+        sys.exit(f"different from the unbroken run: {', '.join(different)}")
 
 
 def main(case: str = "signal", kills: str = "20", directory: str | None = None) -> None:
-    """Print a row for each kill, and whether the runs ended like the unbroken one."""
+    """Print a row per kill, and whether the runs ended like the unbroken one."""
     folder = Path(directory) if directory else RUNS / "survival"
     folder.mkdir(parents=True, exist_ok=True)
     unbroken = Workspace(folder / "unbroken")
@@ -163,7 +163,7 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
         aim, whole = AIMS[number % len(AIMS)], number % 2 == 0
         seconds = moment.uniform(0, LATEST * unbroken.record(stage).seconds)
         happening = wait_for(run, stage, aim, seconds)
-        if happening is None:  # it came to its end before the moment did
+        if happening is None:  # the run ended first
             check(run, broken, unbroken)
             shutil.rmtree(broken.path)
             run = Run(case, broken)
@@ -177,7 +177,7 @@ def main(case: str = "signal", kills: str = "20", directory: str | None = None) 
                 "after": happening,
                 "cell": cell,
                 "killed": "all" if whole else "kopt run",
-                "goes on at": next_stage,
+                "continues at": next_stage,
                 "others gone, s": round(end_of(family), 1),
             }
         )

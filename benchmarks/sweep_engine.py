@@ -1,8 +1,8 @@
-"""What the engine of a sweep costs by itself: points whose task returns immediately.
+"""The cost of the sweep engine alone: points whose task returns immediately.
 
     uv run python benchmarks/sweep_engine.py 1000
 
-Runs them on two workers, prints time and memory per hundred points, and draws
+Runs them on two workers, prints time and memory for every hundred points, and draws
 docs/sweep-engine.png (needs Chromium).
 """
 
@@ -35,8 +35,8 @@ def trivial(segment: Segment) -> int:
 
 
 def measure(count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """When each point was done, and memory over time: of the command with the scheduler, and of
-    the workers together."""
+    """When each point was done, and memory over time: of the command with its scheduler, and of
+    all workers together."""
     points = tuple(Point(str(seed), {"seed": seed}) for seed in range(count))
     with open_cluster(workers=2) as client:
         workers = [psutil.Process(pid) for pid in client.run(os.getpid).values()]
@@ -64,13 +64,13 @@ def measure(count: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 
 
 def by_hundreds(done: pd.DataFrame, memory: pd.DataFrame) -> pd.DataFrame:
-    """Milliseconds a point and megabytes, for each hundred of points."""
+    """Milliseconds per point and megabytes, for every hundred points."""
     ends = done.seconds[99::100].tolist()
     rows = {}
     for number, (start, end) in enumerate(zip([0, *ends], ends, strict=False)):
         during = memory[(memory.seconds > start) & (memory.seconds <= end)]
         rows[f"{100 * number + 1} to {100 * number + 100}"] = {
-            "ms a point": 10 * (end - start),
+            "ms per point": 10 * (end - start),
             "MB command and scheduler": during.scheduler.mean(),
             "MB workers": during.workers.mean(),
         }
@@ -93,7 +93,7 @@ def draw(done: pd.DataFrame, memory: pd.DataFrame) -> None:
 
 
 def picture(figure, path: Path) -> None:
-    """A figure as a PNG, through a browser."""
+    """Save a figure as a PNG, using a browser."""
     from playwright.sync_api import sync_playwright
 
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:

@@ -33,7 +33,7 @@ def sweep(case: str, last: str, name: str, axis: dict[str, list], workers: int) 
 
 
 def timed(work: Callable[[], None]) -> tuple[float, float, float]:
-    """Seconds, and how many cores this kept busy and everything else on the machine did."""
+    """Seconds, cores kept busy by the work, and cores kept busy by everything else."""
     begin, busy, own = time.monotonic(), busy_seconds(), own_seconds()
     work()
     seconds = time.monotonic() - begin
@@ -42,18 +42,18 @@ def timed(work: Callable[[], None]) -> tuple[float, float, float]:
 
 
 def busy_seconds() -> float:
-    """Of all cores since the machine was started."""
+    """Busy seconds of all cores since the machine was started."""
     times = psutil.cpu_times()
     return times.user + times.nice + times.system
 
 
 def own_seconds() -> float:
-    """Of this process and of all that it has started and that has ended."""
+    """Busy seconds of this process and of its children that have ended."""
     return sum(os.times()[:4])
 
 
 def main(case: str, last: str) -> None:
-    """Print a row for each way, with its time against the first."""
+    """Print a row for each way, with its time relative to the first."""
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     ways = [

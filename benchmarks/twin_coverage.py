@@ -1,8 +1,8 @@
-"""How much of a Keras 3 model becomes tf_keras's own layers, and is the twin equal?
+"""How much of a Keras 3 model becomes native tf_keras layers, and is the twin equal?
 
-Run ``uv run python benchmarks/twin_coverage.py``; it prints the table of docs in about two
-minutes: the models of the tests, then architectures of keras.applications with random, perturbed
-weights (fresh ones have biases of zero, which hide errors).
+Run ``uv run python benchmarks/twin_coverage.py``; it prints the table in docs/coverage.md in
+about two minutes: the models of the tests, then architectures of keras.applications with random,
+perturbed weights (fresh ones have biases of zero, which hide errors).
 """
 
 import sys
@@ -41,7 +41,7 @@ def architecture(name: str) -> keras.Model:
 
 
 def is_input_statistic(weight: keras.Variable) -> bool:
-    """Whether a weight is a Normalization layer's, which reads its weights only when adapted."""
+    """Whether a weight belongs to a Normalization layer, which reads it only when adapted."""
     return weight.path.startswith("normalization")
 
 

@@ -20,7 +20,9 @@ def commands() -> None:
 
 @commands.command()
 @click.argument("case", required=False)
-@click.option("--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data.")
+@click.option(
+    "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
+)
 @click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
 @cli.IMPORT
 @click.option("--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
@@ -31,7 +33,9 @@ def commands() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="A notebook parameter; can be repeated.",
 )  # fmt: skip
-@click.option("--quick", is_flag=True, help="Few samples and epochs, to check that everything works.")
+@click.option(
+    "--quick", is_flag=True, help="Few samples and epochs, to check that everything works."
+)
 @click.option("--resume", is_flag=True, help="Skip finished stages.")
 def run(
     case: str | None,

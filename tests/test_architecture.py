@@ -1,4 +1,4 @@
-"""What may import what: the floors of CONTRIBUTING.md, held to by the imports themselves."""
+"""Which module may import which: the rows of CONTRIBUTING.md, checked against the imports."""
 
 import ast
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A table of bad inputs: each is answered by one line before any work, and nothing is lost."""
+"""A table of bad inputs: each gets a one-line answer before any work, and nothing is lost."""
 
 import json
 import pickle
@@ -401,7 +401,7 @@ def weights_without_memory():
     """Weights that are made here have a shape and no values."""
     with keras.StatelessScope(initialize_variables=False):
         yield
-    # Otherwise the next model that is built anywhere gives them their values: 10 GB for this one.
+    # Otherwise the next model built anywhere would give them values: 10 GB for this one.
     keras.utils.clear_session()
 
 
@@ -422,7 +422,7 @@ def test_a_saved_model_over_2_gb_is_refused_before_it_is_read(tmp_path):
     shutil.copytree("saved", tmp_path / "saved")
     variables = tmp_path / "saved" / "variables" / "variables.data-00000-of-00001"
     with variables.open("ab") as file:
-        file.truncate(3 * 2**30)  # a hole, which takes no space
+        file.truncate(3 * 2**30)  # a sparse file, which takes no space
     with pytest.raises(ConversionError, match=r"saved has 3\.0 GB of float32 weights"):
         kopt.convert(tmp_path / "saved", tmp_path / "a.tflite", "float32")
 

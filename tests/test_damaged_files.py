@@ -1,4 +1,4 @@
-"""Files with bytes cut off, taken out or changed: opened all the same, or refused in a line."""
+"""Files with bytes cut off, removed or changed: opened anyway, or refused in one line."""
 
 import random
 import warnings
@@ -50,7 +50,7 @@ def folder(tmp_path_factory):
     model = keras.Sequential([keras.Input((6, 2)), *made, keras.layers.Dense(2)])
     older = tf_keras.Sequential([tf_keras.Input((6, 2)), tf_keras.layers.LSTM(3)])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice against HDF5
+        warnings.simplefilter("ignore", UserWarning)  # a warning against HDF5
         for name, saved in (("keras3", model), ("keras2", older)):
             for ending in ("h5", "keras"):
                 saved.save(folder / f"{name}.{ending}")
@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.filterwarnings("ignore")  # what damaged numbers make Keras and NumPy remark
+@pytest.mark.filterwarnings("ignore")  # warnings of Keras and NumPy about damaged numbers
 @pytest.mark.parametrize("damage", [cut, changed, overwritten, shortened])
 @pytest.mark.parametrize(
     ("name", "openings"),

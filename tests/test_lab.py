@@ -1,6 +1,6 @@
-"""JupyterLab in a real browser, as a user meets it: no papermill, no script.
+"""JupyterLab in a real browser, as users see it: no papermill, no script.
 
-With KOPT_SCREENSHOTS set to a directory, pictures of the panels are left there.
+If KOPT_SCREENSHOTS is set to a directory, screenshots of the panels are saved there.
 """
 
 import os
@@ -221,7 +221,7 @@ def test_the_first_notebook_runs_shows_its_figures_and_measures_on_demand(lab, p
     assert panel.locator("button:disabled").count() == 1
     panel.locator("text=/^measured in/").wait_for()
     assert title(panel) == "batch 4, 1 thread: compared with this notebook"
-    assert panel.locator(".bartext").count() == 2 * labels  # a bar beside each
+    assert panel.locator(".bartext").count() == 2 * labels  # a bar next to each
     in_both_themes(page, panel, "latency")
 
 

@@ -1,4 +1,4 @@
-"""The notebooks as files, and as they run: real kernels, real data, quick mode."""
+"""The notebooks as files, and in real runs: real kernels, real data, quick mode."""
 
 import re
 import subprocess

@@ -70,7 +70,9 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
     base = spread.loc[baseline]
     unknown = [name for name in answer if name not in list(others.index)]
     if unknown:
-        return not_yet(f"{unknown[0]!r} is not a setting; expected any of {', '.join(others.index)}")
+        return not_yet(
+            f"{unknown[0]!r} is not a setting; expected any of {', '.join(others.index)}"
+        )
     named, single = set(answer), trials.groupby("setting").seed.nunique().min() < 2
     better = set() if single else set(others.index[others["min"] > base["max"]])
     if named == better:

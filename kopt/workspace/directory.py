@@ -1,4 +1,4 @@
-"""A run directory: models and records, each written whole or not at all, by one writer at a time."""
+"""A run directory: models and records, written whole or not at all, by one writer at a time."""
 
 import json
 import os
@@ -68,8 +68,8 @@ class Workspace:
             )
             if strange:
                 raise WorkspaceError(
-                    f"{self.path} is not a run directory (it contains {', '.join(strange[:3])}); choose "
-                    "another run_dir"
+                    f"{self.path} is not a run directory (it contains {', '.join(strange[:3])}); "
+                    "choose another run_dir"
                 )
         if owner not in (None, case):
             raise WorkspaceError(
@@ -166,7 +166,8 @@ class Workspace:
             return Record.from_json(path.read_text())
         except (ValueError, TypeError, KeyError, ParameterError) as error:
             raise WorkspaceError(
-                f"{path} is damaged or from another version of kopt ({error}); delete it and run {stage} again"
+                f"{path} is damaged or from another version of kopt ({error}); delete it and "
+                f"run {stage} again"
             ) from error
 
     def records(self) -> list[Record]:

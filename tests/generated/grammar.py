@@ -1,9 +1,9 @@
 """Random Functional models from a grammar of layers.
 
-A model is grown layer by layer from what the shape at hand allows: pictures, sequences, token ids
-and vectors, with branches that meet again, odd sizes and strides, several inputs and outputs. All
-choices come from one function ``choose(options)``, so that hypothesis can make them (and shrink
-them) as well as a seeded generator.
+A model is grown layer by layer from what the current shape allows: images, sequences, token ids
+and vectors, with branches that rejoin, odd sizes and strides, several inputs and outputs. All
+choices come from one function ``choose(options)``, so both hypothesis (which can also shrink them)
+and a seeded generator can make them.
 """
 
 from collections.abc import Callable, Sequence
@@ -76,7 +76,7 @@ def _enter(choose: Choose, tensor: Tensor) -> Tensor:
     return layers.GaussianNoise(0.1)(tensor) if first == "noise" else tensor
 
 
-# Pictures, (rows, columns, channels)
+# Images, (rows, columns, channels)
 
 
 def _convolution(choose: Choose, x: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A hundred random models, each thrown at one of the calls: never a traceback, never a wrong file.
 
-``benchmarks/generated_models.py`` does the same to as many as one has time for.
+``benchmarks/generated_models.py`` does the same with as many models as time allows.
 """
 
 import keras

@@ -1,7 +1,7 @@
-"""What becomes of a generated model: right, warned, refused by name, or one of the faults.
+"""The outcome of a generated model: right, warned, refused by name, or one of the faults.
 
-Whether an outcome is right is judged here with NumPy on the interpreter's outputs and on Keras's,
-not by what the product says of itself.
+Outcomes are judged here with NumPy, by the outputs of the interpreter and of Keras, not by what
+the library itself reports.
 """
 
 import warnings
@@ -22,7 +22,7 @@ from leankeras.modes import MODES
 from tests.generated.grammar import VOCABULARY
 
 SAMPLES, EPOCHS = 24, 1
-# What an output may be off by, relative to its size, before a file that was called right is wrong.
+# How far an output may be off, relative to its size, before a file reported as right is wrong.
 LIMITS = {
     **dict.fromkeys(("float32", "equal"), 1e-3),
     "float16": 0.02,
@@ -50,7 +50,7 @@ def attempt(action: str, model: keras.Model, folder: Path) -> Outcome:
     """Do something to a model, as a user would, and judge what comes back."""
     before = [weight.copy() for weight in model.get_weights()]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Keras's own, on masks that a layer drops
+        warnings.simplefilter("ignore")  # Keras's own warning about masks that a layer drops
         try:
             outcome = ACTIONS[action](model, folder)
         except KoptError as error:

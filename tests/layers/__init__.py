@@ -1,4 +1,4 @@
-"""Custom layers taken as patterns from what people write, for tests and benchmarks alike."""
+"""Custom layers modelled on what people write, for tests and benchmarks."""
 
 from tests.layers import (
     attention,

@@ -1,4 +1,4 @@
-"""Layers about boxes: corners as inputs, and pixels beside confidences as outputs."""
+"""Layers for boxes: corners as inputs, and pixels alongside confidences as outputs."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Layers over graphs: an adjacency as an input, or a list of edges."""
+"""Layers on graphs, with an adjacency matrix or a list of edges as an input."""
 
 import keras
 import numpy as np

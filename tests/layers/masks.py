@@ -1,4 +1,4 @@
-"""Layers that leave out what a mask marks: given as an input, by Keras, or read off the input."""
+"""Layers that skip what a mask marks: given as an input, by Keras, or read off the input."""
 
 import keras
 import numpy as np

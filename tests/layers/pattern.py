@@ -1,4 +1,4 @@
-"""What a pattern is: a slow layer, what a diagnosis should say, and rewrites right and wrong."""
+"""Patterns: a slow layer, what a diagnosis should say, and right and wrong rewrites."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -228,7 +228,7 @@ class FusedExperts(keras.Layer):
 
     def call(self, x):
         gates = ops.softmax(self.router(x), axis=-1)
-        # argmax of keras.ops needs BitwiseAnd, which TFLite has not
+        # argmax of keras.ops needs BitwiseAnd, which TFLite lacks
         best = tf.argmax(gates, axis=-1)[..., None]
         chosen = ops.cast(ops.equal(best, ops.arange(self.experts, dtype=best.dtype)), x.dtype)
         if self.capacity:

@@ -1,4 +1,4 @@
-"""Layers with several inputs or outputs, in half precision, with branches hard to see."""
+"""Layers with several inputs or outputs, in half precision, or with branches that barely show."""
 
 import keras
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""The commands on files as people have them."""
+"""The commands on realistic files."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""Different values are counted in the Keras 3 model that comes back."""
+"""Distinct values are counted in the Keras 3 model that is returned."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What TensorFlow has traced is freed with its last user, and gradients are what they were."""
+"""What TensorFlow has traced is freed with its last user, and gradients stay the same."""
 
 import gc
 import subprocess
@@ -61,7 +61,7 @@ def test_a_model_that_was_trained_leaves_no_graph_behind(framework, small_model,
         model = keras.models.clone_model(small_model)
         fit(model if framework is keras else to_tf_keras(model), blobs, 1, framework=framework)
 
-    train()  # what the first training traces for all that follow
+    train()  # traces what all later trainings reuse
     before = graphs()
     train()
     assert graphs() == before

@@ -1,4 +1,4 @@
-"""Zeros are counted in the Keras 3 model that comes back, never in what the library says."""
+"""Zeros are counted in the Keras 3 model that is returned, not taken from reported figures."""
 
 import keras
 import numpy as np

@@ -1,8 +1,8 @@
 """What a caller hands in is left exactly as it was, by every public function and when it refuses.
 
-The model has what is easily changed: image preprocessing, which takes ``training=True`` where
-nothing is said and then has the statistics of BatchNormalization follow, random layers, a frozen
-layer, one in half precision, a recurrent one that is unrolled for conversion.
+The model has parts that are easily changed: image preprocessing, which defaults to
+``training=True`` and then lets the BatchNormalization statistics follow, random layers, a frozen
+layer, one in half precision, and a recurrent one that is unrolled for conversion.
 """
 
 import keras

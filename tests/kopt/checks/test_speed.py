@@ -1,4 +1,4 @@
-"""Each exercise on speed: right answers, rounded ones, and the mistakes that are recognised."""
+"""Each exercise on speed: right answers, rounded answers and recognised mistakes."""
 
 import pytest
 

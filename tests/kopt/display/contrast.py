@@ -1,4 +1,4 @@
-"""How well two colours can be told apart (WCAG 2.2): 3 for lines and marks, 4.5 for text."""
+"""Contrast between two colours (WCAG 2.2 requires 3 for lines and marks, 4.5 for text)."""
 
 import re
 

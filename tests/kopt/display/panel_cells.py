@@ -1,6 +1,6 @@
 """Cells that show the panels of 03 and 06, with the figures of a run of the case signal.
 
-The function that makes a point is real, of a smaller model.
+The function that makes a point is real, but uses a smaller model.
 """
 
 PANELS = [

@@ -20,7 +20,7 @@ from kopt.display.plots import COLORS
 from leankeras.errors import ModelError
 from tests.kopt.display.contrast import contrast
 
-SECONDS = 120  # to wait for at most
+SECONDS = 120  # longest wait
 WIDGET = "application/vnd.jupyter.widget-view+json"
 FIGURE = "application/vnd.plotly.v1+json"
 
@@ -74,7 +74,7 @@ def test_the_button_measures_the_chosen_setting_and_keeps_it(latency):
     latency.task.wait(SECONDS)
     assert latency.plot.layout.title.text == "batch 8, 1 thread: compared with this notebook"
     assert list(latency.plot.data[2].x) == [0.1, 0.4, 0.5]
-    assert list(latency.plot.data[3].x) == [125, 100, 1.25]  # microseconds a sample
+    assert list(latency.plot.data[3].x) == [125, 100, 1.25]  # microseconds per sample
     sliders["batch size"].value = 4
     assert len(latency.plot.data[2].x) == 0
     sliders["batch size"].value = 8
@@ -105,7 +105,7 @@ def tradeoff():
     return TradeoffPanel(
         {"sparsity": points(0.0, 0.5, 0.9), "fraction": points(0.0, 0.5)},
         {"sparsity": lambda value: f"model at {value}", "fraction": refuse},
-        measure=lambda made: points(0.0, *made) * [1, 1, 2],  # on a machine half as fast
+        measure=lambda made: points(0.0, *made) * [1, 1, 2],  # on a machine that is half as fast
     )
 
 
@@ -135,7 +135,7 @@ def test_a_computed_point_joins_the_curve_in_its_place(tradeoff, setting):
     tradeoff.task.wait(SECONDS)
     assert list(tradeoff.plot.data[0].x) == sorted({0.0, 0.5, 0.9, setting})
     assert list(tradeoff.plot.data[2].y) == pytest.approx(
-        [1 - at / 2 for at in tradeoff.plot.data[2].x]  # relative to the model beside it
+        [1 - at / 2 for at in tradeoff.plot.data[2].x]  # relative to the model measured alongside
     )
     assert tradeoff.task.status.value.startswith("added to the curve in")
     assert tradeoff.sentence("sparsity").endswith("(measured)")

@@ -1,4 +1,4 @@
-"""The page over a sweep: what it says, that it stands alone, and that nobody's text runs in it."""
+"""The page of a sweep: what it says, that it is self-contained, and that no text in it runs."""
 
 import shutil
 

@@ -1,8 +1,8 @@
-"""Two notebooks that take a moment, in the place of the real ones, for every process of a sweep.
+"""Two fast notebooks that stand in for the real ones in every process of a sweep.
 
 A sweep is many processes: the command, its workers, their kernels. ``environment`` makes all of
 them find the notebooks written here, whose cells call :func:`work`. Files beside the notebooks
-steer them: ``hold`` makes 02 wait; at the fraction written in it, ``broken`` makes it fail and
+control them: ``hold`` makes 02 wait; at the fraction written in it, ``broken`` makes it fail and
 ``crash`` makes its kernel crash unless TensorFlow's oneDNN is off.
 """
 
@@ -88,7 +88,7 @@ class Sweep:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            # a shell starts what runs in the background deaf to Ctrl-C, the tests perhaps too
+            # a shell makes background processes ignore Ctrl-C, perhaps including these tests
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
 

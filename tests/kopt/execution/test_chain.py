@@ -1,4 +1,4 @@
-"""The chain itself, on notebooks that take a moment; the real ones run in test_notebooks.py."""
+"""The chain itself, on fast notebooks; the real ones run in test_notebooks.py."""
 
 import asyncio
 import gc

@@ -1,4 +1,4 @@
-"""A cluster of the command's own, and one of separate processes that was there before."""
+"""A cluster started by the command, and an existing one of separate processes."""
 
 import os
 import shutil

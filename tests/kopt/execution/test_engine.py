@@ -1,4 +1,4 @@
-"""The engine alone: segments whose task is a moment's work, on workers in this process."""
+"""The engine alone: segments with trivial tasks, on workers in this process."""
 
 import time
 

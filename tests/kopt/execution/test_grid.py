@@ -1,4 +1,4 @@
-"""Reading a grid, and what its points share."""
+"""Reading a grid, and the stages that its points share."""
 
 import pytest
 

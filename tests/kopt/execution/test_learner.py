@@ -1,4 +1,4 @@
-"""The learner's copy: complete, without solutions, and able to run."""
+"""The learners' copy: complete, without solutions, and runnable."""
 
 import subprocess
 import sys
@@ -69,7 +69,7 @@ def test_every_exercise_is_a_task_an_open_answer_and_a_folded_solution(stage):
         assert "..." in answer.source
         assert tags(solution) == ["solution"]
         assert solution.metadata.jupyter == {"source_hidden": True, "outputs_hidden": True}
-        # both end in the same call of the same check
+        # both end with the same call of the same check
         asked, given = (cell.source.splitlines()[-1] for cell in (answer, solution))
         assert asked.startswith("kopt.checks.")
         assert asked == given

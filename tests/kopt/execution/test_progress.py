@@ -1,4 +1,4 @@
-"""What a sweep tells while it runs, into a terminal and elsewhere."""
+"""What a sweep reports while it runs, in a terminal and elsewhere."""
 
 import io
 from dataclasses import replace

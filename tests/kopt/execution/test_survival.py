@@ -89,7 +89,7 @@ def test_a_run_killed_while_training_converting_and_writing_ends_like_an_unbroke
     left = run.kill(whole=False)
     assert len(left) > 1
 
-    run = start(case, broken)  # while the kernel of the first one may still be there
+    run = start(case, broken)  # while the first one's kernel may still be running
     wait_for(run.is_converting, run)
     assert not any(process.is_running() for process in left)
     run.kill(whole=True)

@@ -1,4 +1,4 @@
-"""A sweep as it is run: the command, its workers and their kernels, some of them killed."""
+"""A real sweep: the command, its workers and their kernels, some of them killed."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_a_killed_worker_costs_nothing_but_time_and_what_points_share_is_run_onc
     assert table.status.tolist() == ["finished"] * 4
     assert table.fraction.tolist() == FRACTIONS
     assert table.accuracy.tolist() == pytest.approx([88, 86, 84, 82])
-    # timed anew: the file is the slow model's own, whatever the stub's record says
+    # timed again: the file is the slow model's own, whatever the stub's record says
     assert (table.speedup < 2).all()
     assert (table.latency_low <= table.latency_us).all()
     assert (table.within_budget == "met").all()

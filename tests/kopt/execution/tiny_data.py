@@ -1,4 +1,4 @@
-"""The data of the tiny cases, as text that their files begin with."""
+"""The data of the tiny cases, as the text at the top of their files."""
 
 LOAD = """
 import numpy as np

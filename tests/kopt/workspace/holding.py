@@ -1,4 +1,4 @@
-"""What other processes do in the tests of locks; nothing here waits for TensorFlow."""
+"""What other processes do in the lock tests; nothing here waits for TensorFlow."""
 
 import time
 
@@ -6,7 +6,7 @@ from kopt.workspace.lock import NamedLock
 from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 
-PATIENCE = 240  # seconds; for a machine with much else to do
+PATIENCE = 240  # seconds; for a busy machine
 
 
 def hold(path, name, ready):

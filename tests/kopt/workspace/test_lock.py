@@ -1,4 +1,4 @@
-"""Locks of a run and of a stage at work in it, and what is left by those that were killed."""
+"""Locks of a run and of a stage at work in it, and what killed ones leave behind."""
 
 import multiprocessing
 import os

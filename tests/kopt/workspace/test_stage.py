@@ -1,4 +1,4 @@
-"""A stage at work on a small model: what it compares, judges and leaves."""
+"""A stage at work on a small model: what it compares, measures and leaves."""
 
 import gzip
 from dataclasses import replace

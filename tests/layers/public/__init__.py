@@ -1,7 +1,7 @@
-"""Layers as they stand in public code, each written anew: what the diagnosis is measured on.
+"""Layers like those in public code, each rewritten from scratch, to measure the diagnosis on.
 
-Those of the first three modules were at hand while the rules were written; the rounds after them
-tell what the rules say of layers that nobody had looked at.
+Those of the first three modules were known while the rules were written; the later rounds show
+what the rules say about layers that nobody had looked at.
 """
 
 from tests.layers.public.features import FEATURES

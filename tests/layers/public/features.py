@@ -1,4 +1,4 @@
-"""Layers of public code that see features, graphs and capsules."""
+"""Layers from public code for features, graphs and capsules."""
 
 import itertools
 

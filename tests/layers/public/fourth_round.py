@@ -1,4 +1,4 @@
-"""Layers of public code that were written down once those of the third round were right."""
+"""Layers from public code, added once those of the third round were diagnosed correctly."""
 
 import keras
 import numpy as np
@@ -281,7 +281,7 @@ FOURTH = [
         "philipperemy/n-beats and others: a stack",
         NBeatsStack,
         (8,),
-        {"unused-weight": "warning"},  # what the last block would subtract
+        {"unused-weight": "warning"},  # for what the last block would subtract
     ),
     Public(
         "Autoformer ports: AutoCorrelation",

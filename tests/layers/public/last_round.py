@@ -1,4 +1,4 @@
-"""Layers of public code that were written down last: nothing has been changed for them since."""
+"""Layers from public code, added last: nothing has been changed for them since."""
 
 import itertools
 
@@ -220,7 +220,7 @@ LAST = [
         FEFMLayer,
         (4, 3),
         {"loop-over-branches": "warning"},
-        said={"loop-over-timesteps": "warning"},  # the axis of the fields is taken for time
+        said={"loop-over-timesteps": "warning"},  # the axis of the fields is mistaken for time
     ),
     Public("style transfer of several repositories: GramMatrix", GramMatrix, (4, 4, 3), {}),
     Public(

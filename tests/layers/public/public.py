@@ -1,4 +1,4 @@
-"""What a layer of public code is: how it is made and tried, and what a person would say of it."""
+"""Layers from public code: how each is made and tried, and what a person would say about it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

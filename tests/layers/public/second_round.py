@@ -1,4 +1,4 @@
-"""Layers of public code that were written down once the first ones were diagnosed rightly."""
+"""Layers from public code, added once the first ones were diagnosed correctly."""
 
 import itertools
 

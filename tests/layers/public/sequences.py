@@ -1,4 +1,4 @@
-"""Layers of public code that see sequences, tokens and signals."""
+"""Layers from public code for sequences, tokens and signals."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Layers of public code that were written down once those of the second round were right."""
+"""Layers from public code, added once those of the second round were diagnosed correctly."""
 
 import keras
 import numpy as np
@@ -293,7 +293,7 @@ THIRD = [
         ARMAConv,
         [(6, 3), (6, 6)],
         {"created-in-call": "error", "loop-over-branches": "warning"},
-        # It cannot be traced, and as written the loop shows nothing of the weights.
+        # It cannot be traced, and the source of the loop does not show the weights.
         said={"created-in-call": "error", "python-loop": "warning"},
     ),
     Public("tensorflow/addons: NoisyDense", NoisyDense, (5,), {"state-in-call": "warning"}),

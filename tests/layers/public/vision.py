@@ -1,4 +1,4 @@
-"""Layers of public code that see images."""
+"""Layers from public code for images."""
 
 import keras
 import numpy as np

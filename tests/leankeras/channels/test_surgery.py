@@ -1,4 +1,4 @@
-"""The smaller model against the masked one, and every reason for which a channel has to stay."""
+"""The smaller model against the masked one, and every reason for a channel to stay."""
 
 import keras
 import numpy as np

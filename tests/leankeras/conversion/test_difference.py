@@ -1,4 +1,4 @@
-"""Figures of a difference, on outputs made up for it; and the parts a file's outputs have."""
+"""Measures of a difference, on made-up outputs; and the parts of a file's outputs."""
 
 import keras
 import numpy as np

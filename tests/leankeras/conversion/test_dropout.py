@@ -1,4 +1,4 @@
-"""Recurrent layers with dropout, whose cells draw masks at inference as well, and other state."""
+"""Recurrent layers with dropout, whose cells draw masks even at inference, and other state."""
 
 import keras
 import numpy as np

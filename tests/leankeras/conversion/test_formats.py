@@ -44,7 +44,7 @@ def test_an_onnx_file_is_usable_elsewhere(samples, tmp_path):
 
 def two_inputs():
     a, b = keras.Input((2,), name="a"), keras.Input((2,), name="b")
-    # A normalization's mean is a constant that no variable holds.
+    # A normalization's mean is a constant, not a variable.
     scaled = keras.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0])(b)
     outputs = {"difference": a - 3 * b, "gelu": keras.layers.Activation("gelu")(scaled)}
     return keras.Model({"a": a, "b": b}, outputs)

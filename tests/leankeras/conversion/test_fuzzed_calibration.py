@@ -1,4 +1,4 @@
-"""Whatever is given as calibration, in every mode: a verified file, or one clear line."""
+"""Any input as calibration, in every mode: a verified file, or one clear line."""
 
 import itertools
 
@@ -154,5 +154,5 @@ def test_random_arrays_end_well_and_the_child_outlives_them(model, tmp_path):
         for mode, _ in zip(itertools.cycle(MODES), range(DRAWS), strict=False)
     ]
     made = sum(isinstance(end, Conversion) for end in ends)
-    assert 10 < made < DRAWS - 30  # both ways to end are met
+    assert 10 < made < DRAWS - 30  # both outcomes occur
     assert converter.shared.process.pid == child

@@ -68,7 +68,7 @@ MASKED = {
 @pytest.mark.parametrize("kind", MASKED)
 def test_int8_keeps_what_is_not_masked(kind, tmp_path):
     model = attention(MASKED[kind])
-    # a comparison of floats has no int8 form, and is none of this test's business
+    # a comparison of floats has no int8 form; not what this test is about
     kept = ["Greater"] if kind == "an input in where" else []
     conversion = convert(model, tmp_path / "a.tflite", "int8", SAMPLES, keep_float=kept)
     assert conversion.difference < 0.08

@@ -36,7 +36,7 @@ def test_the_mean_beside_it_is_right(kind, tmp_path):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 3))
     hidden = layers.Conv2D(8, 3, activation=activation)(inputs)
-    # two outputs, since one that joins them would have one scale for both
+    # two outputs, since joining them would give both one scale
     outputs = {"forced": force(hidden), "mean": mean(hidden)}
     conversion = convert(keras.Model(inputs, outputs), tmp_path / "a.tflite", "int8", X)
     assert conversion.difference < 0.06

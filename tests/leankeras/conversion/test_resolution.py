@@ -1,4 +1,4 @@
-"""Layers that give nothing on the calibration samples."""
+"""Layers whose output is zero on the calibration samples."""
 
 import keras
 import numpy as np

@@ -22,7 +22,7 @@ def test_operators_side_by_side_give_what_they_give_in_the_file(converted, sampl
     whole(samples[:1])
     content, inputs = separate(file, range(len(file.operators)))
     apart = ready(content)
-    assert len(set(inputs.values())) < len(inputs)  # one result, read by two, is given twice
+    assert len(set(inputs.values())) < len(inputs)  # one result with two readers is listed twice
     for index, stands_for in inputs.items():
         apart.set_tensor(index, whole.interpreter.get_tensor(stands_for))
     apart.invoke()

@@ -104,7 +104,7 @@ def test_operators_carry_layer_names(converted):
 
 
 def multiple_inputs():
-    # Names that are also those of arguments of numpy.savez, by which arrays travel.
+    # Names that are also arguments of numpy.savez, which carries the arrays.
     a, b = keras.Input((8,), name="file"), keras.Input((4,), name="b b")
     both = layers.Dense(2)(layers.Concatenate()([a, b]))
     samples = {"file": random.normal(size=(16, 8)), "b b": random.normal(size=(16, 4))}

@@ -1,4 +1,4 @@
-"""Files made to do harm: whatever opens them, nothing in them runs."""
+"""Malicious files: whatever opens them, nothing in them runs."""
 
 import ast
 import base64
@@ -146,7 +146,7 @@ def test_nothing_in_a_data_file_runs(write, marker, tmp_path):
         Data.load(tmp_path / "data.npz")
     assert not marker.exists()
     pickle.loads(pickle.dumps(Harm(marker)))
-    assert marker.exists()  # so it is a fair trial
+    assert marker.exists()  # so the test is a fair one
 
 
 def test_the_bytecode_is_a_fair_trial(marker):
@@ -188,7 +188,7 @@ def test_keras_2_is_imported_where_the_twin_lives_and_for_its_own_archives():
     }
     places = {name.partition("/")[0] for name in importing}
     assert places == {"twin", "pruning.py", "clustering.py", "quantization", "runtime"}
-    # tf_keras alone knows where its archives keep which weight
+    # only tf_keras knows where its archives keep each weight
     assert {name for name in importing if name.startswith("runtime")} == {
         "runtime/model_files/keras2_archive.py"
     }

@@ -1,4 +1,4 @@
-"""No wrong file is handed out without a word; what is told against it has been tried."""
+"""No wrong file is returned without a warning, and the advice in warnings has been tested."""
 
 import re
 
@@ -183,7 +183,7 @@ def test_all_samples_are_compared(tmp_path):
     exact = np.asarray(model(evaluation))
     apart = np.abs(LiteRTModel(both.path)(evaluation) - exact)
     assert both.max_abs_diff <= apart.max() * 1.001
-    # a machine under load may not come to the end of them
+    # a machine under load may not finish them
     assert 40 < both.checked_samples <= 340
     assert f"on {both.checked_samples} samples" in str(both)
     if both.checked_samples == 340:

@@ -1,4 +1,4 @@
-"""What reading alone says of a layer class."""
+"""What reading the source alone says about a layer class."""
 
 from leankeras.diagnosis.judgement import judge
 from leankeras.diagnosis.source import read_class

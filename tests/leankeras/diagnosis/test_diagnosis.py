@@ -88,7 +88,7 @@ def test_steps_grow_with_the_loop_and_a_short_loop_is_a_remark():
     assert severities(few) == {"loop-over-filters": "info"}
     assert severities(many) == {"loop-over-filters": "warning"}
     growth = many.observed["graph nodes"] - few.observed["graph nodes"]
-    assert growth == 12 * 8  # eight operations a filter
+    assert growth == 12 * 8  # eight operations per filter
 
 
 def test_a_model_is_tried_as_a_whole_and_its_custom_layers_are_read():
@@ -194,7 +194,7 @@ def test_a_layer_within_a_layer_is_made_again_as_a_file_makes_it():
             self.inner = inner
 
         def build(self, input_shape):
-            if not self.inner.built:  # as it is once it comes from a config
+            if not self.inner.built:  # as it is when loaded from a config
                 self.inner.build(input_shape)
 
         def get_config(self):

@@ -1,4 +1,4 @@
-"""Where tensors come from, in graphs of a few operations."""
+"""Tracing where tensors come from, in graphs of a few operations."""
 
 import keras
 import pytest

@@ -1,4 +1,4 @@
-"""Layers of public code: the diagnosis says of them what docs/diagnosis.md has counted."""
+"""Layers from public code: the diagnosis matches the counts in docs/diagnosis.md."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What is no fault, beside what is; the classes are read only, never run."""
+"""Code that is not a fault, next to code that is; the classes are read only, never run."""
 
 import keras
 import numpy as np

@@ -73,7 +73,7 @@ def empty():
 @pytest.fixture(scope="module")
 def module(tmp_path_factory):
     path = tmp_path_factory.mktemp("steps") / "loops.py"
-    path.write_text(CODE.replace("LINES", "op(); " * 60))  # more than one byte can jump over
+    path.write_text(CODE.replace("LINES", "op(); " * 60))  # further than one byte can jump
     names = {"__name__": "loops"}
     exec(compile(path.read_text(), str(path), "exec"), names)
     return str(path), names
@@ -111,7 +111,7 @@ def test_a_comprehension_steps_as_a_loop_does(module):
     _, found = record(module, "comprehended")
     first, *rest = found.values()
     assert first == [[1, 1, 1, 1]]
-    assert [2, 2] in rest[-1]  # the inner one of two, which may stand where the outer one does
+    assert [2, 2] in rest[-1]  # the inner one of two, which may be on the outer one's line
 
 
 def test_a_loop_that_raises_ends_where_it_does(module):

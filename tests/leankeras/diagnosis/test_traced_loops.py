@@ -1,4 +1,4 @@
-"""What loops run over, told from what tracing made of them; nothing is saved or converted."""
+"""What loops run over, inferred from their traces; nothing is saved or converted."""
 
 import keras
 import numpy as np

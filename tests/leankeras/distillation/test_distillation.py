@@ -1,4 +1,4 @@
-"""The loss against its formula, and what a student learns that labels do not tell."""
+"""The loss against its formula, and what a student learns beyond the labels."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""What no probe depends on is noticed, and what matters nowhere is not mistaken for it."""
+"""Blind spots of the probes are noticed, and not confused with weights that never matter."""
 
 import keras
 import numpy as np

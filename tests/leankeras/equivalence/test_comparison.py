@@ -196,7 +196,7 @@ def test_a_refusal_leaves_the_weights_too():
 def test_every_trial_call_is_pinned_to_inference():
     def model():
         inputs = keras.Input((6, 6, 1))
-        resized = keras.layers.Resizing(3, 3)(inputs)  # trains where nothing is said
+        resized = keras.layers.Resizing(3, 3)(inputs)  # trains by default
         return keras.Model(inputs, keras.layers.BatchNormalization()(resized))
 
     first, second = model(), model()

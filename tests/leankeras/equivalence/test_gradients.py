@@ -1,4 +1,4 @@
-"""Gradients are held to the size of what they are summed from."""
+"""Gradients are compared relative to the size of the terms they sum."""
 
 import keras
 import numpy as np

@@ -50,7 +50,7 @@ def test_what_only_shows_on_a_tie_shows_on_whole_numbers(wrong):
 
 def test_a_difference_below_the_tolerance_of_floats_shows():
     def clipped(layer, x):
-        # A sum that is cut off far out, where only the tolerance of large numbers looks.
+        # A sum cut off at large values, where only the tolerance of large numbers applies.
         return ops.matmul(x, layer.w) + ops.cast(
             ops.equal(ops.round(x[..., :1]), x[..., :1]), "float32"
         )
@@ -66,7 +66,7 @@ def test_a_difference_below_the_tolerance_of_floats_shows():
         lambda layer, x: ops.matmul(x, layer.w) / 3,
         lambda layer, x: ops.mean(ops.matmul(x, layer.w), axis=1),
         lambda layer, x: ops.round(ops.matmul(x, layer.w) * 0.1),  # a tie of fractions
-        lambda layer, x: ops.matmul(x, layer.w) * 1e7,  # beyond what float32 counts in ones
+        lambda layer, x: ops.matmul(x, layer.w) * 1e7,  # beyond where float32 can count in ones
         lambda layer, x: ops.argmax(ops.softmax(ops.matmul(x, layer.w)), axis=-1),
     ],
 )

@@ -1,4 +1,4 @@
-"""The values that inputs take are valid for what they are."""
+"""Probe values are valid for the kind of input they are used for."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an input is taken for: by samples, by name and type, by what the reference does with it."""
+"""The role of an input, inferred from samples, its name and type, or the reference's use of it."""
 
 import keras
 import numpy as np

@@ -31,7 +31,7 @@ def test_confidences_beside_pixels_are_held_to_their_own_size(axis):
     found = apart(expected, low, tolerance(expected))
     assert not found.equal
     assert found.tolerance < 3e-4
-    assert distance(expected, low, RELATIVE).equal  # which one size for all excuses
+    assert distance(expected, low, RELATIVE).equal  # which one size for all would excuse
 
 
 def test_a_channel_near_zero_by_cancellation_keeps_its_rounding():

@@ -1,4 +1,4 @@
-"""What an answer says of itself, in a terminal and in a notebook."""
+"""How an answer is displayed, in a terminal and in a notebook."""
 
 import pytest
 

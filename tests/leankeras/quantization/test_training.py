@@ -215,7 +215,7 @@ def test_training_simulates_what_the_file_computes(network, patterns, tmp_path):
     deployed = LiteRTModel(aware.path)(patterns.x_test)
 
     steps = np.unique(deployed)
-    # Equal up to one step of the output's scale: rounding of sums that lie on the border.
+    # Equal up to one step of the output's scale, since sums on a border may round either way.
     assert np.abs(deployed - quantized(patterns.x_test)).max() < 1.01 * np.diff(steps).max()
     assert "RELU6" not in list(aware.operators["operator"])
 
@@ -253,7 +253,7 @@ def test_what_was_gained_before_is_preserved(preserve, patterns, tmp_path):
     if preserve in ("clusters", "both"):
         assert (kept["distinct_after"] <= kept["distinct_before"]).all()
     for name in ("conv_1", "conv_2"):
-        # Moved, or keeping would be no feat.
+        # They moved, so keeping the zeros is not trivial.
         folded = quantized.model.get_layer(name).kernel
         assert np.any(np.asarray(folded) != np.asarray(model.get_layer(name).kernel))
 
@@ -312,7 +312,7 @@ def test_ranges_are_calibrated_before_the_first_step(patterns):
     )
     batches = [features(patterns.x_train[:64]), features(patterns.x_train[64:])]
     wanted = np.mean([np.max(batch) for batch in batches])
-    # The calibration sees the convolution with its quantized weights.
+    # Calibration sees the convolution with its quantized weights.
     assert float(maximum) == pytest.approx(wanted, rel=0.02)
 
 

@@ -14,7 +14,7 @@ SAMPLE = np.zeros((1, 16, 2), np.float32)
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
     monkeypatch.setattr(latency, "BLOCK_SECONDS", 0.04)
-    # whether the machine that runs the tests is busy is not what they ask
+    # the tests do not depend on whether the machine is busy
     monkeypatch.setattr(latency, "BUSY_CPU_SHARE", 0)
 
 
@@ -179,4 +179,4 @@ def test_the_interval_is_wide_where_the_machine_changes_its_pace(monkeypatch):
     calls = {"slow": [machine.target(300e-6, 1.0)], "fast": [machine.target(10e-6, 1.5)]}
     rounds = latency.paired_rounds(calls)
     _, low, high = rounds.ratio("slow", "fast")
-    assert high / low > 1.3  # as the two paces lie a factor of 1.5 apart
+    assert high / low > 1.3  # since the two paces differ by a factor of 1.5

@@ -45,7 +45,7 @@ def test_each_setting_is_held_against_the_files_own_default(files, monkeypatch):
     assert (table.ratio_low <= table.ratio).all()
     assert (table.ratio <= table.ratio_high).all()
     assert set(table.verdict) <= {"reference", "faster", "slower", "cannot tell"}
-    # four calls of NumPy around one inference are work that is never done for nothing
+    # four NumPy calls around one inference always take some time
     assert table.loc[("int8-io", *IN_NUMPY)].verdict == "slower"
 
 

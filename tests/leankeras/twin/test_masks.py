@@ -1,4 +1,4 @@
-"""A twin masks what its model masks, whichever way the mask takes; the inputs end in padding."""
+"""A twin masks what its model masks, whatever the mask's path; the inputs end in padding."""
 
 import keras
 import numpy as np
@@ -9,7 +9,7 @@ from leankeras import Data, cluster, prune
 from leankeras.kernels import measure_kernels
 from leankeras.twin.twin import Twin
 
-# Keras says so of layers that drop a mask, which is what some of these models do.
+# Keras warns about layers that drop a mask, as some of these models do.
 pytestmark = pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
 
 

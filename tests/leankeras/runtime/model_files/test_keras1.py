@@ -1,4 +1,4 @@
-"""Files of Keras 1, which no longer runs: written by hand, and computed by hand."""
+"""Files of Keras 1, which no longer runs: written by hand, with outputs computed by hand."""
 
 import keras
 import numpy as np

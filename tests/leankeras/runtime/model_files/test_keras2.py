@@ -123,7 +123,7 @@ MODELS = (
 
 def save(model, path):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # advice against HDF5
+        warnings.simplefilter("ignore", UserWarning)  # a warning against HDF5
         model.save(path)
 
 
@@ -138,7 +138,7 @@ def saved(request, tmp_path_factory):
     folder, random = tmp_path_factory.mktemp("keras2"), np.random.default_rng(0)
     tf_keras.utils.set_random_seed(0)
     model = request.param()
-    # no weight stays at a first value that others share
+    # no weight keeps an initial value that others share
     model.set_weights([w + 0.3 * np.abs(random.normal(size=w.shape)) for w in model.get_weights()])
     for ending in ("h5", "keras"):
         save(model, folder / f"model.{ending}")
