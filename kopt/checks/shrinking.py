@@ -70,7 +70,7 @@ def kept_parameters(answer: Any, kernel: Kernel) -> Check:
 
     Args:
         answer: weights and biases together.
-        kernel: the layer's kernel before; odd numbers of channels are halved rounding down.
+        kernel: the layer's kernel before; odd numbers of channels are halved and rounded down.
 
     Example:
         >>> kept_parameters(2592, Kernel("conv", window=5, inputs=32, outputs=64, has_bias=True))

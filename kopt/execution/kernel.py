@@ -81,7 +81,7 @@ class Death:
                 "epochs, or use another machine"
             )
         if self.cause != "SIGKILL":
-            return f"the kernel was ended by {self.cause}; {RESUME}"
+            return f"the kernel ended with {self.cause}; {RESUME}"
         if self.out_of_memory is False:
             return f"something killed the kernel (SIGKILL), but memory had not run out; {RESUME}"
         likely = "" if self.out_of_memory else "most likely "

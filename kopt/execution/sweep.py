@@ -159,14 +159,14 @@ def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
         if resume:
             raise WorkspaceError(f"{folder} holds no sweep to continue; leave out --resume")
         if folder.exists() and any(folder.iterdir()):
-            raise WorkspaceError(f"{folder} is not empty, nor a sweep; choose another --run-dir")
+            raise WorkspaceError(f"{folder} is neither empty nor a sweep; choose another --run-dir")
         return
     try:
         same = json.loads(known.read_text()) == sweep
     except (OSError, ValueError) as error:
         raise WorkspaceError(f"{known} is damaged ({error}); choose another --run-dir") from error
     if not same:
-        raise WorkspaceError(f"{folder} holds the sweep of another grid; choose another --run-dir")
+        raise WorkspaceError(f"{folder} holds a sweep of another grid; choose another --run-dir")
     if not resume:
         raise WorkspaceError(
             f"{folder} already holds this sweep; continue with --resume or choose another --run-dir"

@@ -266,8 +266,8 @@ def test_a_kernel_that_crashes_again_is_told_and_a_resumed_run_knows(dying, work
         (KILL.format(signal="SIGKILL"), 1, r"was killed \(SIGKILL\), because memory ran out"),
         (KILL.format(signal="SIGKILL"), None, r"\(SIGKILL\), most likely because memory ran out"),
         (KILL.format(signal="SIGKILL"), 0, "something killed the kernel .*memory had not run out"),
-        (KILL.format(signal="SIGTERM"), 0, "the kernel was ended by SIGTERM"),
-        ("os._exit(3)", 0, "the kernel was ended by exit code 3"),
+        (KILL.format(signal="SIGTERM"), 0, "the kernel ended with SIGTERM"),
+        ("os._exit(3)", 0, "the kernel ended with exit code 3"),
     ],
 )
 def test_a_kernel_that_was_ended_is_not_started_again(

@@ -172,12 +172,12 @@ OTHER = {"1_seed=7": {"seed": 7, "case": "signal"}}
     ("make", "options", "message"),
     [
         (as_file, [], "is a file; expected a directory for the sweep"),
-        (as_other_directory, [], "is not empty, nor a sweep; choose another --run-dir"),
+        (as_other_directory, [], "is neither empty nor a sweep; choose another --run-dir"),
         (as_other_directory, ["--resume"], "holds no sweep to continue"),
         (lambda folder: None, ["--resume"], "holds no sweep to continue"),
         (as_sweep(SAME), [], "already holds this sweep; continue with --resume"),
-        (as_sweep(OTHER), ["--resume"], "holds the sweep of another grid"),
-        (as_sweep(OTHER), [], "holds the sweep of another grid"),
+        (as_sweep(OTHER), ["--resume"], "holds a sweep of another grid"),
+        (as_sweep(OTHER), [], "holds a sweep of another grid"),
         (as_torn_sweep, ["--resume"], "sweep.json is damaged"),
     ],
 )
