@@ -259,7 +259,7 @@ COMMANDS = {
     f"run {OWN} text.txt --data good.npz": "text.txt: expected a .keras or .h5 file, as model.save",
     f"run {OWN} one.keras --data good.npz": "one has a single output, and the labels are 2",
     f"run {OWN} auto.keras --data good.npz": "auto.keras: returns its inputs, as an autoencoder",
-    f"run {OWN} many.keras --data good.npz": "many.keras: 640 outputs for 2 classes, of which the",
+    f"run {OWN} many.keras --data good.npz": "many.keras: 640 outputs for 2 classes, and the right",
     "run signal --import my_layers": "--import goes with --model; a FILE.py imports what it needs",
     f"run {OWN} good.keras --data good.npz --import none": "module none cannot be imported: Module",
     f"convert good.keras {INT8} good.npz --import none": "module none cannot be imported:",
