@@ -257,7 +257,7 @@ COMMANDS = {
     f"run {OWN} none.keras --data good.npz": "none.keras: no such file; expected a .keras",
     f"run {OWN} only.weights.h5 --data good.npz": "only.weights.h5: holds weights only;",
     f"run {OWN} text.txt --data good.npz": "text.txt: expected a .keras or .h5 file, as model.save",
-    f"run {OWN} one.keras --data good.npz": "one has a single output, and the labels are 2",
+    f"run {OWN} one.keras --data good.npz": "one has a single output, but the labels have 2",
     f"run {OWN} auto.keras --data good.npz": "auto.keras: gives back its inputs, as an autoencoder",
     f"run {OWN} many.keras --data good.npz": "many.keras: 640 outputs for 2 classes, of which the",
     "run signal --import my_layers": "--import goes with --model; a FILE.py imports what it needs",
