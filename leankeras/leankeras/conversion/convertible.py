@@ -80,7 +80,7 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> So
 def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) -> Source:
     if not (directory / "saved_model.pb").is_file():
         raise ConversionError(
-            f"{directory}: no SavedModel (saved_model.pb is missing); write one with "
+            f"{directory}: not a SavedModel (saved_model.pb is missing); write one with "
             "model.export(directory)"
         )
     variables = directory.glob("variables/variables.data-*")

@@ -40,4 +40,4 @@ def check_finite(model: keras.Model) -> None:
     """
     damaged = first_not_finite(model.weights)
     if damaged:
-        raise ConversionError(f"weight {damaged} holds NaN or Inf; train {model.name} anew")
+        raise ConversionError(f"weight {damaged} holds NaN or Inf; retrain {model.name}")
