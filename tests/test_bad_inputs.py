@@ -200,7 +200,7 @@ COMMANDS = {
     f"convert unregistered.keras {FLOAT}": "Keras does not know class 'Unregistered'; import the",
     f"convert lambda.keras {FLOAT}": "lambda.keras: holds a Lambda layer, which is code and is",
     f"convert nan.keras {FLOAT}": "weight conv/kernel holds NaN or Inf; retrain plain",
-    f"convert nan.keras {INT8} good.npz": "weight conv/kernel holds NaN or Inf; train plain",
+    f"convert nan.keras {INT8} good.npz": "weight conv/kernel holds NaN or Inf; retrain plain",
     f"convert open.keras {FLOAT}": "has the open shape (None, 2); give samples of the shape",
     f"convert two.keras {INT8} good.npz": "good.npz: 1 array(s) of samples; this model has 2",
     # places

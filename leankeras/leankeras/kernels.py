@@ -99,7 +99,7 @@ def measure_kernels(model: keras.Model) -> pd.DataFrame:
 
 
 def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The trainable weights of rank 2 or more that are not biases (attention has some of rank 2)."""
+    """The trainable weights of rank 2 or more that are not biases (some biases have rank 2)."""
     return [
         weight
         for weight in layer.trainable_weights

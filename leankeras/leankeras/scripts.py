@@ -25,9 +25,7 @@ def run_script(path: str | Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ModelError(
-            f"{path} fails when it is run: {one_line(error)}; fix it first"
-        ) from error
+        raise ModelError(f"{path} fails when it is run: {one_line(error)}; fix it first") from error
     finally:
         sys.path.remove(folder)
     return module

@@ -320,7 +320,7 @@ def test_nan_weights_are_named(tmp_path):
     [
         ({"mode": "int4"}, "expected one of float32"),
         ({"mode": "int8"}, "needs calibration samples"),
-        ({"mode": "float32", "keep_float": ["head"]}, "no meaning"),
+        ({"mode": "float32", "keep_float": ["head"]}, "no effect"),
         ({"mode": "int8", "keep_float": "head"}, "expected a list"),
         ({"mode": "int8", "keep_float": ["haed"]}, "the layers are .*head"),
     ],
