@@ -10,7 +10,7 @@ from leankeras.errors import ParameterError
 
 @dataclass(frozen=True)
 class Parameter:
-    """The values a parameter may take; ``expected`` describes them in words."""
+    """The values a parameter may take; ``expected`` describes them."""
 
     type: type
     expected: str

@@ -143,7 +143,7 @@ class ChannelGraph:
         return channel
 
     def roots(self, ids: np.ndarray) -> np.ndarray:
-        """The same for an array of ids."""
+        """The roots of an array of ids."""
         return np.array([self.root(channel) for channel in ids], dtype=int)
 
     def join(self, one: np.ndarray, other: np.ndarray) -> None:

@@ -65,7 +65,7 @@ class Unrolled:
 
     @cached_property
     def slices(self) -> list[list[Part]]:
-        """The same for weights."""
+        """The parts of weights that each step takes, if they differ by step."""
         return self._varying(self.flow.from_weights)
 
     @cached_property

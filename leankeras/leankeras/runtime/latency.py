@@ -162,7 +162,7 @@ def compare_latency(
 
 @dataclass(frozen=True)
 class Rounds:
-    """What :func:`paired_rounds` measured.
+    """The measurements of :func:`paired_rounds`.
 
     Attributes:
         seconds: name to the seconds per call of every timed sample.
