@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if missing:
             raise DataError(
                 f"{path}: has arrays {', '.join(archive.files)}; "
-                f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
+                f"{', '.join(missing)} missing; expected {', '.join(ARRAYS)}"
             )
         return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
 

@@ -41,7 +41,7 @@ def write_atomically(
         os.replace(temporary, path)
     except OSError as error:
         raise failure(
-            f"{path} cannot be written ({error.strerror or error}); what stood there is unchanged"
+            f"{path} cannot be written ({error.strerror or error}); any old content is unchanged"
         ) from error
     finally:
         if aside.exists() and not path.exists():
@@ -81,8 +81,8 @@ def scratch_directory() -> Iterator[Path]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         raise ConversionError(
-            f"no room to work in {tempfile.gettempdir()} ({error.strerror}); free some, or name "
-            "another directory in TMPDIR"
+            f"no space to work in {tempfile.gettempdir()} ({error.strerror}); free some, or set "
+            "TMPDIR to another directory"
         ) from error
 
 
@@ -123,7 +123,7 @@ def check_place(path: Path, endings: Collection[str]) -> None:
         raise ParameterError(f"{path} is a file; expected the name of a directory to write")
     if not path.suffix and path.is_dir() and not _is_replaceable(path):
         raise ParameterError(
-            f"{path} is a directory with other things in it; expected a new name, an empty "
+            f"{path} is a directory with other files in it; expected a new name, an empty "
             "directory, or a SavedModel to replace"
         )
 

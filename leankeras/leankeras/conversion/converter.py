@@ -38,7 +38,7 @@ class Converter(Child):
                 f"the converter {error}; try a smaller model or fewer calibration samples"
             ) from None
         except ChildDied as death:
-            said = f"; its last output: {death.last_words}" if death.last_words else ""
+            said = f"; last output: {death.last_words}" if death.last_words else ""
             raise ConversionError(
                 f"the converter {death} on this model; try mode 'float32', or the model without "
                 "its custom layers or loops. This process is unaffected; the next conversion "

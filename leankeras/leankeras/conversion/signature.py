@@ -146,7 +146,7 @@ def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
     dtype = keras.backend.standardize_dtype(dtype)
     if dtype == "string":
         raise ConversionError(
-            f"input {name} of {model.name} takes strings, which no runtime but TensorFlow does; "
+            f"input {name} of {model.name} takes strings, which only TensorFlow supports; "
             "convert the part after the text preprocessing"
         )
     return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype

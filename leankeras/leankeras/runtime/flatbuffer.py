@@ -89,8 +89,8 @@ class TFLiteFile:
             )
         if self.content[4:8] != IDENTIFIER:
             raise ModelError(
-                f"{self.path}: not a .tflite (the mark {IDENTIFIER.decode()} is missing); convert "
-                "the model with leankeras.convert"
+                f"{self.path}: not a .tflite (identifier {IDENTIFIER.decode()} is missing); "
+                "convert the model with leankeras.convert"
             )
         try:
             self._model = schema.Model.GetRootAs(self.content, 0)

@@ -181,7 +181,7 @@ class LiteRTModel:
                 )
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) != 1 or lengths == {0}:
-            raise DataError(f"inputs with {sorted(lengths)} samples; expected equally many, > 0")
+            raise DataError(f"inputs have {sorted(lengths)} samples; expected equal numbers, > 0")
         return arrays, batched
 
 

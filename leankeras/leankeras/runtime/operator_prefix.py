@@ -35,7 +35,7 @@ def prefix(file: TFLiteFile, size: int) -> bytes:
         >>> prefix(TFLiteFile("model.tflite"), 3)
     """
     if not 1 <= size <= len(file.operators):
-        raise ModelError(f"cannot keep {size} operators: {file.path} has {len(file.operators)}")
+        raise ModelError(f"cannot keep {size} operators; {file.path} has {len(file.operators)}")
     kept, rest = file.operators[:size], file.operators[size:]
     made = {index for operator in kept for index in operator.outputs}
     read = {index for operator in kept for index in operator.inputs}
