@@ -189,7 +189,7 @@ def run_tflite(path: str, samples: str, output: str, seconds: float = math.inf) 
 
 
 def failing_operator(path: str) -> int | None:
-    """The place of the operator that keeps LiteRT from loading a .tflite, or None."""
+    """The place of the operator that prevents LiteRT from loading a .tflite, or None."""
     file = TFLiteFile(path)
 
     def fails(size: int) -> bool:

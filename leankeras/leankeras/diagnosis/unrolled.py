@@ -93,7 +93,7 @@ class Unrolled:
         return all(self.own) or (all(self.slices) and not any(self.parts))
 
     def are_alike(self) -> bool:
-        """Whether all steps but one do the same; different ones cannot be batched."""
+        """Whether all steps, except at most one, do the same; different ones cannot be batched."""
         seen = Counter(self._signature(number) for number in range(len(self.steps)))
         return seen.most_common(1)[0][1] >= max(2, len(self.steps) - 1)
 

@@ -54,7 +54,7 @@ class FollowedRange(MovingAverageQuantizer):
 
 
 def calibrate(model: tf_keras.Model, samples: np.ndarray) -> None:
-    """Set all ranges of a fresh quantization-aware model, to be followed from there in training.
+    """Set all ranges of a fresh quantization-aware model, which training then adjusts.
 
     Weights take their actual range; an activation takes the mean over batches of the smallest
     and of the largest value, to which a moving average would converge.

@@ -103,7 +103,7 @@ def tied(folded: keras.Model) -> set[str]:
 
 
 def untie(folded: keras.Model) -> keras.Model:
-    """Insert a multiplication before operators that would tie tensors a layer computes on with.
+    """Insert a multiplication between tensors still used in a layer and operators that tie them.
 
     Args:
         folded: a Functional model without nested ones; its layers are called again.
