@@ -19,7 +19,7 @@ class Data:
     """Training, validation and test samples of a classification task.
 
     Models are trained on the training part, and every choice (which model, file, layer, setting)
-    is made on the validation part. The test part is only reported: a figure that a choice was made
+    is made on the validation part. The test part is only reported: a figure that a choice was based
     on is too good. Without a validation part, a fifth of the training part is set aside for it.
 
     Args:
@@ -29,13 +29,13 @@ class Data:
         y_test: class indices, shape ``(m,)``.
         x_val: samples to choose by, shape ``(k, ...)``.
         y_val: class indices, shape ``(k,)``.
-        groups_train: who or what each training sample is from (a subject, a recording), shape
-            ``(n,)``; whole groups are then set aside, as overlapping windows of one recording
-            would tell of each other.
+        groups_train: the source of each training sample (a subject, a recording), shape ``(n,)``;
+            whole groups are then set aside, since overlapping windows of one recording would leak
+            from one part to the other.
 
     Raises:
-        DataError: where an array is empty, not finite, of the wrong rank or length, where the
-            training labels hold one class only, or where nothing can be set aside.
+        DataError: an array is empty, not finite or of the wrong rank or length, the training
+            labels hold only one class, or nothing can be set aside.
 
     Example:
         >>> data = Data.load("data/watch.npz")
@@ -91,21 +91,21 @@ class Data:
         return 1 + int(max(self.y_train.max(), self.y_val.max(), self.y_test.max()))
 
     def with_samples(self, change: Callable[[np.ndarray], np.ndarray]) -> "Data":
-        """The same labels, with the samples of every part changed by a function."""
+        """Apply a function to the samples of every part and keep the labels."""
         samples = {name: change(getattr(self, name)) for name in ("x_train", "x_val", "x_test")}
         return replace(self, **samples)
 
     def standardised(self) -> "Data":
-        """Every channel (the last axis) minus its mean, divided by its standard deviation.
+        """Subtract each channel's mean and divide by its standard deviation.
 
-        Both are those of the training part.
+        Channels are the last axis; both figures are those of the training part.
         """
         axes = tuple(range(self.x_train.ndim - 1))
         mean, deviation = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
         return self.with_samples(lambda x: ((x - mean) / deviation).astype(np.float32))
 
     def part(self, fraction: float) -> "Data":
-        """A random part of each part, always the same one, in the order it had."""
+        """A random fraction of each part: always the same samples, in their original order."""
         kept = {}
         for part in ("train", "val", "test"):
             count = len(getattr(self, f"y_{part}"))
@@ -116,13 +116,13 @@ class Data:
         return Data(**kept)
 
     def calibration(self, count: int = 200) -> np.ndarray:
-        """Training samples at even distances, to calibrate a conversion with: ``count`` at most."""
+        """At most ``count`` evenly spaced training samples, to calibrate a conversion with."""
         count = min(count, len(self.x_train))
         return self.x_train[np.linspace(0, len(self.x_train) - 1, count).round().astype(int)]
 
     @classmethod
     def load(cls, path: str | Path) -> "Data":
-        """Read an ``.npz`` whose arrays are named as the arguments above; never pickles."""
+        """Read an ``.npz`` whose arrays are named like the arguments above, without unpickling."""
         arrays = _read(Path(path))
         try:
             return cls(**arrays)
@@ -136,7 +136,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         if missing:
             raise DataError(
                 f"{path}: has arrays {', '.join(archive.files)}; "
-                f"{', '.join(missing)} missing of {', '.join(ARRAYS)}"
+                f"{', '.join(missing)} missing; expected {', '.join(ARRAYS)}"
             )
         return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
 
@@ -145,7 +145,7 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:
     for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
         if not isinstance(array, np.ndarray):
             raise DataError(
-                f"{name} is a {type(array).__name__}; expected an array, as numpy.asarray makes it"
+                f"{name} is a {type(array).__name__}; expected an array, as from numpy.asarray"
             )
     if x.ndim < 2 or len(x) == 0:
         raise DataError(f"x_{part} has shape {x.shape}; expected (samples, ...) with samples > 0")
@@ -163,4 +163,4 @@ def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:
         bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).sum())
         raise DataError(f"x_{part} holds NaN or Inf in {bad} of {len(x)} samples; remove or fill")
     if np.abs(x).max() > np.finfo(np.float32).max:
-        raise DataError(f"x_{part} holds values beyond what float32 can; scale them")
+        raise DataError(f"x_{part} holds values beyond the range of float32; scale them")

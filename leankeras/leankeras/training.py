@@ -14,7 +14,7 @@ from leankeras.graph import infer, is_graph
 
 
 def gives_probabilities(model: Any, x: np.ndarray) -> bool:
-    """Whether a classifier's outputs are probabilities rather than logits, found by looking.
+    """Whether a classifier's outputs are probabilities rather than logits, judged by their values.
 
     Reading the last layer misses subclassed models and softmax written as an operation; 32 rows
     of logits that all lie in [0, 1] and sum to 1 do not occur.
@@ -40,11 +40,11 @@ def check_weights(model: keras.Model) -> None:
     """Refuse a model that has NaN or Inf among its variables.
 
     Raises:
-        ModelError: naming the first such variable.
+        ModelError: names the first such variable.
     """
     damaged = first_not_finite(model.variables)
     if damaged:
-        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
+        raise ModelError(f"{damaged} holds NaN or Inf; retrain {model.name}")
 
 
 def check_classifier(model: keras.Model, data: Data) -> int:
@@ -65,16 +65,16 @@ def check_classifier(model: keras.Model, data: Data) -> int:
         _check_input(model, samples)
     try:
         outputs = infer(model, data.x_train[:1])
-    except Exception as error:  # whatever a model does with what it was not made for
+    except Exception as error:  # a model may raise anything on samples it was not made for
         raise ModelError(
             f"{model.name} does not take samples of shape {samples}: {one_line(error)}"
         ) from error
     if isinstance(outputs, list | tuple | dict):
-        raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, of classes")
+        raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, over classes")
     shape = outputs.shape
     if tuple(shape[1:]) == (1,):
         raise ModelError(
-            f"{model.name} has a single output, and the labels are {data.classes} classes; "
+            f"{model.name} has a single output, but the labels have {data.classes} classes; "
             f"expected an output for each, such as Dense({data.classes}, activation='softmax')"
         )
     if len(shape) != 2 or shape[-1] < data.classes:
@@ -86,7 +86,7 @@ def check_classifier(model: keras.Model, data: Data) -> int:
 
 
 def _check_input(model: keras.Model, samples: tuple[int, ...]) -> None:
-    """What a call lets pass: Keras adds and drops a last axis of size 1, and more."""
+    """Check what a call would let pass: Keras adds and drops a last axis of size 1, and more."""
     if len(model.inputs) != 1:
         raise ModelError(f"{model.name} has {len(model.inputs)} inputs; expected one")
     expected = tuple(model.inputs[0].shape[1:])
@@ -99,27 +99,27 @@ def _check_input(model: keras.Model, samples: tuple[int, ...]) -> None:
 
 
 def batches_per_epoch(samples: int, batch_size: int) -> int:
-    """How many whole batches a pass over the samples has: see ``whole_batches``."""
+    """The number of whole batches in a pass over the samples; see ``whole_batches``."""
     return max(1, samples // batch_size)
 
 
 def whole_batches(data: Data, batch_size: int) -> tf.data.Dataset:
-    """The training part in batches of one size, shuffled anew for each pass.
+    """The training part in batches of one size, reshuffled for each pass.
 
-    What a pass leaves over, which would make a smaller batch, is left out of it: other samples
-    each time. Where there are fewer samples than a batch has, all of them make one, but for one
-    where their number is odd.
+    The samples left over at the end of a pass, too few for a batch, are dropped: different ones
+    each time. If there are fewer samples than a batch holds, they make a single batch, without one
+    of them if their number is odd.
 
-    On processors with AMX, oneDNN as TensorFlow 2.21 has it corrupts the heap in the gradient of a
-    1 × 1 convolution with a stride when the number of samples in the batch is odd, as that of a
-    last batch may be. With even numbers, 2 to 64, it did not on any of 200 sizes tried.
+    On processors with AMX, the oneDNN of TensorFlow 2.21 corrupts the heap in the gradient of a
+    strided 1 × 1 convolution when the number of samples in a batch is odd, as it may be in the
+    last batch. With even numbers, 2 to 64, it did not for any of 200 sizes tried.
 
     Args:
         data: its training part is used.
         batch_size: samples in a batch.
 
     Returns:
-        Pairs of samples ``(batch_size, ...)``, with a shape that is known, and class indices.
+        Pairs of samples ``(batch_size, ...)``, of a known shape, and class indices.
     """
     count = len(data.x_train)
     size = batch_size if count >= batch_size else max(1, count - count % 2)
@@ -141,15 +141,15 @@ def fit(
 ) -> Any:
     """Train a classifier in place with Adam and a cosine schedule, and return its history.
 
-    Every batch is whole, see ``whole_batches``.
+    Every batch is whole; see ``whole_batches``.
 
     Args:
         model: a Keras 3 model, or a tf_keras one with ``framework=tf_keras``.
-        data: what to train on; the test part is not looked at.
+        data: what to train on; the test part is not used.
         epochs: passes over the training part.
         learning_rate: where the cosine schedule starts; it ends at 0.
         batch_size: samples in a batch; best an even number.
-        framework: the module the model is made of, ``keras`` or ``tf_keras``.
+        framework: the module the model comes from, ``keras`` or ``tf_keras``.
         callbacks: callbacks of that framework.
     """
     steps = batches_per_epoch(len(data.x_train), batch_size)

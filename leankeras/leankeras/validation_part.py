@@ -1,4 +1,4 @@
-"""Which samples of the training part are set aside to choose by."""
+"""The choice of training samples to set aside for validation."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ PART = 0.2
 def validation_rows(y: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
     """Rows of the training part to validate on, always the same for the same labels.
 
-    Where there are groups (people, recordings), whole groups are set aside, the fewest that hold a
-    fifth of the samples, so that no group is on both sides; else a fifth of every class.
+    With groups (people, recordings), whole groups are set aside until they hold a fifth of the
+    samples, so that no group is on both sides; without them, a fifth of every class.
 
     Args:
         y: class indices, shape ``(n,)``.
@@ -26,7 +26,7 @@ def validation_rows(y: np.ndarray, groups: np.ndarray | None = None) -> np.ndarr
     rows = _of_each_class(y) if groups is None else _whole_groups(y, groups)
     if not len(rows):
         what = "class has a second sample" if groups is None else "group can be spared"
-        raise DataError(f"no {what} to validate on; give x_val and y_val of your own")
+        raise DataError(f"no {what} to validate on; give x_val and y_val")
     return np.sort(rows)
 
 

@@ -1,4 +1,4 @@
-"""Which channels a model can spare: accuracy with one group of them reduced at a time."""
+"""The channels a model can spare: its accuracy with one group reduced at a time."""
 
 import keras
 import pandas as pd
@@ -12,13 +12,13 @@ def channel_sensitivity(model: keras.Model, data: Data, fraction: float = 0.5) -
     """Accuracy when a fraction of one group of channels is removed and nothing is trained.
 
     Args:
-        model: a trained Keras 3 classifier; it is left as it is.
+        model: a trained Keras 3 classifier; it is not changed.
         data: its validation part is scored.
         fraction: the share of each group to remove, in [0, 1).
 
     Returns:
         A row for each group that can be reduced, the most sensitive first: ``layers``,
-        ``channels`` it has, ``accuracy`` without the fraction, and the ``accuracy_lost``.
+        its number of ``channels``, ``accuracy`` without the fraction, and ``accuracy_lost``.
     """
     before = evaluate(model, data.x_val, data.y_val)["accuracy"]
     groups = plan_removal(model, fraction).table

@@ -1,7 +1,7 @@
 """Knowledge distillation: a small student learns from the labels and from a trained teacher.
 
-Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), on
-`keras.distillation`.
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), based
+on `keras.distillation`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -37,23 +37,23 @@ def distill(
     learning_rate: float = 1e-3,
     verbose: int = 1,
 ) -> keras.Model:
-    """Train a copy of the student on the labels and on what the teacher says.
+    """Train a copy of the student on the labels and on the teacher's outputs.
 
     The loss is ``alpha * CE(labels, student) + (1 - alpha) * T² * KL(teacher / T, student / T)``,
     the second part on logits divided by the temperature T; T² keeps its gradients as large as
     those of the first. A model that ends in a softmax is recognised by its outputs, and the
-    logarithm of its probabilities taken as its logits. Training uses Adam with a cosine schedule
-    and whole batches of 64, in float32, as in all of leankeras.
+    logarithms of its probabilities are used as its logits. Training uses Adam with a cosine
+    schedule and whole batches of 64, in float32, as everywhere in leankeras.
 
     Args:
         teacher: a trained classifier with outputs of shape ``(n, classes)``, logits or
-            probabilities. It is left exactly as it was.
+            probabilities. It is not changed.
         student: the classifier to train, with the same number of outputs. It is not changed.
-        data: samples of both models' input shape; the test part is not looked at.
+        data: samples of both models' input shape; the test part is not used.
         temperature: above 0; the higher, the more the teacher's wrong answers count.
-        alpha: weight of the labels, from 0 (the teacher alone) to 1 (the labels alone).
+        alpha: weight of the labels, from 0 (only the teacher) to 1 (only the labels).
         epochs: passes over the training part.
-        features: teacher layer -> student layer whose outputs are to agree as well; the mean
+        features: teacher layer -> student layer whose outputs should agree as well; the mean
             squared error of each pair is added to the teacher's part of the loss. Both layers
             must have outputs of the same shape.
         learning_rate: where the cosine schedule starts.
@@ -64,7 +64,7 @@ def distill(
 
     Raises:
         ParameterError: temperature, alpha or epochs are out of range.
-        ModelError: a model is unbuilt, holds NaN or does not fit the data, teacher and student
+        ModelError: a model is not built, holds NaN or does not fit the data, teacher and student
             differ in their outputs, a feature layer is missing or of another shape, or training
             diverged.
 
@@ -99,10 +99,10 @@ def distill(
 
 
 class SoftenedLogits(keras.distillation.LogitsDistillation):
-    """T² times the KL divergence at temperature T, of models that give logits or probabilities.
+    """T² times the KL divergence at temperature T, for models that output logits or probabilities.
 
     Args:
-        temperature: what the logits are divided by.
+        temperature: the divisor of the logits.
         teacher_probabilities: whether the teacher ends in a softmax.
         student_probabilities: whether the student does.
     """
@@ -110,7 +110,7 @@ class SoftenedLogits(keras.distillation.LogitsDistillation):
     def __init__(
         self, temperature: float, teacher_probabilities: bool, student_probabilities: bool
     ) -> None:
-        # Given by its name, as it is by default, the loss would be taken of the logits themselves.
+        # If given by name, as by default, the loss would be computed on the logits themselves.
         super().__init__(temperature, loss=keras.losses.KLDivergence())
         self.teacher_probabilities = teacher_probabilities
         self.student_probabilities = student_probabilities
@@ -161,7 +161,7 @@ def _check_features(
 
 @contextmanager
 def _unchanged_trainability(model: keras.Model) -> Iterator[None]:
-    """Give every layer its own ``trainable`` back, whatever the Distiller froze."""
+    """Restore the ``trainable`` of every layer after the Distiller has frozen some."""
     before = [(layer, layer.trainable) for layer in flat_layers(model)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a classifier says before the softmax."""
+"""A classifier's outputs before the softmax."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ from leankeras.training import gives_probabilities
 
 
 def logits_of(model: keras.Model, x: np.ndarray) -> np.ndarray:
-    """A classifier's logits, up to a constant for each sample where it gives probabilities.
+    """A classifier's logits, up to a constant for each sample if it outputs probabilities.
 
     Args:
         model: a classifier with outputs of shape ``(n, classes)``, logits or probabilities.

@@ -1,4 +1,4 @@
-"""The same distillation over settings and seeds, to tell a better setting from a lucky one."""
+"""Repeat a distillation over settings and seeds, to tell a better setting from a lucky one."""
 
 from collections.abc import Sequence
 
@@ -24,14 +24,14 @@ def distillation_trials(
 
     Args:
         teacher: a trained classifier.
-        student: where every trial starts; it is left as it is.
+        student: the start of every trial; it is not changed.
         data: what to train and score on.
         settings: pairs of ``(temperature, alpha)``; None trains on the labels alone.
-        seeds: of the order in which the samples come.
-        epochs: of each trial.
+        seeds: seeds for the order of the samples.
+        epochs: epochs of each trial.
 
     Returns:
-        A row for each trial: ``setting`` in words, ``seed``, ``accuracy`` on the validation part.
+        A row for each trial: ``setting`` as text, ``seed``, ``accuracy`` on the validation part.
     """
     rows = []
     for setting in settings:

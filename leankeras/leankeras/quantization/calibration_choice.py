@@ -1,4 +1,4 @@
-"""How the accuracy of an int8 file depends on which samples calibrate it, and on how many."""
+"""How the accuracy of an int8 file depends on the choice and number of calibration samples."""
 
 import tempfile
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ SPREAD = "spread over the training part"
 def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.DataFrame:
     """Convert a model to int8 with several sets of calibration samples, and score each file.
 
-    The sets are the first samples of the training part, samples at even distances in it, samples
-    of its most frequent class alone, and normal noise with mean 0 and spread 1 in the shape of a
-    sample, which stands in for data in many a tutorial. A set has as many samples as there are,
-    where that is fewer than asked for; one of under 10 is left out, since
-    :func:`leankeras.convert` refuses it.
+    The sets are the first samples of the training part, evenly spaced samples of it, samples of
+    only its most frequent class, and normal noise with mean 0 and standard deviation 1 in the
+    shape of a sample, which many tutorials use in place of data. A set is smaller than requested
+    if there are fewer samples; a set of under 10 is left out, since :func:`leankeras.convert`
+    refuses it.
 
     Args:
-        model: as :func:`leankeras.convert` takes it.
-        data: the training part calibrates, the validation part decides.
+        model: as accepted by :func:`leankeras.convert`.
+        data: the training part calibrates, the validation part is scored.
         counts: sizes of the sets, 10 to 300.
 
     Returns:
@@ -57,7 +57,7 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
 
 
 def _choices(data: Data, count: int) -> dict[str, np.ndarray]:
-    """Sets of up to ``count`` samples by what they are."""
+    """Sets of up to ``count`` samples, by description."""
     x, y = data.x_train, data.y_train
     count = min(count, len(x))
     frequent = np.bincount(y).argmax()

@@ -12,14 +12,14 @@ from leankeras.runtime.artifacts import predict
 def compare_accuracy(
     targets: Mapping[Any, Any], x: np.ndarray, y: np.ndarray, reference: Any = None
 ) -> pd.DataFrame:
-    """Score artifacts on the same samples and say what a difference is worth.
+    """Score artifacts on the same samples, with an interval for each difference.
 
     Two models judged on the same samples mostly agree, so the interval comes from the samples on
     which they differ (a paired comparison, as in McNemar's test) and is far narrower than what
     two separate error bars suggest. An interval that spans 0 is neither a loss nor a gain.
 
     Args:
-        targets: name to target, as :func:`leankeras.evaluate` takes them.
+        targets: name to target, as accepted by :func:`leankeras.evaluate`.
         x: samples, shape ``(n, ...)``.
         y: class indices, shape ``(n,)``.
         reference: a name in ``targets``; by default the first.
@@ -47,7 +47,7 @@ def compare_accuracy(
 
 
 def gain_in_words(row: pd.Series) -> str:
-    """A row of :func:`compare_accuracy` as a gain, with its interval and what to make of it.
+    """A row of :func:`compare_accuracy` as a gain, with its interval and a verdict.
 
     Example:
         >>> gain_in_words(compare_accuracy(files, data.x_val, data.y_val).loc["int8"])

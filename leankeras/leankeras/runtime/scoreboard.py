@@ -1,4 +1,4 @@
-"""Files side by side: accuracy, size and latency of each."""
+"""The accuracy, size and latency of files side by side."""
 
 import gzip
 from collections.abc import Mapping
@@ -25,13 +25,13 @@ def compare_files(
         files: name to the path of a ``.tflite``.
         x: samples to score on, shape ``(n, ...)``.
         y: class indices, shape ``(n,)``.
-        sample: what the latency is measured on, shape ``(1, ...)``.
+        sample: input for measuring the latency, shape ``(1, ...)``.
         reference: a name in ``files``; by default the first.
 
     Returns:
-        A table indexed by name: ``accuracy``, and ``accuracy_lost`` with its interval, as
-        :func:`.compare_accuracy` gives them; ``size_kb`` and ``gzip_kb`` (1000 bytes); and what
-        :func:`leankeras.compare_latency` gives. And the conditions of the latencies, in a line.
+        A table indexed by name: ``accuracy``, and ``accuracy_lost`` with its interval, from
+        :func:`.compare_accuracy`; ``size_kb`` and ``gzip_kb`` (1000 bytes); and the columns of
+        :func:`leankeras.compare_latency`. Then the conditions of the latencies, in one line.
 
     Example:
         >>> table, _ = compare_files({"a": "a.tflite", "b": "b.tflite"}, x_val, y_val, x_val[:1])
