@@ -38,7 +38,13 @@ from kopt.workspace.record import (
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically
-from leankeras.runtime import compare_accuracy, compare_files, is_tflite, load_keras
+from leankeras.runtime import (
+    compare_accuracy,
+    compare_files,
+    is_tflite,
+    load_keras,
+    measure_briefly,
+)
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -265,7 +271,8 @@ def open_stage(
         case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA.npz``.
         run_dir: the run directory; None for ``runs/<case>`` in the project.
         seed: the seed of every random choice the stage makes.
-        quick: use a quarter of the samples and two epochs, to check that everything works.
+        quick: use a quarter of the samples and two epochs, and measure briefly, to check that
+            everything works.
         knobs: the stage's own parameters.
 
     Raises:
@@ -290,6 +297,8 @@ def open_stage(
     workspace.check_before(name, quick)
     workspace.claim(found.name, name)
     keras.utils.set_random_seed(seed)
+    if quick:
+        measure_briefly()
     return stage
 
 
