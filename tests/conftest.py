@@ -9,7 +9,6 @@ import pytest
 from leankeras.data import Data
 from leankeras.runtime import latency
 
-
 # Minutes long, each of them.
 LONG = ("test_notebooks.py", "test_generated.py", "test_lab.py", "test_learner.py")
 
