@@ -15,13 +15,9 @@ CONVERSIONS = [action for action in ACTIONS if action.startswith("convert")]
 OTHERS = [action for action in ACTIONS if action not in CONVERSIONS]
 
 
-# quantization-aware training still ends in a TypeError on some models with integer inputs
-KNOWN = pytest.mark.xfail(reason="integer inputs in quantization-aware training", strict=False)
-
-
-@pytest.mark.parametrize(
-    ("actions", "count"), [(CONVERSIONS, 60), pytest.param(OTHERS, 40, marks=KNOWN)]
-)
+# Keras says so of a model whose mask ends at a layer; such models are to be done right, too.
+@pytest.mark.filterwarnings("ignore:.*does not support masking:UserWarning")
+@pytest.mark.parametrize(("actions", "count"), [(CONVERSIONS, 60), (OTHERS, 40)])
 def test_every_model_is_done_right_or_refused_by_name(actions, count, tmp_path_factory):
     folder = tmp_path_factory.mktemp("generated")
 

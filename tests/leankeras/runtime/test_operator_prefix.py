@@ -74,5 +74,5 @@ def test_no_operator_of_a_prefix_is_cut_off_or_dead(files, tmp_path):
 
 @pytest.mark.parametrize("size", [0, 10_000])
 def test_a_size_that_the_file_does_not_have_is_refused(files, size):
-    with pytest.raises(ModelError, match=f"the first {size} operators"):
+    with pytest.raises(ModelError, match=f"cannot keep {size} operators"):
         prefix(TFLiteFile(files["float32"]), size)
