@@ -50,7 +50,7 @@ class Trace:
     Attributes:
         graph: makes nodes.
         inputs: a node for each input.
-        structure: the outputs, nested as the layer returns them, with None for each.
+        structure: the outputs, nested as the layer returns them, with 0 for each.
         operations: how many operations of TensorFlow depend on the input.
 
     Raises:
@@ -80,7 +80,9 @@ class Trace:
         """The nodes of the outputs, flat. Nodes are shared by the calls of this method."""
 
         def call(*tensors: Any) -> list[Any]:
-            return self.callee(list(tensors), training=training)
+            outputs = self.callee.nested(list(tensors), training=training)
+            self.structure = keras.tree.map_structure(lambda _: 0, outputs)
+            return keras.tree.flatten(outputs)
 
         specs = [tf.TensorSpec(each.shape, each.dtype) for each in self.inputs]
         try:
