@@ -17,8 +17,15 @@ def is_enclosed(text: str) -> bool:
 
 
 def bare(text: str) -> str:
-    """An expression without the parentheses around all of it."""
-    return text[1:-1] if is_enclosed(text) and "," not in text else text
+    """An expression without the parentheses around all of it; a tuple keeps them."""
+    if not is_enclosed(text):
+        return text
+    inner, depth = text[1:-1], 0
+    for each in inner:
+        depth += (each in OPENING) - (each in CLOSING)
+        if each == "," and depth == 0:
+            return text
+    return inner
 
 
 def wrap(line: str, indent: str) -> list[str]:

@@ -1,14 +1,23 @@
-"""How the new weights are carried over from the old ones, as Python."""
+"""How the new weights are carried over from the old ones, as Python.
+
+A new weight is a rearrangement of old ones, so the shortest way to write it can be looked for: put
+side by side along some axis, stacked along a new one, or turned, and reshaped.
+"""
 
 import re
 from collections.abc import Sequence
+from itertools import groupby, permutations
 
 import keras
+import numpy as np
 
-from leankeras.rewriting.node import Node
+from leankeras.rewriting.naming import weight_paths
+from leankeras.rewriting.node import Node, in_order
 from leankeras.rewriting.operations import OPERATIONS
+from leankeras.rewriting.weights import first_places, only_moves, places_of
 
 INDEX = re.compile(r"\[(\d+)\]")
+MOST_AXES = 5  # of a weight that is tried in all its turns
 
 
 class PortText:
@@ -16,70 +25,84 @@ class PortText:
 
     Args:
         layer: the old layer.
-        paths: how each of its variables is reached.
     """
 
-    def __init__(self, layer: keras.Layer, paths: Sequence[str]) -> None:
+    def __init__(self, layer: keras.Layer) -> None:
         self._layer = layer
-        self._paths = paths
+        self._paths = weight_paths(layer)
+        self._starts = first_places(layer.variables)
 
     def __call__(self, node: Node, shape: tuple[int, ...] | None = None) -> str:
-        """An expression for a node that depends on weights alone."""
-        if shape is not None and shape != node.shape:
-            inner = node.inputs[0] if node.op == "reshape" else node
-            if inner.shape == shape:
-                return self(inner)
-            return f"np.reshape({self(inner)}, {shape})"
-        if node.op == "weight":
-            return f"old.{self._paths[node.attributes['index']]}"
-        if node.op == "constant":
-            return f'np.array({node.value.tolist()}, "{node.dtype}")'
-        if node.op in ("concatenate", "stack"):
-            return self._joined(node)
-        if node.op == "gather":
-            indices = node.inputs[1].value.tolist()
-            return f"np.take({self(node.inputs[0])}, {indices}, axis={node.attributes['axis']})"
-        if node.op == "reshape":
-            return f"np.reshape({self(node.inputs[0])}, {node.shape})"
-        if node.op == "transpose":
-            return f"np.transpose({self(node.inputs[0])}, {node.attributes['axes']})"
-        inputs = [self(each) for each in node.inputs]
-        return OPERATIONS[node.op].text(node.attributes, *inputs)
+        """An expression for a node that depends on weights alone.
 
-    def _joined(self, node: Node) -> str:
-        axis, parts = node.attributes["axis"], list(node.inputs)
-        expanded = [
-            each.op == "reshape"
-            and each.shape
-            == (*each.inputs[0].shape[:axis], 1, *each.inputs[0].shape[axis:])
-            for each in parts
-        ]
-        stacked = node.op == "stack" or all(expanded)
-        if node.op == "concatenate" and stacked:
-            parts = [each.inputs[0] for each in parts]
-        name = "np.stack" if stacked else "np.concatenate"
-        if axis == len(node.shape) - 1 and axis > 0:
-            axis = -1
-        listed = self._listed(parts) or f"[{', '.join(self(each) for each in parts)}]"
-        return f"{name}({listed}, axis={axis})"
+        Args:
+            node: the node.
+            shape: what shape to give it, by default its own.
+        """
+        shape = node.shape if shape is None else shape
+        short = self._short(node, shape) if only_moves(node) else None
+        if short:
+            return short
+        text = self._long(node)
+        return text if shape == node.shape else f"np.reshape({text}, {shape})"
 
-    def _listed(self, parts: Sequence[Node]) -> str | None:
-        """Weights that an attribute holds a list of, as that list."""
-        if len(parts) < 2 or any(each.op != "weight" for each in parts):
+    def _short(self, node: Node, shape: tuple[int, ...]) -> str | None:
+        """It as one call on a list of old weights, if that is what it comes to."""
+        leaves = {each.attributes["index"]: each for each in in_order([node]) if each.op == "weight"}
+        wanted = places_of(node, self._starts).reshape(shape)
+        owners = np.searchsorted(self._starts, wanted.ravel(), side="right") - 1
+        order = list(dict.fromkeys(owners.tolist()))
+        parts = [places_of(leaves[index], self._starts) for index in order]
+        if sum(part.size for part in parts) != wanted.size:
             return None
-        paths = [self._paths[each.attributes["index"]] for each in parts]
-        indices = [INDEX.findall(path) for path in paths]
-        if any(len(found) != 1 for found in indices) or len({INDEX.sub("[]", p) for p in paths}) > 1:
+        if len(parts) == 1:
+            return self._turned(parts[0], wanted, f"old.{self._paths[order[0]]}")
+        if len({part.shape for part in parts}) > 1:
             return None
+        listed, rank = self._listed(order), parts[0].ndim
+        for name, join, axes in (
+            ("np.concatenate", np.concatenate, range(rank)),
+            ("np.stack", np.stack, range(rank + 1)),
+        ):
+            for axis in axes:
+                joined = join(parts, axis)
+                if not np.array_equal(joined.ravel(), wanted.ravel()):
+                    continue
+                text = f"{name}({listed}, axis={-1 if axis == joined.ndim - 1 else axis})"
+                return text if joined.shape == shape else f"np.reshape({text}, {shape})"
+        return None
+
+    @staticmethod
+    def _turned(part: np.ndarray, wanted: np.ndarray, text: str) -> str | None:
+        for axes in permutations(range(part.ndim)) if part.ndim <= MOST_AXES else ():
+            turned = part.transpose(axes)
+            if np.array_equal(turned.ravel(), wanted.ravel()):
+                if axes != tuple(range(part.ndim)):
+                    text = f"np.transpose({text}, {axes})"
+                return text if turned.shape == wanted.shape else (
+                    f"np.reshape({text}, {wanted.shape})"
+                )
+        return None
+
+    def _listed(self, order: Sequence[int]) -> str:
+        """Old weights as a list, by the lists that the old layer has them in."""
+        groups = []
+        for _, group in groupby(order, key=lambda index: INDEX.sub("[]", self._paths[index])):
+            groups.append(self._group([self._paths[index] for index in group]))
+        if any(group.startswith("[old.") and " for " not in group for group in groups):
+            return f"[{', '.join(f'old.{self._paths[index]}' for index in order)}]"
+        return " + ".join(groups)
+
+    def _group(self, paths: list[str]) -> str:
+        found = [INDEX.findall(path) for path in paths]
+        if len(paths) < 2 or any(len(each) != 1 for each in found):
+            return f"[{', '.join(f'old.{path}' for path in paths)}]"
         head, _, tail = INDEX.sub("[]", paths[0]).partition("[]")
-        places = [int(found[0]) for found in indices]
+        places = [int(each[0]) for each in found]
         if places == list(range(self._length(head))):
             return f"[each{tail} for each in old.{head}]" if tail else f"list(old.{head})"
-        chosen = (
-            f"range({places[0]}, {places[-1] + 1})"
-            if places == list(range(places[0], places[-1] + 1))
-            else str(tuple(places))
-        )
+        between = list(range(places[0], places[-1] + 1)) == places
+        chosen = f"range({places[0]}, {places[-1] + 1})" if between else str(tuple(places))
         return f"[old.{head}[i]{tail} for i in {chosen}]"
 
     def _length(self, head: str) -> int:
@@ -89,3 +112,22 @@ class PortText:
                 return -1
             value = getattr(value, name)
         return len(value)
+
+    def _long(self, node: Node) -> str:
+        """It operation by operation."""
+        if node.op == "weight":
+            return f"old.{self._paths[node.attributes['index']]}"
+        if node.op == "constant":
+            return f'np.array({node.value.tolist()}, "{node.dtype}")'
+        if node.op in ("concatenate", "stack"):
+            listed = ", ".join(self(each) for each in node.inputs)
+            return f"np.{node.op}([{listed}], axis={node.attributes['axis']})"
+        if node.op == "gather":
+            indices = node.inputs[1].value.tolist()
+            return f"np.take({self(node.inputs[0])}, {indices}, axis={node.attributes['axis']})"
+        if node.op == "reshape":
+            return f"np.reshape({self(node.inputs[0])}, {node.shape})"
+        if node.op == "transpose":
+            return f"np.transpose({self(node.inputs[0])}, {node.attributes['axes']})"
+        inputs = [self(each) for each in node.inputs]
+        return OPERATIONS[node.op].text(node.attributes, *inputs)

@@ -210,6 +210,18 @@ def _neutral(inputs: list[Node], function: str, full: tuple[int, ...]) -> Node |
     return None
 
 
+def softmax(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None:
+    """Of a reshape that leaves the last axis alone: reshape afterwards."""
+    (x,) = inputs
+    last = len(x.shape) - 1
+    if x.op != "reshape" or at["axis"] != last or not x.inputs[0].shape:
+        return None
+    inner = x.inputs[0]
+    if inner.shape[-1] != x.shape[-1]:
+        return None
+    return g.reshape(g.make("softmax", inner, axis=len(inner.shape) - 1), x.shape)
+
+
 def reduction(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None:
     return None if at["axes"] else inputs[0]
 
@@ -234,6 +246,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "gather": (gather,),
     "concatenate": (concatenation,),
     "elementwise": (elementwise,),
+    "softmax": (softmax,),
     "reduce": (reduction,),
     "product": (simplify_product,),
 }

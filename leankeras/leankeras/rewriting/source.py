@@ -9,10 +9,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from leankeras.rewriting.compilation import Compiled
+from leankeras.equivalence import flat_shapes
+from leankeras.rewriting.compilation import KERNELS, Compiled
 from leankeras.rewriting.drafts import Draft
 from leankeras.rewriting.layout_of_text import WIDTH, bare, wrap
-from leankeras.rewriting.naming import weight_paths
 from leankeras.rewriting.operations import OPERATIONS, Batch
 from leankeras.rewriting.port_text import PortText
 from leankeras.rewriting.program import Reference, Statement
@@ -21,16 +21,17 @@ from leankeras.rewriting.rolling import Repetition, find_repetition
 from leankeras.rewriting.stock import Stock
 
 TOKEN = re.compile(r"<[vsl]\d+>")  # a value, a state or a list of a loop, not named yet
+ROLE = re.compile(r"_?(kernels?|bias(es)?|weights?)(_\d+)?$")
 LONGEST_INLINED = 72
 MOST_WRITTEN = 16
 VALUE_NAMES = {
     "product": "product", "convolution": "filtered", "depthwise": "filtered", "softmax": "shares",
     "slice": "part", "pick": "part", "item": "part", "concatenate": "joined", "stack": "stacked",
-    "reshape": "shaped", "transpose": "turned", "gather": "gathered", "split": "parts",
+    "reshape": "reshaped", "transpose": "transposed", "gather": "gathered", "split": "parts",
     "unstack": "steps", "cumsum": "running", "argmax": "best", "cast": "cast", "pool": "pooled",
     "broadcast": "start", "kept": "found", "leaky_relu": "active",
     "Sum": "total", "Mean": "mean", "Max": "highest", "Min": "lowest", "Prod": "multiplied",
-    "AddV2": "added", "Mul": "scaled", "Sub": "difference", "RealDiv": "ratio",
+    "AddV2": "total", "Mul": "scaled", "Sub": "difference", "RealDiv": "ratio",
     "Sigmoid": "gate", "Tanh": "squashed", "Relu": "active", "Exp": "exponent",
     "Maximum": "larger", "Minimum": "smaller", "Square": "square", "Sqrt": "root",
 }  # fmt: skip
@@ -75,7 +76,7 @@ def _filled(text: str, width: int) -> list[str]:
 
 
 def _stock_module(stock: Stock, layer: keras.Layer, title: str, steps: tuple[str, ...]) -> str:
-    text = PortText(layer, weight_paths(layer))
+    text = PortText(layer)
     arguments = ", ".join(f"{name}={_literal(value)}" for name, value in stock.arguments.items())
     port: list[str] = []
     for name, node in stock.weights:
@@ -114,15 +115,13 @@ class _ProgramText:
             return ["x"]
         if isinstance(self.input_shape, dict):
             return [re.sub(r"\W", "_", name) for name in sorted(self.input_shape)]
-        count = len(keras.tree.flatten(keras.tree.map_structure_up_to(
-            self.input_shape, lambda _: 0, self.input_shape
-        ))) if not isinstance(self.input_shape, list) else len(self.input_shape)  # fmt: skip
+        count = len(flat_shapes(self.input_shape))
         return [f"x_{number + 1}" for number in range(count)]
 
     def module(self, title: str, steps: tuple[str, ...]) -> str:
         """The whole text."""
         body = self._call_body()
-        port_text = PortText(self.layer, weight_paths(self.layer))
+        port_text = PortText(self.layer)
         port: list[str] = []
         for name, weight in self.made.weights.items():
             port += wrap(f"new.{name}.assign({port_text(weight.node, weight.shape)})", "    ")
@@ -364,9 +363,8 @@ class _ProgramText:
             key = statement.attributes.get("function", statement.op)
             base = VALUE_NAMES.get(key, VALUE_NAMES.get(statement.op, key.lower()))
             of_weight = [place for kind, place in statement.inputs if kind == "weight"]
-            if statement.op == "product" and of_weight:
-                stem = re.sub(r"_?(kernels?|weights?)(_\d+)?$", "", of_weight[0])
-                base = stem or base
+            if of_weight and (statement.op in KERNELS or key == "AddV2"):
+                base = ROLE.sub("", of_weight[0]) or base
             self.names[name] = self._unused(base)
 
     def _unused(self, base: str) -> str:

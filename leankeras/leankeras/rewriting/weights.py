@@ -68,9 +68,7 @@ def choose_weights(
 
 def is_rearrangement(nodes: Sequence[Node], variables: Sequence[keras.Variable]) -> bool:
     """Whether nodes can be new weights side by side, none of which shares a number with another."""
-    return all(_only_moves(node) for node in nodes) and not (
-        _clashing(list(nodes), variables) - {-1}
-    )
+    return all(only_moves(node) for node in nodes) and not _clashing(list(nodes), variables)
 
 
 def _needed(outputs: Sequence[Node], kept_apart: set[int], for_inference: bool) -> list[Node]:
@@ -84,7 +82,7 @@ def _needed(outputs: Sequence[Node], kept_apart: set[int], for_inference: bool) 
         if node.depends == WEIGHT and (
             for_inference
             or node.op == "weight"
-            or (node.number not in kept_apart and _only_moves(node))
+            or (node.number not in kept_apart and only_moves(node))
         ):
             needed[node.number] = node
         else:
@@ -92,26 +90,26 @@ def _needed(outputs: Sequence[Node], kept_apart: set[int], for_inference: bool) 
     return sorted(needed.values(), key=lambda node: node.number)
 
 
-def _only_moves(node: Node) -> bool:
+def only_moves(node: Node) -> bool:
     """Whether a node is made of weights alone, by moving numbers about."""
     if node.op == "weight":
         return True
     if node.op not in MOVES:
         return False
     moved = node.inputs[:1] if node.op == "gather" else node.inputs
-    return all(_only_moves(each) for each in moved)
+    return all(only_moves(each) for each in moved)
 
 
 def _clashing(needed: Sequence[Node], variables: Sequence[keras.Variable]) -> set[int]:
     """Numbers of the nodes that cannot be weights as they are."""
-    starts = np.cumsum([0, *(int(np.prod(variable.shape)) for variable in variables)])
+    starts = first_places(variables)
     owner: dict[int, Node] = {}
     clashing: set[int] = set()
     for node in needed:
         sources = [each for each in in_order([node]) if each.op == "weight"]
         if len({variables[each.attributes["index"]].trainable for each in sources}) > 1:
             clashing.add(node.number)
-        places = _places(node, starts).ravel()
+        places = places_of(node, starts).ravel()
         if len(np.unique(places)) < len(places):
             clashing.add(node.number)
         for place in places:
@@ -123,7 +121,12 @@ def _clashing(needed: Sequence[Node], variables: Sequence[keras.Variable]) -> se
     return clashing
 
 
-def _places(node: Node, starts: np.ndarray) -> np.ndarray:
+def first_places(variables: Sequence[keras.Variable]) -> np.ndarray:
+    """Where each variable starts, with all their numbers in a row."""
+    return np.cumsum([0, *(int(np.prod(variable.shape)) for variable in variables)])
+
+
+def places_of(node: Node, starts: np.ndarray) -> np.ndarray:
     """For each number of a rearrangement, which number of the old weights it is."""
     places: dict[int, np.ndarray] = {}
     for each in in_order([node]):
