@@ -60,17 +60,18 @@ class PortText:
         if len({part.shape for part in parts}) > 1:
             return None
         listed, rank = self._listed(order), parts[0].ndim
+        found = []
         for name, join, axes in (
             ("np.concatenate", np.concatenate, range(rank)),
             ("np.stack", np.stack, range(rank + 1)),
         ):
             for axis in axes:
                 joined = join(parts, axis)
-                if not np.array_equal(joined.ravel(), wanted.ravel()):
-                    continue
-                text = f"{name}({listed}, axis={-1 if axis == joined.ndim - 1 else axis})"
-                return text if joined.shape == shape else f"np.reshape({text}, {shape})"
-        return None
+                if np.array_equal(joined.ravel(), wanted.ravel()):
+                    text = f"{name}({listed}, axis={-1 if axis == joined.ndim - 1 else axis})"
+                    as_wanted = joined.shape == shape
+                    found.append(text if as_wanted else f"np.reshape({text}, {shape})")
+        return min(found, key=len, default=None)
 
     @staticmethod
     def _turned(part: np.ndarray, wanted: np.ndarray, text: str) -> str | None:

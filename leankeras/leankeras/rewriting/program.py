@@ -87,7 +87,8 @@ class Program(keras.Layer):
         self.built = True
 
     def call(self, *inputs: Any, **named: Any) -> Any:
-        tensors = keras.tree.flatten([*inputs, named])
+        given = {name: each for name, each in named.items() if name not in ("training", "mask")}
+        tensors = keras.tree.flatten([*inputs, given])
         batch = tensors[0].shape[0] or tf.shape(tensors[0])[0]
         values: list[Any] = []
 

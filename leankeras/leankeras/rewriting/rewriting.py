@@ -54,11 +54,14 @@ class Rewriting:
     name: str = ""
     for_inference: bool = False
 
-    def __str__(self) -> str:
+    def summary(self) -> str:
+        """What was found, in a few lines, without the source."""
         lines = [f"{self.layer.name}: {self.nodes[0]} operations to {self.nodes[1]}{self._faster}"]
         lines += [f"  {step}" for step in self.steps]
-        lines += [f"  {self.equivalence}".replace("\n", "\n  "), "", self.source]
-        return "\n".join(lines)
+        return "\n".join([*lines, f"  {self.equivalence}".replace("\n", "\n  ")])
+
+    def __str__(self) -> str:
+        return f"{self.summary()}\n\n{self.source}"
 
     __repr__ = __str__
 

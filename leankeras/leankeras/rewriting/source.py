@@ -319,6 +319,9 @@ class _ProgramText:
         if array.ndim == 1 and array.dtype.kind == "i" and (steps == steps[0]).all() and steps[0]:
             end = flat[-1] + steps[0]
             return f'tf.range({flat[0]}, {end}, {steps[0]}, dtype="{array.dtype}")'
+        affine = _affine_table(array)
+        if affine:
+            return affine
         name = next(
             (n for n, a in self.constants.items() if a is array), f"TABLE_{len(self.constants) + 1}"
         )
@@ -383,6 +386,31 @@ class _ProgramText:
         line = TOKEN.sub(name, line)
         indent = line[: len(line) - len(line.lstrip())]
         return wrap(line.lstrip(), indent)
+
+
+def _affine_table(array: np.ndarray) -> str | None:
+    """Rows of places that move on from row to row, round and round, in a formula."""
+    if array.ndim != 2 or array.dtype.kind != "i" or min(array.shape) < 2:
+        return None
+    length = int(array.max()) + 1
+    down, right = (int(array[place] - array[0, 0]) % length for place in ((1, 0), (0, 1)))
+    rows, columns = np.arange(array.shape[0])[:, None], np.arange(array.shape[1])
+    if array.min() < 0 or not np.array_equal(
+        array, (down * rows + right * columns + array[0, 0]) % length
+    ):
+        return None
+    down = down - length if down > length / 2 else down
+    terms = [
+        f"{factor} * {name}" if abs(factor) != 1 else f"{'-' if factor < 0 else ''}{name}"
+        for factor, name in (
+            (right, f"tf.range({array.shape[1]})"),
+            (down, f"tf.range({array.shape[0]})[:, None]"),
+        )
+        if factor
+    ]
+    if array[0, 0]:
+        terms.append(str(array[0, 0]))
+    return f"({' + '.join(terms).replace('+ -', '- ')}) % {length}"
 
 
 def _inlined(text: str, token: str, value: str) -> str:
