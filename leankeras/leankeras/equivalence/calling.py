@@ -111,7 +111,7 @@ class Callee:
 
     def _rejection(self, tensors: list[Any], error: Exception) -> EquivalenceError:
         return EquivalenceError(
-            f"{self.name} {self.layer.name} rejects a batch of {len(tensors[0])} samples of shape "
+            f"{self.name} {self.layer.name} rejects a batch of {tensors[0].shape[0]} samples of shape "
             f"{self.input_shape} (the shape of one sample, without the batch): {one_line(error)}"
         )
 

@@ -103,6 +103,8 @@ def _merged(
         try:
             whole, place = rebuild.alignment(copying)(nodes, axis)
         except NotAlike as difference:
+            if _is_recurrence(nodes):
+                difference = NotAlike("each turn needs what the one before computed", old)
             rebuild.journal.failed.append((len(nodes), old, difference))
             continue
         if place is None:

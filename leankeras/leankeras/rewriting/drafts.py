@@ -60,7 +60,7 @@ class Drafts:
         journal: of the first layout, with what could not be merged.
 
     Raises:
-        RewriteError: the layer cannot be traced, or behaves differently in training.
+        RewriteError: the layer cannot be traced.
     """
 
     def __init__(
@@ -79,8 +79,6 @@ class Drafts:
         self.operations = self._traces[0].operations
         self.structure = self._traces[0].structure
         say(f"traced {self.operations} operations")
-        if not for_inference:
-            self._check_training()
 
     def _check_training(self) -> None:
         """Refuse a layer that computes something else in training."""
@@ -100,7 +98,8 @@ class Drafts:
         """The drafts that save something, without doubles; a stock layer first.
 
         Raises:
-            RewriteError: nothing is saved, and why not.
+            RewriteError: nothing is saved, and why not; or the layer behaves differently in
+                training.
         """
         found: dict[Any, Draft] = {}
         before = count_operations(self._outputs[0])
@@ -123,6 +122,8 @@ class Drafts:
             self._add(found, programs, journal, number, before)
         if not found:
             raise RewriteError(self._nothing())
+        if not self._for_inference:
+            self._check_training()
         return list(found.values())
 
     def _add(
@@ -139,7 +140,10 @@ class Drafts:
             found.setdefault(key, Draft(stock.kind, stock, journal, nodes, after))
             if stock.kind not in ("LSTM", "GRU"):  # of which a program may be faster
                 return
-        attributes = with_batch(*programs)
+        try:
+            attributes = with_batch(*programs)
+        except RewriteError as error:
+            raise RewriteError(f"{layer.name}: {error}") from error
         compiled = compile_program(
             after, attributes, self.structure, layer, self._for_inference
         )

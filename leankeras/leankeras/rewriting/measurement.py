@@ -38,12 +38,12 @@ def measure(models: Mapping[str, keras.Model], sample: Any) -> Any:
 
 
 def as_model(layer: keras.Layer, arrays: list[np.ndarray], nested: Any) -> keras.Model:
-    """A model of one layer.
+    """A model of one layer at batch 1.
 
     Args:
         layer: built or not.
         arrays: a batch of each input, flat, for shapes and types.
         nested: calls the layer with flat inputs.
     """
-    inputs = [keras.Input(each.shape[1:], dtype=str(each.dtype)) for each in arrays]
+    inputs = [keras.Input(batch_shape=(1, *a.shape[1:]), dtype=str(a.dtype)) for a in arrays]
     return keras.Model(inputs[0] if len(inputs) == 1 else inputs, nested(layer, inputs))

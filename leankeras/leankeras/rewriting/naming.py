@@ -61,7 +61,7 @@ def new_names(
             if each.op == "weight"
         ]
         common = [word for word in old[0] if all(word in words for words in old)] if old else []
-        base = "_".join(common) or role
+        base = re.sub(r"\W+", "_", "_".join(common)) or role
         if base == "variables" or not base.isidentifier():
             base = role
         name, number = base, 2
@@ -73,5 +73,5 @@ def new_names(
 
 def _words(path: str) -> list[str]:
     """The names in a path; gates that are called ``input_kernel`` give two words."""
-    words = re.sub(r'\[\d+\]|"', "", path).replace('["', "_").replace("]", "")
+    words = re.sub(r'\[\d+\]|["\]]', "", path)
     return [word for word in re.split(r"[._\[]", words) if word]

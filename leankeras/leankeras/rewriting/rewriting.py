@@ -122,7 +122,12 @@ def rewrite_layer(
         other.spread = callee.spread
         return other.nested(inputs)
 
-    models = {measurement.SLOW: measurement.as_model(layer, arrays, nested)}
+    # Wrapped, since a layer that is called on symbolic inputs remembers them.
+    slow = InferenceOnly(layer, callee)
+    try:
+        models = {measurement.SLOW: measurement.as_model(slow, arrays, nested)}
+    except EquivalenceError as error:
+        raise RewriteError(f"{layer.name} does not run on one sample: {error}") from error
     layers: dict[str, keras.Layer] = {}
     for draft in drafts:
         new = draft.made.layer(layer.name)

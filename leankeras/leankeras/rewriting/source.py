@@ -179,19 +179,20 @@ class _ProgramText:
         if needs_batch:
             self.counts["batch"] += 1
             lines.append(f"        batch = tf.shape({self.inputs[0]})[0]")
-        result = self._result(self.made.result)
         if loop is None:
+            result = self._result(self.made.result)
             drafts = [(f"<v{i}>", self._written(each)) for i, each in enumerate(statements)]
             lines += self._block(drafts, " " * 8, set(TOKEN.findall(result)))
         else:
-            lines += self._rolled(statements, loop, result)
+            rolled, result = self._rolled(statements, loop)
+            lines += rolled
         lines.append(f"        return {result}")
         return [line for each in lines for line in self._named(each)]
 
     def _rolled(
-        self, statements: tuple[Statement, ...], loop: Repetition, result: str
-    ) -> list[str]:
-        """Statements before a loop, the loop, and those after it."""
+        self, statements: tuple[Statement, ...], loop: Repetition
+    ) -> tuple[list[str], str]:
+        """Statements before a loop, the loop, and those after it; and the result."""
         last = loop.start + (loop.turns - 1) * loop.period
         lists: set[int] = set()
 
@@ -210,6 +211,7 @@ class _ProgramText:
 
         before = [(f"<v{i}>", outside(statements[i])) for i in range(loop.start)]
         after = [(f"<v{i}>", outside(statements[i])) for i in range(loop.end, len(statements))]
+        result = self._result(self.made.result, token)
         result_tokens = set(TOKEN.findall(result))
         body, carried = self._turn(statements, loop, last)
         counter_start = self._counter_start(statements, loop)
@@ -228,7 +230,7 @@ class _ProgramText:
             lines.append(f"            <s{place}> = <v{last + place}>")
         for place in sorted(lists):
             lines.append(f"            <l{place}>.append(<v{last + place}>)")
-        return lines + self._block(after, " " * 8, result_tokens)
+        return lines + self._block(after, " " * 8, result_tokens), result
 
     def _turn(
         self, statements: tuple[Statement, ...], loop: Repetition, last: int
@@ -302,8 +304,9 @@ class _ProgramText:
             return token(place) if token else f"<v{place}>"
         if kind == "input":
             return self.inputs[place]
-        if kind == "weight":
-            return f"self.{place}"
+        if kind == "weight":  # TensorFlow makes no tensor of a list of Keras's variables
+            listed = user is not None and user.op in ("concatenate", "stack")
+            return f"self.{place}{'.value' if listed else ''}"
         return self._constant(self.made.constants[place], user)
 
     def _constant(self, array: np.ndarray, user: Statement | None) -> str:
@@ -328,13 +331,13 @@ class _ProgramText:
         self.constants[name] = array
         return name
 
-    def _result(self, result: Any) -> str:
+    def _result(self, result: Any, token: Any = None) -> str:
         if isinstance(result, dict):
-            items = ", ".join(f'"{name}": {self._result(each)}' for name, each in result.items())
-            return f"{{{items}}}"
+            items = (f'"{name}": {self._result(each, token)}' for name, each in result.items())
+            return f"{{{', '.join(items)}}}"
         if len(result) == 2 and isinstance(result[0], str):
-            return self._reference(result, None)
-        return f"[{', '.join(self._result(each) for each in result)}]"
+            return self._reference(result, None, token)
+        return f"[{', '.join(self._result(each, token) for each in result)}]"
 
     # ------------------------------------------------------------------ lines and names
 

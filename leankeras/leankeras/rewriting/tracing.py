@@ -44,7 +44,7 @@ class Trace:
 
     Args:
         callee: the layer, built.
-        arrays: one for each input; their shapes and types are traced, the batch first.
+        arrays: a batch of each input that the layer takes; what is traced is tried on them.
         batch: the size of the batch.
 
     Attributes:
@@ -63,9 +63,8 @@ class Trace:
         self.operations = 0
         self.structure: Any = None
         self._batch = batch
-        random = np.random.default_rng(1)
         self.inputs = [
-            self.graph.leaf("input", _resized(array, batch, random), DATA, index=index)
+            self.graph.leaf("input", np.resize(array, (batch, *array.shape[1:])), DATA, index=index)
             for index, array in enumerate(arrays)
         ]
         self._weights = {
@@ -125,10 +124,7 @@ class Trace:
         kind = operation.type
         if kind in SAME:
             if any(each is None for each in inputs):
-                raise self.refusal(
-                    operation,
-                    "it reads a tf.Variable that is no weight of the layer; make it with add_weight",
-                )
+                raise self.refusal(operation, self._unknown_variable(operation))
             return tuple(inputs) if kind == "IdentityN" else inputs[0]
         if kind in CALLS:
             return tuple(self._call(operation.get_attr("f").name, inputs))
@@ -171,9 +167,21 @@ class Trace:
             values = self._call(body, values)
         raise self.refusal(operation, f"it loops more than {MOST_TURNS} times")
 
+    @staticmethod
+    def _unknown_variable(operation: Any) -> str:
+        if any("Random" in each.type for each in operation.graph.get_operations()):
+            return REASONS["Random"]
+        return "it reads a tf.Variable that is no weight of the layer; make it with add_weight"
+
     def _call(self, name: str, inputs: list[Any]) -> list[Any]:
         if name not in self._bodies:
-            self._bodies[name] = function_def_to_graph(self._library[name])
+            try:
+                self._bodies[name] = function_def_to_graph(self._library[name])
+            except RuntimeError as error:  # of functions that call others by names of their own
+                raise RewriteError(
+                    f"{self.callee.layer.name}: a branch or a loop cannot be read: "
+                    f"{one_line(error)}"
+                ) from error
         body = self._bodies[name]
         nodes = {tensor.name: node for tensor, node in zip(body.inputs, inputs, strict=True)}
         self._run(body, nodes)
@@ -205,13 +213,6 @@ def source_line(operation: Any, layer_type: type) -> str:
             text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
             return f"line {frame.lineno}, `{text}`"
     return ""
-
-
-def _resized(array: np.ndarray, batch: int, random: np.random.Generator) -> np.ndarray:
-    shape = (batch, *array.shape[1:])
-    if array.dtype.kind == "f":
-        return random.normal(size=shape).astype(array.dtype)
-    return np.resize(array, shape)
 
 
 def _moved(variable: keras.Variable, index: int) -> np.ndarray:

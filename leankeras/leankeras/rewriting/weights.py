@@ -48,10 +48,10 @@ def choose_weights(
     kept_apart: set[int] = set()
     while True:
         needed = _needed(outputs, kept_apart, for_inference)
-        clashing = set() if for_inference else _clashing(needed, variables)
+        clashing = [] if for_inference else _clashing(needed, variables)
         if not clashing:
             break
-        kept_apart |= clashing
+        kept_apart.add(clashing[-1].number)  # what is made of the others first
     users: dict[int, list[Node]] = defaultdict(list)
     for node in in_order(outputs):
         for each in node.inputs:
@@ -100,25 +100,25 @@ def only_moves(node: Node) -> bool:
     return all(only_moves(each) for each in moved)
 
 
-def _clashing(needed: Sequence[Node], variables: Sequence[keras.Variable]) -> set[int]:
-    """Numbers of the nodes that cannot be weights as they are."""
+def _clashing(needed: Sequence[Node], variables: Sequence[keras.Variable]) -> list[Node]:
+    """The nodes that cannot be weights as they are, in the order of making."""
     starts = first_places(variables)
-    owner: dict[int, Node] = {}
-    clashing: set[int] = set()
-    for node in needed:
-        sources = [each for each in in_order([node]) if each.op == "weight"]
-        if len({variables[each.attributes["index"]].trainable for each in sources}) > 1:
-            clashing.add(node.number)
-        places = places_of(node, starts).ravel()
-        if len(np.unique(places)) < len(places):
-            clashing.add(node.number)
-        for place in places:
-            other = owner.setdefault(int(place), node)
-            if other is not node:
-                clashing |= {
-                    each.number for each in (other, node) if each.op != "weight"
-                }
-    return clashing
+    uses = np.zeros(starts[-1], int)
+    places = {node.number: places_of(node, starts).ravel() for node in needed}
+    for each in places.values():
+        np.add.at(uses, each, 1)
+    return [
+        node
+        for node in needed
+        if node.op != "weight"
+        and ((uses[places[node.number]] > 1).any() or _is_mixed(node, variables))
+    ]
+
+
+def _is_mixed(node: Node, variables: Sequence[keras.Variable]) -> bool:
+    """Whether a part of a node is trained and another is not."""
+    sources = [each for each in in_order([node]) if each.op == "weight"]
+    return len({variables[each.attributes["index"]].trainable for each in sources}) > 1
 
 
 def first_places(variables: Sequence[keras.Variable]) -> np.ndarray:
