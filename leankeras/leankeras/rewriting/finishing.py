@@ -168,6 +168,8 @@ def split_once(rebuild: Rebuild) -> list[Node]:
             if each.attributes["count"] == count and each.attributes["start"] % count == 0
         ]
         parts = x.shape[axis] // count
+        if new not in equal and old not in equal:
+            return None
         if x.shape[axis] % count or len(equal) != parts or parts < FEWEST_PARTS:
             return None
         return g.make("item", g.make("split", x, axis=axis, parts=parts), start=start // count)
