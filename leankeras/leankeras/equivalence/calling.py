@@ -110,8 +110,9 @@ class Callee:
         return list(self._parameters())
 
     def _rejection(self, tensors: list[Any], error: Exception) -> EquivalenceError:
+        count = tensors[0].shape[0]  # tensors may be symbolic
         return EquivalenceError(
-            f"{self.name} {self.layer.name} rejects a batch of {tensors[0].shape[0]} samples of shape "
+            f"{self.name} {self.layer.name} rejects a batch of {count} samples of shape "
             f"{self.input_shape} (the shape of one sample, without the batch): {one_line(error)}"
         )
 

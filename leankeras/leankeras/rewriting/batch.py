@@ -28,7 +28,11 @@ def with_batch(one: Sequence[Node], other: Sequence[Node]) -> dict[int, dict[str
         x, y = pairs.pop()
         if x.number in found:
             continue
-        if x.op != y.op or len(x.inputs) != len(y.inputs) or x.attributes.keys() != y.attributes.keys():
+        if (
+            x.op != y.op
+            or len(x.inputs) != len(y.inputs)
+            or x.attributes.keys() != y.attributes.keys()
+        ):
             raise RewriteError(
                 f"what is computed depends on the size of the batch: {x.op} for {BATCHES[0]} "
                 f"samples, {y.op} for {BATCHES[1]}"

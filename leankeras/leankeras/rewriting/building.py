@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from leankeras.rewriting.node import CONSTANT, DATA, WEIGHT, Node, is_known
+from leankeras.rewriting.node import CONSTANT, DATA, Node, is_known
 from leankeras.rewriting.operations import OPERATIONS, SAME_FUNCTION
 
 
@@ -75,17 +75,21 @@ class Graph:
         return self.make("elementwise", *inputs, function=SAME_FUNCTION.get(function, function))
 
     def reshape(self, x: Node, shape: Sequence[int]) -> Node:
+        """The same numbers in another shape."""
         return self.make("reshape", x, shape=tuple(int(each) for each in shape))
 
     def transpose(self, x: Node, axes: Sequence[int]) -> Node:
+        """The axes in another order."""
         return self.make("transpose", x, axes=tuple(int(each) for each in axes))
 
     def slice(self, x: Node, axis: int, start: int, count: int, step: int = 1) -> Node:
+        """Some positions of an axis, evenly spaced."""
         return self.make(
             "slice", x, axis=int(axis), start=int(start), count=int(count), step=int(step)
         )
 
     def gather(self, x: Node, axis: int, indices: Any) -> Node:
+        """Positions of an axis in any order; a table of them makes axes."""
         return self.make("gather", x, self.constant(np.asarray(indices, "int32")), axis=axis)
 
     def take(self, x: Node, axis: int, indices: Sequence[int]) -> Node:
@@ -99,9 +103,11 @@ class Graph:
         return self.gather(x, axis, indices)
 
     def concatenate(self, parts: Sequence[Node], axis: int) -> Node:
+        """Parts one after the other along an axis."""
         return self.make("concatenate", *parts, axis=axis)
 
     def stack(self, parts: Sequence[Node], axis: int) -> Node:
+        """Parts along a new axis."""
         return self.concatenate([self.expand(part, axis) for part in parts], axis)
 
     def product(self, a: Node, b: Node, left: str, right: str, out: str) -> Node:
@@ -109,9 +115,11 @@ class Graph:
         return self.make("product", a, b, equation=(left, right, out))
 
     def reduce(self, x: Node, function: str, axes: Sequence[int]) -> Node:
+        """Such as ``reduce(x, "Sum", (1, 2))``."""
         return self.make("reduce", x, function=function, axes=tuple(sorted(axes)))
 
     def broadcast(self, x: Node, shape: Sequence[int]) -> Node:
+        """Axes of size 1 repeated."""
         return self.make("broadcast", x, shape=tuple(int(each) for each in shape))
 
     def move(self, x: Node, source: int, target: int) -> Node:
@@ -140,6 +148,3 @@ def evaluate(op: str, attributes: dict[str, Any], values: Sequence[np.ndarray]) 
     if operation.on_arrays is not None:
         return np.asarray(operation.on_arrays(attributes, *values))
     return np.asarray(operation.run(attributes, *(tf.constant(value) for value in values)))
-
-
-__all__ = ["CONSTANT", "DATA", "WEIGHT", "Graph", "evaluate"]

@@ -102,7 +102,7 @@ def _merged(
     for copying in (False, True) if copies else (False,):
         try:
             whole, place = rebuild.alignment(copying)(nodes, axis)
-        except NotAlike as difference:
+        except NotAlike:
             if _is_recurrence(nodes):
                 difference = NotAlike("each turn needs what the one before computed", old)
             rebuild.journal.failed.append((len(nodes), old, difference))

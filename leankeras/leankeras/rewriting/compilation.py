@@ -127,7 +127,9 @@ def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:
     early = [
         node
         for node in in_order(outputs)
-        if node.op in ("unstack", "split") and depth[node.number] < STATE
+        if node.op in ("unstack", "split")
+        and depth[node.number] < STATE
+        and node.inputs[0].op != "item"
     ]
     order = in_order([*early, *outputs], key=lambda node: -depth[node.number])
     order = [

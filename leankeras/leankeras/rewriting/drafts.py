@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import keras
 import numpy as np
 
 from leankeras.equivalence import Callee
@@ -132,9 +131,7 @@ class Drafts:
     ) -> None:  # fmt: skip
         layer, after = self.callee.layer, tuple(programs[0])
         nodes = (before, count_operations(after))
-        stock = recognize(
-            self._traces[0].graph, after, layer.variables, folded=self._for_inference
-        )
+        stock = recognize(self._traces[0].graph, after, layer.variables, folded=self._for_inference)
         if stock is not None:
             key = stock.kind, str(stock.arguments)
             found.setdefault(key, Draft(stock.kind, stock, journal, nodes, after))
@@ -144,9 +141,7 @@ class Drafts:
             attributes = with_batch(*programs)
         except RewriteError as error:
             raise RewriteError(f"{layer.name}: {error}") from error
-        compiled = compile_program(
-            after, attributes, self.structure, layer, self._for_inference
-        )
+        compiled = compile_program(after, attributes, self.structure, layer, self._for_inference)
         key = compiled.statements, str(compiled.specs)
         name = "program" if number == 0 else f"program {number + 1}"
         if not any(str(key) == str(other) for other in found):
@@ -166,11 +161,3 @@ class Drafts:
         )
         at = f" at {place}" if place else ""
         return f"{line}; {count} turns cannot be merged{at}: {difference}"
-
-
-def make_drafts(*args: Any, **kwargs: Any) -> list[Draft]:
-    """The drafts of a layer; see :class:`Drafts`."""
-    return Drafts(*args, **kwargs).make()
-
-
-__all__ = ["Draft", "Drafts", "keras", "make_drafts"]

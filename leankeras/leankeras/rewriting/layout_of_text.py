@@ -69,8 +69,8 @@ def _parts(text: str) -> list[str]:
     parts, depth, start = [], 0, 0
     for place, each in enumerate(text):
         depth += (each in OPENING) - (each in CLOSING)
-        if depth == 0 and each == " " and place:
-            if text[place - 1] == "," or text[place + 1 : place + 3] in ("+ ", "* ", "- ", "/ "):
-                parts.append(text[start:place])
-                start = place + 1
+        before_operator = text[place + 1 : place + 3] in ("+ ", "* ", "- ", "/ ")
+        if depth == 0 and each == " " and (before_operator or text[place - 1] == ","):
+            parts.append(text[start:place])
+            start = place + 1
     return [*parts, text[start:]]

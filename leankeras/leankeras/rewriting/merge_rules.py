@@ -162,7 +162,7 @@ def convolution(align: Any, x: Node, inputs: list[Aligned], n: int, wanted: int 
         flat = g.reshape(image, (n * image.shape[1], *image.shape[2:]))
         made = g.make(x.op, flat, kernel, **x.attributes)
         return g.reshape(made, (n, *x.shape)), 0
-    channels, filters = x.inputs[1].shape[2:]
+    channels = x.inputs[1].shape[2]
     if image_axis is None:
         if x.op != "convolution" or x.inputs[0].shape[3] != channels:
             raise NotAlike("n kernels for each group of the same channels", x)
@@ -220,3 +220,5 @@ MERGE: dict[str, Callable[[Any, Node, list[Aligned], int, int | None], Aligned]]
     "depthwise": convolution,
     "kept": kept,
 }
+
+__all__ = ["MERGE", "Aligned", "NotAlike"]

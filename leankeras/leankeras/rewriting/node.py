@@ -36,10 +36,12 @@ class Node:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of its value."""
         return self.value.shape
 
     @property
     def dtype(self) -> str:
+        """Of its value, such as "float32"."""
         return self.value.dtype.name
 
     def __repr__(self) -> str:
@@ -59,9 +61,7 @@ def is_known(node: Node) -> bool:
     )
 
 
-def in_order(
-    outputs: Sequence[Node], key: Callable[[Node], Any] | None = None
-) -> list[Node]:
+def in_order(outputs: Sequence[Node], key: Callable[[Node], Any] | None = None) -> list[Node]:
     """The nodes that outputs depend on, inputs before those that take them.
 
     Args:

@@ -108,18 +108,82 @@ CHAINS = {"AddV2": "Sum", "Mul": "Prod", "Maximum": "Max", "Minimum": "Min"}
 # Further operations of TensorFlow that are kept as they are. A saved program may name these and
 # no others: they compute, and touch neither files nor state.
 KEPT_AS_THEY_ARE = frozenset(
-    """AvgPool MaxPool AvgPool3D MaxPool3D Conv3D Conv2DBackpropInput ResizeBilinear
-    ResizeNearestNeighbor SpaceToDepth DepthToSpace SpaceToBatchND BatchToSpaceND Einsum TopKV2
-    OneHot GatherNd GatherV2 ScatterNd TensorScatterUpdate Pad PadV2 MirrorPad MatrixBandPart
-    MatrixDiagV3 MatrixInverse Cholesky Cumprod L2Loss LRN LogSoftmax ArgMin Roll Range Fill
-    InvertPermutation SegmentSum UnsortedSegmentSum Lgamma Digamma Erfc Tan Asin Acos Atan Sinh
-    Cosh Asinh Acosh Atanh FFT IFFT RFFT IRFFT Complex Real Imag ComplexAbs Conj Where BroadcastTo
-    Tile Conv2D DepthwiseConv2dNative ClipByValue FusedBatchNormV3 Qr Svd Xlogy Xdivy""".split()
+    [
+        "AvgPool",
+        "MaxPool",
+        "AvgPool3D",
+        "MaxPool3D",
+        "Conv3D",
+        "Conv2DBackpropInput",
+        "ResizeBilinear",
+        "ResizeNearestNeighbor",
+        "SpaceToDepth",
+        "DepthToSpace",
+        "SpaceToBatchND",
+        "BatchToSpaceND",
+        "Einsum",
+        "TopKV2",
+        "OneHot",
+        "GatherNd",
+        "GatherV2",
+        "ScatterNd",
+        "TensorScatterUpdate",
+        "Pad",
+        "PadV2",
+        "MirrorPad",
+        "MatrixBandPart",
+        "MatrixDiagV3",
+        "MatrixInverse",
+        "Cholesky",
+        "Cumprod",
+        "L2Loss",
+        "LRN",
+        "LogSoftmax",
+        "ArgMin",
+        "Roll",
+        "Range",
+        "Fill",
+        "InvertPermutation",
+        "SegmentSum",
+        "UnsortedSegmentSum",
+        "Lgamma",
+        "Digamma",
+        "Erfc",
+        "Tan",
+        "Asin",
+        "Acos",
+        "Atan",
+        "Sinh",
+        "Cosh",
+        "Asinh",
+        "Acosh",
+        "Atanh",
+        "FFT",
+        "IFFT",
+        "RFFT",
+        "IRFFT",
+        "Complex",
+        "Real",
+        "Imag",
+        "ComplexAbs",
+        "Conj",
+        "Where",
+        "BroadcastTo",
+        "Tile",
+        "Conv2D",
+        "DepthwiseConv2dNative",
+        "ClipByValue",
+        "FusedBatchNormV3",
+        "Qr",
+        "Svd",
+        "Xlogy",
+        "Xdivy",
+    ]
 )
 
 
 def product_form(equation: tuple[str, str, str]) -> tuple[str, int]:
-    """How a product is best written: as ``matmul``, ``matmul_transposed``, ``tensordot``, ``einsum``.
+    """How a product is best written: ``matmul``, ``matmul_transposed``, ``tensordot``, ``einsum``.
 
     Returns:
         The name, and the number of axes that are summed over.
@@ -192,9 +256,7 @@ def _shape_text(shape: tuple[Any, ...]) -> str:
 def _convolution(function: Callable[..., Any], four: bool) -> Callable[..., Any]:
     def run(at: Attributes, x: Any, kernel: Any) -> Any:
         strides = [1, *at["strides"], 1] if four else list(at["strides"])
-        return function(
-            x, kernel, strides, at["padding"], dilations=list(at["dilations"])
-        )
+        return function(x, kernel, strides, at["padding"], dilations=list(at["dilations"]))
 
     return run
 
@@ -287,12 +349,8 @@ OPERATIONS: dict[str, Operation] = {
         lambda at, x: f"tf.broadcast_to({x}, {list(at['shape'])})",
         lambda at, x: np.broadcast_to(x, at["shape"]),
     ),
-    "slice": Operation(
-        lambda at, x: x[_window(at)], _slice_text, lambda at, x: x[_window(at)]
-    ),
-    "pick": Operation(
-        _pick, lambda at, x: f"{x}[{':, ' * at['axis']}{at['start']}]", _pick
-    ),
+    "slice": Operation(lambda at, x: x[_window(at)], _slice_text, lambda at, x: x[_window(at)]),
+    "pick": Operation(_pick, lambda at, x: f"{x}[{':, ' * at['axis']}{at['start']}]", _pick),
     "gather": Operation(
         lambda at, x, indices: tf.gather(x, indices, axis=at["axis"]),
         lambda at, x, indices: f"tf.gather({x}, {indices}, axis={at['axis']})",
@@ -326,9 +384,11 @@ OPERATIONS: dict[str, Operation] = {
     "softmax": _with_axis(tf.nn.softmax, "tf.nn.softmax"),
     "cumsum": Operation(
         lambda at, x: tf.cumsum(x, at["axis"], at["exclusive"], at["reverse"]),
-        lambda at, x: f"tf.cumsum({x}, axis={at['axis']}"
-        + "".join(f", {name}=True" for name in ("exclusive", "reverse") if at[name])
-        + ")",
+        lambda at, x: (
+            f"tf.cumsum({x}, axis={at['axis']}"
+            + "".join(f", {name}=True" for name in ("exclusive", "reverse") if at[name])
+            + ")"
+        ),
     ),
     "argmax": Operation(
         lambda at, x: tf.argmax(x, at["axis"], at["dtype"]),
@@ -343,8 +403,9 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "pool": Operation(
         _pool,
-        lambda at, x: f"tf.nn.{at['function']}_pool2d({x}, {list(at['size'])}, "
-        f'{list(at["size"])}, "VALID")',
+        lambda at, x: (
+            f'tf.nn.{at["function"]}_pool2d({x}, {list(at["size"])}, {list(at["size"])}, "VALID")'
+        ),
     ),
     "kept": Operation(_kept, _kept_text),
 }

@@ -15,9 +15,7 @@ MOST_STEPS = 12
 SINKINGS = 6
 
 
-def optimize(
-    graph: Graph, outputs: Sequence[Node], layout: Layout, journal: Journal
-) -> list[Node]:
+def optimize(graph: Graph, outputs: Sequence[Node], layout: Layout, journal: Journal) -> list[Node]:
     """Merge what can be merged, until nothing gets cheaper by it.
 
     Raises:

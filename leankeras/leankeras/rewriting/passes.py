@@ -1,4 +1,4 @@
-"""A pass over the graph: every node made anew from its inputs, some of them changed, all checked."""
+"""A pass over the graph: every node is made anew, some of them changed, and all are checked."""
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -126,6 +126,7 @@ class Rebuild:
         self.new.update((old.number, new) for old, new in zip(group, parts, strict=True))
 
     def alignment(self, copies: bool = False) -> Alignment:
+        """Lays nodes side by side, in this layout."""
         return Alignment(self.graph, self.layout.last, self.layout.front, copies)
 
     def is_cheaper(self, old: Node, new: Node) -> bool:
@@ -141,9 +142,7 @@ class Rebuild:
         """What a chain of sums adds up, of the new graph."""
         chain = node.op == "elementwise" and node.attributes["function"] == function
         if chain and (top or self.is_inner(node, function)):
-            return [
-                term for each in node.inputs for term in self.terms(each, function, top=False)
-            ]
+            return [term for each in node.inputs for term in self.terms(each, function, top=False)]
         return [self.new[node.number]]
 
 

@@ -48,7 +48,9 @@ class PortText:
 
     def _short(self, node: Node, shape: tuple[int, ...]) -> str | None:
         """It as one call on a list of old weights, if that is what it comes to."""
-        leaves = {each.attributes["index"]: each for each in in_order([node]) if each.op == "weight"}
+        leaves = {
+            each.attributes["index"]: each for each in in_order([node]) if each.op == "weight"
+        }
         wanted = places_of(node, self._starts).reshape(shape)
         owners = np.searchsorted(self._starts, wanted.ravel(), side="right") - 1
         order = list(dict.fromkeys(owners.tolist()))
@@ -80,8 +82,10 @@ class PortText:
             if np.array_equal(turned.ravel(), wanted.ravel()):
                 if axes != tuple(range(part.ndim)):
                     text = f"np.transpose({text}, {axes})"
-                return text if turned.shape == wanted.shape else (
-                    f"np.reshape({text}, {wanted.shape})"
+                return (
+                    text
+                    if turned.shape == wanted.shape
+                    else (f"np.reshape({text}, {wanted.shape})")
                 )
         return None
 

@@ -1,4 +1,4 @@
-"""Products of two tensors made simpler: sizes of one, broadcasts, transposes and reshapes undone."""
+"""Products made simpler: without axes of size 1, broadcasts, transposes and reshapes."""
 
 from collections.abc import Sequence
 from string import ascii_letters
@@ -24,7 +24,10 @@ def simplify_product(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node |
 def lengths(equation: Sequence[str], inputs: Sequence[Node]) -> dict[str, int]:
     """The length of each axis of a product by its letter."""
     left, right, _ = equation
-    return {**dict(zip(left, inputs[0].shape)), **dict(zip(right, inputs[1].shape))}
+    return {
+        **dict(zip(left, inputs[0].shape, strict=True)),
+        **dict(zip(right, inputs[1].shape, strict=True)),
+    }
 
 
 def free_letter(*used: str) -> str:
@@ -53,9 +56,7 @@ def _without_ones(g: Graph, inputs: list[Node], equation: tuple[str, str, str]) 
     return g.reshape(made, [length[axis] for axis in equation[2]])
 
 
-def _without_broadcast(
-    g: Graph, inputs: list[Node], equation: tuple[str, str, str]
-) -> Node | None:
+def _without_broadcast(g: Graph, inputs: list[Node], equation: tuple[str, str, str]) -> Node | None:
     out, length = equation[2], lengths(equation, inputs)
     for place, each in enumerate(inputs):
         other = inputs[1 - place]
@@ -130,7 +131,7 @@ def weights_first(g: Graph, node: Node) -> Node | None:
         renamed.setdefault(axis, next(letters) if axis not in renamed else "")
     x, v = ("".join(renamed[axis] for axis in part) for part in (inner_left, inner_right))
     kept = "".join(axis for axis in dict.fromkeys(v + right) if axis in x or axis in out)
-    length = {**dict(zip(v, a.inputs[1].shape)), **dict(zip(right, b.shape))}
+    length = lengths((v, right, ""), (a.inputs[1], b))
     large = size(length[axis] for axis in kept)
     if set(v) & set(x) & set(out) or large > GROWTH * (size(a.inputs[1].shape) + size(b.shape)):
         return None

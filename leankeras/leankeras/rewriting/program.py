@@ -87,6 +87,7 @@ class Program(keras.Layer):
         self.built = True
 
     def call(self, *inputs: Any, **named: Any) -> Any:
+        """The outputs for the inputs of the old layer."""
         given = {name: each for name, each in named.items() if name not in ("training", "mask")}
         tensors = keras.tree.flatten([*inputs, given])
         batch = tensors[0].shape[0] or tf.shape(tensors[0])[0]
@@ -111,6 +112,7 @@ class Program(keras.Layer):
         return map_references(find, self.result)
 
     def get_config(self) -> dict[str, Any]:
+        """All that it is, but for the values of its weights."""
         return {
             **super().get_config(),
             "weights": [vars(spec) for spec in self.specs],
@@ -124,6 +126,7 @@ class Program(keras.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Program":
+        """The program that gave this config, with weights of its own."""
         config = dict(config)
         weights = [
             WeightSpec(**{**each, "shape": tuple(each["shape"])}) for each in config.pop("weights")

@@ -92,6 +92,7 @@ class InferenceOnly(keras.Layer):
         self.built = True
 
     def call(self, *inputs: Any, training: bool = False) -> Any:
+        """What the layer computes with ``training=False``."""
         return self._callee.nested(keras.tree.flatten(inputs), training=False)
 
 

@@ -38,6 +38,7 @@ class Repetition:
 
     @property
     def end(self) -> int:
+        """The first statement after it."""
         return self.start + self.period * self.turns
 
 

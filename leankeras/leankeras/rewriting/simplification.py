@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from leankeras.rewriting.building import Graph
-from leankeras.rewriting.node import CONSTANT, DATA, Node, is_known, size, taken_part
+from leankeras.rewriting.node import CONSTANT, Node, is_known, size, taken_part
 from leankeras.rewriting.products import simplify_product
 
 Rule = Callable[[Graph, list[Node], dict[str, Any]], Node | None]
@@ -181,9 +181,12 @@ def elementwise(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None
         if is_known(each) and (each.op == "broadcast" or size(each.shape) == 1):
             if rest and np.broadcast_shapes(*rest) == full:
                 inputs[place] = g.constant(each.value.flat[0])
-        elif each.op == "broadcast" and rest:
-            if np.broadcast_shapes(each.inputs[0].shape, *rest) == full:
-                inputs[place] = each.inputs[0]
+        elif (
+            each.op == "broadcast"
+            and rest
+            and np.broadcast_shapes(each.inputs[0].shape, *rest) == full
+        ):
+            inputs[place] = each.inputs[0]
     if 1 in full and any(each.op == "reshape" for each in inputs):
         kept = [axis for axis, length in enumerate(full) if length != 1]
         slim = [
@@ -251,4 +254,4 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "product": (simplify_product,),
 }
 
-__all__ = ["DATA", "RULES", "simplified"]
+__all__ = ["RULES", "simplified"]

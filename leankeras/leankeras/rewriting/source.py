@@ -186,12 +186,14 @@ class _ProgramText:
         else:
             rolled, result = self._rolled(statements, loop)
             lines += rolled
-        lines.append(f"        return {result}")
+        definition = f"        {result} = "
+        if TOKEN.fullmatch(result) and lines[-1].startswith(definition):
+            lines[-1] = f"        return {lines[-1].removeprefix(definition)}"
+        else:
+            lines.append(f"        return {result}")
         return [line for each in lines for line in self._named(each)]
 
-    def _rolled(
-        self, statements: tuple[Statement, ...], loop: Repetition
-    ) -> tuple[list[str], str]:
+    def _rolled(self, statements: tuple[Statement, ...], loop: Repetition) -> tuple[list[str], str]:
         """Statements before a loop, the loop, and those after it; and the result."""
         last = loop.start + (loop.turns - 1) * loop.period
         lists: set[int] = set()
@@ -271,9 +273,7 @@ class _ProgramText:
         return starts[0] if starts else 0
 
     @staticmethod
-    def _whole_lists(
-        inputs: list[str], loop: Repetition, last: int, lists: set[int]
-    ) -> list[str]:
+    def _whole_lists(inputs: list[str], loop: Repetition, last: int, lists: set[int]) -> list[str]:
         """What all turns gave, one after the other, as the list that it is."""
         for place in range(loop.period):
             run = [f"<l{place}>[{turn}]" for turn in range(loop.turns - 1)]
@@ -296,9 +296,7 @@ class _ProgramText:
         text = OPERATIONS[statement.op].text(statement.attributes, *inputs)
         return re.sub(r"\[\*(<l\d+>)\]", r"\1", text)
 
-    def _reference(
-        self, reference: Reference, user: Statement | None, token: Any = None
-    ) -> str:
+    def _reference(self, reference: Reference, user: Statement | None, token: Any = None) -> str:
         kind, place = reference
         if kind == "value":
             return token(place) if token else f"<v{place}>"

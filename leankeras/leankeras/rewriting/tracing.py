@@ -202,7 +202,7 @@ class Trace:
 
 
 def source_line(operation: Any, layer_type: type) -> str:
-    """Where the user's code makes an operation: ``line 12, `x = tf.nn.top_k(x)```; "" if unknown."""
+    """Where the user's code makes an operation, such as ``line 12, `x = tf.abs(x)```, or ""."""
     frames = getattr(operation, "traceback", None)
     try:
         own = inspect.getsourcefile(layer_type)
