@@ -102,10 +102,11 @@ def _merged(
     for copying in (False, True) if copies else (False,):
         try:
             whole, place = rebuild.alignment(copying)(nodes, axis)
-        except NotAlike:
+        except NotAlike as difference:
+            reason = difference
             if _is_recurrence(nodes):
-                difference = NotAlike("each turn needs what the one before computed", old)
-            rebuild.journal.failed.append((len(nodes), old, difference))
+                reason = NotAlike("each turn needs what the one before computed", old)
+            rebuild.journal.failed.append((len(nodes), old, reason))
             continue
         if place is None:
             whole, place = rebuild.graph.repeat(whole, 0, len(nodes)), 0
