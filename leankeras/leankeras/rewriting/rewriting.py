@@ -57,6 +57,8 @@ class Rewriting:
     def summary(self) -> str:
         """What was found, in a few lines, without the source."""
         lines = [f"{self.layer.name}: {self.nodes[0]} operations to {self.nodes[1]}{self._faster}"]
+        if self.for_inference:
+            lines.append("  the same at inference only")
         lines += [f"  {step}" for step in self.steps]
         return "\n".join([*lines, f"  {self.equivalence}".replace("\n", "\n  ")])
 
@@ -91,7 +93,7 @@ class InferenceOnly(keras.Layer):
         self._callee = callee
         self.built = True
 
-    def call(self, *inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool = False) -> Any:
         """What the layer computes with ``training=False``."""
         return self._callee.nested(keras.tree.flatten(inputs), training=False)
 
@@ -119,9 +121,7 @@ def rewrite_layer(
     one = [array[:1] for array in arrays]
 
     def nested(called: keras.Layer, inputs: list[Any]) -> Any:
-        other = Callee("candidate", called, callee.input_shape)
-        other.spread = callee.spread
-        return other.nested(inputs)
+        return Callee("candidate", called, callee.input_shape).nested(inputs)
 
     # Wrapped, since a layer that is called on symbolic inputs remembers them.
     slow = InferenceOnly(layer, callee)
