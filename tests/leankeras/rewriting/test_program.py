@@ -93,5 +93,5 @@ def test_sizes_may_be_multiples_of_the_batch():
     ],
 )  # fmt: skip
 def test_an_operation_that_rewrite_would_not_make_is_refused(statement):
-    with pytest.raises(ModelError, match="ReadFile|shell"):
+    with pytest.raises(ModelError, match=r"ReadFile|shell"):
         Program([WeightSpec("w", (2,), "float32", True)], [], [statement], ("value", 0))

@@ -107,7 +107,7 @@ class Normalized(keras.Layer):
 
 def test_a_layer_that_trains_otherwise_is_rewritten_for_inference_only():
     layer = Normalized()
-    with pytest.raises(RewriteError, match="differently in training.*for_inference=True"):
+    with pytest.raises(RewriteError, match=r"differently in training.*for_inference=True"):
         rewritten(layer, (6,))
     found = rewritten(layer, (6,), for_inference=True)
     assert found.equivalence.equivalent
