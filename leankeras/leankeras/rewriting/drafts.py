@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from leankeras.equivalence import Callee
 from leankeras.errors import RewriteError
-from leankeras.rewriting.batch import BATCHES, with_batch
+from leankeras.rewriting.batch import batch_sizes, with_batch
 from leankeras.rewriting.compilation import Compiled, compile_program
 from leankeras.rewriting.node import Node, cost, count_operations
 from leankeras.rewriting.optimization import optimize
 from leankeras.rewriting.passes import Journal, Layout
-from leankeras.rewriting.stock import Stock, recognize
-from leankeras.rewriting.tracing import Trace
+from leankeras.rewriting.recognition import recognize
+from leankeras.rewriting.stock import Stock
+from leankeras.rewriting.tracing import Trace, source_line
 
 LAYOUTS = (
     Layout(),
@@ -36,14 +36,12 @@ class Draft:
         made: makes and ports it.
         journal: how it came about.
         nodes: operations of the layer's graph that depend on the input, before and after.
-        outputs: its graph.
     """
 
     name: str
     made: Compiled | Stock
     journal: Journal = field(repr=False)
     nodes: tuple[int, int]
-    outputs: tuple[Node, ...] = field(repr=False)
 
 
 class Drafts:
@@ -73,7 +71,10 @@ class Drafts:
         self.journal = Journal()
         self._for_inference = for_inference
         self._say = say
-        self._traces = [Trace(callee, arrays, batch) for batch in BATCHES]
+        shapes = [array.shape[1:] for array in arrays]
+        shapes += [variable.shape for variable in callee.layer.variables]
+        self._sizes = batch_sizes(shapes)
+        self._traces = [Trace(callee, arrays, size) for size in self._sizes]
         self._outputs = [trace.outputs() for trace in self._traces]
         self.operations = self._traces[0].operations
         self.structure = self._traces[0].structure
@@ -100,7 +101,7 @@ class Drafts:
             RewriteError: nothing is saved, and why not; or the layer behaves differently in
                 training.
         """
-        found: dict[Any, Draft] = {}
+        found: dict[str, Draft] = {}
         before = count_operations(self._outputs[0])
         small = self._traces[0].graph.batch
         for number, layout in enumerate(LAYOUTS):
@@ -126,31 +127,28 @@ class Drafts:
         return list(found.values())
 
     def _add(
-        self, found: dict[Any, Draft], programs: list[list[Node]], journal: Journal, number: int,
+        self, found: dict[str, Draft], programs: list[list[Node]], journal: Journal, number: int,
         before: int,
     ) -> None:  # fmt: skip
         layer, after = self.callee.layer, tuple(programs[0])
         nodes = (before, count_operations(after))
         stock = recognize(self._traces[0].graph, after, layer.variables, folded=self._for_inference)
         if stock is not None:
-            key = stock.kind, str(stock.arguments)
-            found.setdefault(key, Draft(stock.kind, stock, journal, nodes, after))
+            key = f"{stock.kind} {stock.arguments}"
+            found.setdefault(key, Draft(stock.kind, stock, journal, nodes))
             if stock.kind not in ("LSTM", "GRU"):  # of which a program may be faster
                 return
         try:
-            attributes = with_batch(*programs)
+            attributes = with_batch(*programs, self._sizes)
         except RewriteError as error:
             raise RewriteError(f"{layer.name}: {error}") from error
         compiled = compile_program(after, attributes, self.structure, layer, self._for_inference)
-        key = compiled.statements, str(compiled.specs)
         name = "program" if number == 0 else f"program {number + 1}"
-        if not any(str(key) == str(other) for other in found):
-            found[str(key)] = Draft(name, compiled, journal, nodes, after)
+        key = str((compiled.statements, compiled.specs))
+        found.setdefault(key, Draft(name, compiled, journal, nodes))
 
     def _nothing(self) -> str:
         """Why nothing is saved, in a line."""
-        from leankeras.rewriting.tracing import source_line
-
         line = f"{self.callee.layer.name}: nothing to gain"
         failures = sorted(self.journal.failed, key=lambda failure: -failure[0])
         if not failures:

@@ -196,8 +196,7 @@ def _settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
     try:
         shape = check_shape(input_shape)
         callee = Callee("layer", layer, shape)
-        names = callee.argument_names()
-        if "mask" in names and layer.supports_masking:
+        if "mask" in callee.argument_names():
             raise RewriteError(f"{layer.name} takes a mask, which a rewritten layer would ignore")
         pair = Pair(callee, Callee("layer", layer, shape), None)
         with kept(layer):
