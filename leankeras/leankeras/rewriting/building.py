@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from leankeras.rewriting.functions import SAME_FUNCTION
 from leankeras.rewriting.node import CONSTANT, DATA, Node, is_known
-from leankeras.rewriting.operations import OPERATIONS, SAME_FUNCTION
+from leankeras.rewriting.operations import OPERATIONS
 
 
 class Graph:

@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from leankeras.rewriting.functions import CHAINS
 from leankeras.rewriting.merge_rules import NotAlike
 from leankeras.rewriting.node import DATA, Node, in_order
-from leankeras.rewriting.operations import CHAINS
 from leankeras.rewriting.passes import Rebuild
 
 MOST_RUNS = 3  # of parts of equal shape in a concatenation

@@ -15,6 +15,7 @@ from tensorflow.python.framework.function_def_to_graph import function_def_to_gr
 
 from leankeras.equivalence import Callee
 from leankeras.errors import RewriteError, one_line
+from leankeras.rewriting import importing_arithmetic, importing_moves  # noqa: F401 (their rows)
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.importing import IMPORTS, kept_as_it_is
 from leankeras.rewriting.node import DATA, WEIGHT, Node, is_known
