@@ -194,11 +194,14 @@ def elementwise(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None
             for each in inputs
         ]
         return g.reshape(g.make("elementwise", *slim, **at), full)
-    return _neutral(inputs, at["function"], full)
+    return _neutral(g, inputs, at["function"], full)
 
 
-def _neutral(inputs: list[Node], function: str, full: tuple[int, ...]) -> Node | None:
-    """What is left of adding 0, or of multiplying by 1."""
+def _neutral(g: Graph, inputs: list[Node], function: str, full: tuple[int, ...]) -> Node | None:
+    """What is left of adding 0, or of multiplying by 1.
+
+    A factor of 1 may be the first of several, one in each turn, and stays until all is merged.
+    """
     if len(inputs) != 2:
         return None
     for place, each in enumerate(inputs):
@@ -206,9 +209,10 @@ def _neutral(inputs: list[Node], function: str, full: tuple[int, ...]) -> Node |
         if each.depends != CONSTANT or each.shape != () or other.shape != full:
             continue
         value = each.value
-        if (function == "AddV2" and value == 0) or (function == "Mul" and value == 1):
+        if value == 0 and (function == "AddV2" or (function == "Sub" and place)):
             return other
-        if place and ((function == "Sub" and value == 0) or (function == "RealDiv" and value == 1)):
+        by_one = function == "Mul" or (function == "RealDiv" and place)
+        if g.settled and value == 1 and by_one:
             return other
     return None
 
