@@ -131,12 +131,10 @@ def name_parts(rebuild: Rebuild) -> list[Node]:
             if part.attributes["count"] == 1 and new.shape == shape[:axis] + shape[axis + 1 :]:
                 start = part.attributes["start"]
                 return g.make("pick", part.inputs[0], axis=axis, start=start)
-        if new.op == "concatenate" and all(each.op == "reshape" for each in new.inputs):
-            axis, inner = new.attributes["axis"], [each.inputs[0] for each in new.inputs]
-            shape = inner[0].shape
-            expanded = (*shape[:axis], 1, *shape[axis:])
-            if len({x.shape for x in inner}) == 1 and new.inputs[0].shape == expanded:
-                return g.make("stack", *inner, axis=axis)
+        if new.op == "concatenate" and any(each.op == "reshape" for each in new.inputs):
+            axis = new.attributes["axis"]
+            if all(each.shape[axis] == 1 for each in new.inputs):
+                return g.make("stack", *(g.drop(each, axis) for each in new.inputs), axis=axis)
         return None
 
     return rebuild.run(change)
