@@ -123,17 +123,22 @@ def rewrite_layer(
     def nested(called: keras.Layer, inputs: list[Any]) -> Any:
         return Callee("candidate", called, callee.input_shape).nested(inputs)
 
-    # Wrapped, since a layer that is called on symbolic inputs remembers them.
-    slow = InferenceOnly(layer, callee)
+    def as_model(called: keras.Layer) -> keras.Model:
+        # Wrapped, since a layer that is called on symbolic inputs remembers them.
+        how = callee if called is layer else Callee("candidate", called, callee.input_shape)
+        return measurement.as_model(InferenceOnly(called, how), arrays, nested)
+
     try:
-        models = {measurement.SLOW: measurement.as_model(slow, arrays, nested)}
+        models = {measurement.SLOW: as_model(layer)}
     except EquivalenceError as error:
         raise RewriteError(f"{layer.name} does not run on one sample: {error}") from error
     layers: dict[str, keras.Layer] = {}
     for draft in drafts:
         new = draft.made.layer(layer.name)
-        models[draft.name] = measurement.as_model(new, arrays, nested)
+        if not new.built:  # one of Keras's own, which has one input
+            new.build((None, *callee.input_shape))
         draft.made.port(layer, new)
+        models[draft.name] = as_model(new)
         layers[draft.name] = new
     latency = measure(models, one[0] if len(one) == 1 else one)
     return _fastest_proved(layer, callee, drafts, layers, latency, for_inference)
