@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, bench, diagnose, convert, workshop, lab."""
+"""The command line: kopt run, sweep, report, bench, diagnose, rewrite, convert, workshop, lab."""
 
 import subprocess
 import sys
@@ -152,7 +152,7 @@ def lab() -> None:
     sys.exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]))
 
 
-for command in (cli.diagnose, cli.convert, cli.bench):
+for command in (cli.diagnose, cli.rewrite, cli.convert, cli.bench):
     commands.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""The command line: python -m leankeras diagnose, convert, bench."""
+"""The command line: python -m leankeras diagnose, rewrite, convert, bench."""
 
 import json
 import sys
@@ -146,6 +146,54 @@ def convert(
             raise ParameterError(f"{output} is the model itself; give another name")
         made = save_model(load_keras(model), output, samples)
     click.echo(made)
+
+
+@commands.command()
+@click.argument("target")
+@click.option(
+    "--input-shape", "shapes", multiple=True, metavar="[NAME=]N,N,...",
+    help="Shape of one sample; once for each input.",
+)  # fmt: skip
+@click.option("-o", "--output", type=PATH, help="The .py file to write.  [default: print it]")
+@click.option(
+    "--for-inference", is_flag=True, help="Only inference has to be the same, not training."
+)
+@IMPORT
+def rewrite(
+    target: str,
+    shapes: tuple[str, ...],
+    output: Path | None,
+    for_inference: bool,
+    modules: tuple[str, ...],
+) -> None:
+    """Rewrite TARGET so that what its loops repeat is done at once, and prove that it is the same.
+
+    TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras file. What
+    is written is a Keras layer with a function port(old, new), which carries the weights over.
+    """
+    from leankeras.diagnosis import resolve
+    from leankeras.errors import RewriteError
+    from leankeras.files import check_place, write_atomically
+    from leankeras.rewriting import rewrite as rewrite_layer
+    from leankeras.scripts import import_module
+
+    input_shape = _input_shape(shapes)
+    if output:
+        check_place(output, [".py"])
+    for module in modules:
+        import_module(module)
+    found = resolve(target)
+    if found.layer is None:
+        raise RewriteError(
+            f"{found.untried}; make one in the file, as NAME = {found.cls.__name__}(...), and give "
+            "FILE.py:NAME"
+        )
+    rewriting = rewrite_layer(found.layer, input_shape, for_inference)
+    if output is None:
+        click.echo(rewriting)
+    else:
+        write_atomically(output, lambda path: path.write_text(rewriting.source, encoding="utf-8"))
+        click.echo(f"{rewriting.summary()}\n{output}")
 
 
 def _input_shape(texts: tuple[str, ...]) -> Any:

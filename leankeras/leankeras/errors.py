@@ -50,6 +50,10 @@ class EquivalenceError(KoptError):
     """Two layers cannot be compared, or a rewrite that must be equal is not."""
 
 
+class RewriteError(KoptError):
+    """A layer that cannot be rewritten, or that gains nothing by it."""
+
+
 class MeasurementError(KoptError):
     """A requested latency cannot be measured."""
 

@@ -6,5 +6,6 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "diagnose": ".diagnosis",
+        "resolve": ".target",
     },
 )

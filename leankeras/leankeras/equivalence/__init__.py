@@ -5,7 +5,9 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "Callee": ".calling",
         "Equivalence": ".verdict",
+        "Pair": ".pair",
         "RELATIVE": ".tolerance",
         "RELATIVE_REPEAT": ".tolerance",
         "Shape": ".shapes",

@@ -43,6 +43,10 @@ class Callee:
 
     def __call__(self, tensors: list[Any], training: bool = False, **arguments: Any) -> list[Any]:
         """The flat outputs of an eager call; ``arguments`` are passed on to ``call``."""
+        return keras.tree.flatten(self.nested(tensors, training, **arguments))
+
+    def nested(self, tensors: list[Any], training: bool = False, **arguments: Any) -> Any:
+        """The outputs as the layer returns them."""
         packed = pack(self.input_shape, tensors)
         args, kwargs = (packed,), {}
         if self.spread:
@@ -52,10 +56,9 @@ class Callee:
             warnings.filterwarnings("ignore", message=".*does not support masking")
             # Any error of a user's layer becomes one line that names the layer.
             try:
-                outputs = self.layer(*args, **kwargs, **arguments, training=training)
+                return self.layer(*args, **kwargs, **arguments, training=training)
             except Exception as error:
                 raise self._rejection(tensors, error) from error
-        return keras.tree.flatten(outputs)
 
     def run(self, arrays: Arrays) -> Arrays:
         """The outputs in inference mode as arrays, from the graph if it fits."""
@@ -107,8 +110,9 @@ class Callee:
         return list(self._parameters())
 
     def _rejection(self, tensors: list[Any], error: Exception) -> EquivalenceError:
+        count = tensors[0].shape[0]  # tensors may be symbolic
         return EquivalenceError(
-            f"{self.name} {self.layer.name} rejects a batch of {len(tensors[0])} samples of shape "
+            f"{self.name} {self.layer.name} rejects a batch of {count} samples of shape "
             f"{self.input_shape} (the shape of one sample, without the batch): {one_line(error)}"
         )
 

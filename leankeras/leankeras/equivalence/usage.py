@@ -98,7 +98,7 @@ class _Place:
 def usages(graph: Any, weights: list[keras.Variable]) -> list[Usage]:
     """The usage of each input of a traced call, given the layer's weights."""
     read = _read_by_outputs(graph)
-    rows = {id(weight.value.handle): weight.shape[0] for weight in weights if weight.shape}
+    rows = {id(weight.value.handle): weight.shape[0] for weight in weights if len(weight.shape)}
     tables = {place: rows.get(outer) for place, outer in _handles(graph).items()}
     results = {id(output) for output in tf.nest.flatten(graph.outputs)}
     found = []

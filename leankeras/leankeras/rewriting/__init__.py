@@ -1,4 +1,4 @@
-"""Replace layers of a model with another implementation, keeping their weights."""
+"""Make slow layers fast: rewrite them automatically, or replace them with another layer."""
 
 from leankeras.lazy import face
 
@@ -6,6 +6,8 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "Rewrite": ".replacement",
+        "Rewriting": ".rewriting",
         "replace_layers": ".replacement",
+        "rewrite": ".models",
     },
 )

@@ -1,0 +1,124 @@
+"""Where the turns of a loop come together: a stack, a concatenation, a sum, a maximum."""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from leankeras.rewriting.functions import CHAINS
+from leankeras.rewriting.merge_rules import NotAlike
+from leankeras.rewriting.node import DATA, Node, in_order
+from leankeras.rewriting.passes import Rebuild
+
+MOST_RUNS = 3  # of parts of equal shape in a concatenation
+FEWEST_TERMS = 3
+
+Finish = Callable[[Node, int], Node]
+
+
+def merge_collectors(rebuild: Rebuild) -> list[Node]:
+    """Merge what each collector collects; innermost loops first, since inputs come first."""
+
+    def change(old: Node, new: Node) -> Node | None:
+        if new.depends != DATA:
+            return None
+        if new.op == "concatenate" and len(new.inputs) > 1:
+            return _merge_concatenation(rebuild, new)
+        function = new.attributes.get("function")
+        if new.op == "elementwise" and function in CHAINS and new.dtype != "bool":
+            return None if rebuild.is_inner(old, function) else _merge_chain(rebuild, old, new)
+        return None
+
+    return rebuild.run(change)
+
+
+def _merge_concatenation(rebuild: Rebuild, node: Node) -> Node | None:
+    g, axis = rebuild.graph, node.attributes["axis"]
+    runs = [[node.inputs[0]]]
+    for each in node.inputs[1:]:
+        if each.shape == runs[-1][0].shape:
+            runs[-1].append(each)
+        else:
+            runs.append([each])
+    if len(runs) > MOST_RUNS:
+        return None
+
+    def join(x: Node, place: int) -> Node:
+        x = g.move(x, place, axis)
+        joined = x.shape[axis] * x.shape[axis + 1]
+        return g.reshape(x, (*x.shape[:axis], joined, *x.shape[axis + 2 :]))
+
+    merged = []
+    for run in runs:
+        part = g.concatenate(run, axis)
+        found = None
+        if len(run) > 1 and part.depends == DATA and part.op == "concatenate":
+            found = _merged(rebuild, run, axis, part, join, copies=not _is_recurrence(run))
+        merged.append(found or part)
+    return g.concatenate(merged, axis)
+
+
+def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
+    g, function = rebuild.graph, new.attributes["function"]
+    terms = rebuild.terms(old, function)
+    if len(terms) < FEWEST_TERMS:
+        return None
+
+    def total(x: Node, place: int) -> Node:
+        return g.reduce(x, CHAINS[function], (place,))
+
+    if len({term.shape for term in terms}) == 1 and all(t.depends == DATA for t in terms):
+        found = _merged(rebuild, terms, 0, new, total, copies=False)
+        if found is not None:
+            return found
+    alike: dict[tuple, list[Node]] = defaultdict(list)
+    for term in terms:
+        below = term.inputs[0].op if term.op in ("reshape", "elementwise") else ""
+        key = (term.shape, term.op, below) if term.depends == DATA else (term.shape,)
+        alike[key].append(term)
+    done, rest = [], []
+    for group in alike.values():
+        enough = len(group) >= FEWEST_TERMS and group[0].depends == DATA
+        found = None
+        if enough and group[0].shape == new.shape:
+            chain = group[0]
+            for term in group[1:]:
+                chain = g.elementwise(function, chain, term)
+            found = _merged(rebuild, group, 0, chain, total, copies=not _is_recurrence(group))
+        if found is None:
+            rest += group
+        else:
+            done.append(found)
+    if not done:
+        return None
+    out = done[0]
+    for term in done[1:] + rest:
+        out = g.elementwise(function, out, term)
+    return out
+
+
+def _merged(
+    rebuild: Rebuild, nodes: Sequence[Node], axis: int, old: Node, finish: Finish, copies: bool
+) -> Node | None:
+    """What is collected, merged if that is possible and saves something."""
+    for copying in (False, True) if copies else (False,):
+        try:
+            whole, place = rebuild.alignment(copying)(nodes, axis)
+        except NotAlike as difference:
+            reason = difference
+            if _is_recurrence(nodes):
+                reason = NotAlike("each turn needs what the one before computed", old)
+            rebuild.journal.failed.append((len(nodes), old, reason))
+            continue
+        if place is None:
+            whole, place = rebuild.graph.repeat(whole, 0, len(nodes)), 0
+        out = finish(whole, place)
+        if rebuild.is_cheaper(old, out):
+            rebuild.journal.merged.append((len(nodes), nodes[0], whole))
+            return out
+    return None
+
+
+def _is_recurrence(nodes: Sequence[Node]) -> bool:
+    """Whether one of the turns is computed from another; copying them would repeat the work."""
+    bare = [node.inputs[0] if node.op == "reshape" and node.inputs else node for node in nodes]
+    above = {each.number for each in in_order([i for node in bare for i in node.inputs])}
+    return any(node.number in above for node in bare)

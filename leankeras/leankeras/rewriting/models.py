@@ -1,0 +1,118 @@
+"""The public call: one layer rewritten, or every layer of a model that can be."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from leankeras.equivalence import check_equivalence
+from leankeras.errors import EquivalenceError, RewriteError
+from leankeras.graph import is_graph, is_of_keras
+from leankeras.rewriting.program import Program
+from leankeras.rewriting.rewriting import Measure, Rewriting, rewrite_layer
+
+
+def rewrite(layer: keras.Layer, input_shape: Any = None, for_inference: bool = False) -> Rewriting:
+    """Find what a layer's loops repeat, do it at once, and prove that nothing else has changed.
+
+    The layer is traced and what its loops repeat is merged, in several ways. Each way is converted
+    to LiteRT and timed beside the layer as it is; the fastest one that
+    :func:`leankeras.check_equivalence` finds equivalent is returned. It trains what the old layer
+    trained: every weight of it is a rearrangement of old weights.
+
+    Args:
+        layer: a layer of your own, built or not, or a Functional or Sequential model, of which
+            every custom layer is rewritten that can be.
+        input_shape: the shape of one sample without the batch, such as ``(64, 32)``; a list or a
+            dict of shapes for several inputs. Not needed for a layer that has been called.
+        for_inference: whether only inference has to be the same. A layer with dropout or batch
+            statistics can be rewritten this way only; and whatever is computed of weights alone
+            is computed once, by ``port``.
+
+    Returns:
+        The new layer with its weights, its Python source, ``port(old, new)``, what was merged, and
+        the proof. It prints itself.
+
+    Raises:
+        RewriteError: what stands in the way, with the line of the layer's source; or that there is
+            nothing to gain.
+
+    Example:
+        >>> found = leankeras.rewrite(CustomConv(64, 5), (128, 6))
+        >>> found.layer, found.steps
+        >>> print(found.source)
+    """
+    if isinstance(layer, keras.Layer) and is_graph(layer):
+        return rewrite_model(layer, for_inference)
+    return rewrite_layer(layer, input_shape, for_inference)
+
+
+def rewrite_model(
+    model: keras.Model, for_inference: bool = False, measure: Measure | None = None
+) -> Rewriting:
+    """A copy of a model in which every custom layer that can be is rewritten.
+
+    Args:
+        model: built; it is left as it is.
+        for_inference, measure: as of :func:`.rewriting.rewrite_layer`.
+    """
+    custom = [layer for layer in model.layers if not is_of_keras(layer)]
+    custom = [layer for layer in custom if not isinstance(layer, Program) and not is_graph(layer)]
+    if not custom:
+        raise RewriteError(f"{model.name}: nothing to gain; all of its layers are Keras's own")
+    found: dict[str, Rewriting] = {}
+    refused: list[str] = []
+    for layer in custom:
+        try:
+            found[layer.name] = rewrite_layer(layer, _input_shape(layer), for_inference, measure)
+        except RewriteError as error:
+            refused.append(str(error))
+    if not found:
+        raise RewriteError("; ".join(refused))
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        if layer.name in found:
+            new = found[layer.name].layer
+            return type(new).from_config(new.get_config())
+        return type(layer).from_config(layer.get_config())
+
+    def port(old: keras.Model, new: keras.Model) -> None:
+        for before, after in zip(old.layers, new.layers, strict=True):
+            if before.name in found:
+                found[before.name].port(before, after)
+            else:
+                after.set_weights(before.get_weights())
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    port(model, copy)
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    try:
+        proof = check_equivalence(model, copy, shapes[0] if len(shapes) == 1 else shapes, port)
+    except EquivalenceError as error:
+        raise RewriteError(f"{model.name} cannot be proved: {error}") from error
+    if not (proof.equivalent or for_inference):
+        raise RewriteError(f"{model.name} cannot be proved: {proof}")
+    parts = list(found.values())
+    return Rewriting(
+        layer=copy,
+        source="\n\n".join(part.source for part in parts),
+        port=port,
+        steps=tuple(
+            [f"{name}: {step}" for name, part in found.items() for step in part.steps]
+            + [f"left as it is: {reason}" for reason in refused]
+        ),
+        equivalence=proof,
+        nodes=tuple(int(n) for n in np.sum([part.nodes for part in parts], axis=0)),
+        for_inference=for_inference,
+    )
+
+
+def _input_shape(layer: keras.Layer) -> Any:
+    """The shape of one sample that a layer of a model is given; None where it cannot be told."""
+    try:
+        tensors = layer.input
+    except (AttributeError, ValueError):  # called several times
+        return None
+    shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), tensors)
+    sizes = [size for shape in keras.tree.flatten(shapes) for size in [shape]]
+    return None if any(size is None for size in sizes) else shapes

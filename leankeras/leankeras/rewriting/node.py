@@ -1,0 +1,117 @@
+"""A layer's computation as data: operations, their inputs and attributes, and a value of each."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+CONSTANT, WEIGHT, DATA = range(3)  # what a value depends on at most
+ELEMENTS_OF_ONE_OPERATION = 2e4  # writing so many costs about as much as calling an operation
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One operation of the graph.
+
+    Args:
+        op: a name in :data:`.operations.OPERATIONS`, or "input", "weight", "constant".
+        inputs: the nodes it takes.
+        attributes: what else says what it does; whole numbers, strings and tuples of them.
+        value: what it computes on a random input, with perturbed weights. Shapes are read off it,
+            and every step of a rewrite is held against it.
+        depends: CONSTANT, WEIGHT or DATA.
+        number: in the order of making.
+        origin: the TensorFlow operation that it came from first.
+    """
+
+    op: str
+    inputs: tuple["Node", ...]
+    attributes: dict[str, Any]
+    value: np.ndarray
+    depends: int
+    number: int
+    origin: Any = field(default=None, repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of its value."""
+        return self.value.shape
+
+    @property
+    def dtype(self) -> str:
+        """Of its value, such as "float32"."""
+        return self.value.dtype.name
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"%{each.number}" for each in self.inputs)
+        return f"%{self.number} {self.op}{self.shape} {self.attributes} ({inputs})"
+
+
+def size(shape: Iterable[int]) -> int:
+    """The number of elements of a shape."""
+    return math.prod(int(each) for each in shape)
+
+
+def is_known(node: Node) -> bool:
+    """Whether a value is the same for all inputs and weights, a broadcast constant included."""
+    return node.depends == CONSTANT or (
+        node.op == "broadcast" and node.inputs[0].depends == CONSTANT
+    )
+
+
+def in_order(outputs: Sequence[Node], key: Callable[[Node], Any] | None = None) -> list[Node]:
+    """The nodes that outputs depend on, inputs before those that take them.
+
+    Args:
+        outputs: where to start.
+        key: the order in which the inputs of a node are visited, where it is free.
+    """
+    seen: set[int] = set()
+    order: list[Node] = []
+    for output in outputs:
+        stack = [(output, 0)]
+        while stack:
+            node, position = stack.pop()
+            if position == 0 and node.number in seen:
+                continue
+            seen.add(node.number)
+            inputs = sorted(node.inputs, key=key) if key else node.inputs
+            if position < len(inputs):
+                stack.append((node, position + 1))
+                if inputs[position].number not in seen:
+                    stack.append((inputs[position], 0))
+            else:
+                order.append(node)
+    return order
+
+
+def taken_part(node: Node) -> tuple[Node, int, np.ndarray] | None:
+    """``(source, axis, indices)`` of a slice or a gather; None for anything else."""
+    if node.op == "slice":
+        given = node.attributes
+        indices = given["start"] + given["step"] * np.arange(given["count"])
+        return node.inputs[0], given["axis"], indices
+    if node.op == "gather":
+        indices = node.inputs[1]
+        if indices.depends == CONSTANT and indices.value.ndim == 1:
+            return node.inputs[0], node.attributes["axis"], indices.value
+    return None
+
+
+def cost(outputs: Sequence[Node], batch: int) -> float:
+    """About how many operations' worth of time outputs take for one sample.
+
+    What depends on weights alone is computed once, and a reshape moves nothing.
+    """
+    total = 0.0
+    for node in in_order(outputs):
+        if node.depends == DATA and node.inputs and node.op not in ("reshape", "broadcast"):
+            total += 1 + size(node.shape) / batch / ELEMENTS_OF_ONE_OPERATION
+    return total
+
+
+def count_operations(outputs: Sequence[Node]) -> int:
+    """The operations that depend on the input."""
+    return sum(node.depends == DATA and node.op != "input" for node in in_order(outputs))

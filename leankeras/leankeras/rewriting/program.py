@@ -1,0 +1,189 @@
+"""A Keras layer that runs a list of operations. It is data: it saves, loads and trains like any."""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from leankeras.errors import ModelError
+from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, OPERATIONS, Batch
+
+Reference = tuple[str, Any]  # ("input", 0), ("weight", "kernel"), ("constant", 2), ("value", 5)
+MOST_WRITTEN = 64  # numbers of a constant that are written out in a config
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One operation of a program.
+
+    Args:
+        op: a name in :data:`.operations.OPERATIONS`.
+        inputs: what it takes.
+        attributes: sizes may be a :class:`.operations.Batch`.
+    """
+
+    op: str
+    inputs: tuple[Reference, ...]
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A weight of a program: what ``add_weight`` is given."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    trainable: bool
+
+
+@keras.saving.register_keras_serializable("leankeras")
+class Program(keras.Layer):
+    """Runs statements one after the other.
+
+    Args:
+        weights: what it trains.
+        constants: fixed arrays.
+        statements: what it computes; a statement may take what those before it gave.
+        outputs: what it returns, nested, with a reference for each output.
+
+    Takes the inputs of the layer that it was made from, in the same order.
+    """
+
+    def __init__(
+        self,
+        weights: Sequence[WeightSpec],
+        constants: Sequence[np.ndarray],
+        statements: Sequence[Statement],
+        outputs: Any,
+        **kwargs: Any,
+    ) -> None:
+        kwargs = {"dtype": "float32", **kwargs, "autocast": False}
+        super().__init__(**kwargs)
+        for statement in statements:
+            kind = statement.attributes.get("type")
+            if statement.op not in OPERATIONS or (
+                statement.op == "kept" and kind not in KEPT_AS_THEY_ARE
+            ):
+                raise ModelError(
+                    f"a program with the operation {kind or statement.op!r}; expected one that "
+                    "rewrite makes"
+                )
+        self.specs = tuple(weights)
+        self.constants = tuple(constants)
+        self.statements = tuple(statements)
+        self.result = outputs
+        self.variables_of_program = {
+            spec.name: self.add_weight(
+                name=spec.name, shape=spec.shape, dtype=spec.dtype, trainable=spec.trainable,
+                initializer="glorot_uniform" if len(spec.shape) > 1 else "zeros",
+            )
+            for spec in self.specs
+        }  # fmt: skip
+        self.built = True
+
+    def call(self, *inputs: Any, **named: Any) -> Any:
+        """The outputs for the inputs of the old layer."""
+        given = {name: each for name, each in named.items() if name not in ("training", "mask")}
+        tensors = keras.tree.flatten([*inputs, given])
+        batch = tensors[0].shape[0] or tf.shape(tensors[0])[0]
+        values: list[Any] = []
+
+        def find(reference: Reference) -> Any:
+            kind, place = reference
+            if kind == "value":
+                return values[place]
+            if kind == "input":
+                return tf.convert_to_tensor(tensors[place])
+            if kind == "weight":
+                return self.variables_of_program[place].value
+            return tf.constant(self.constants[place])
+
+        for statement in self.statements:
+            attributes = {
+                name: _sized(value, batch) for name, value in statement.attributes.items()
+            }
+            inputs_ = [find(each) for each in statement.inputs]
+            values.append(OPERATIONS[statement.op].run(attributes, *inputs_))
+        return map_references(find, self.result)
+
+    def get_config(self) -> dict[str, Any]:
+        """All that it is, but for the values of its weights."""
+        return {
+            **super().get_config(),
+            "weights": [vars(spec) for spec in self.specs],
+            "constants": [_encoded(each) for each in self.constants],
+            "statements": [
+                {"op": s.op, "inputs": s.inputs, "attributes": _plain(s.attributes)}
+                for s in self.statements
+            ],
+            "outputs": map_references(list, self.result),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Program":
+        """The program that gave this config, with weights of its own."""
+        config = dict(config)
+        weights = [
+            WeightSpec(**{**each, "shape": tuple(each["shape"])}) for each in config.pop("weights")
+        ]
+        statements = [
+            Statement(
+                each["op"],
+                tuple((kind, place) for kind, place in each["inputs"]),
+                {name: _restored(value) for name, value in each["attributes"].items()},
+            )
+            for each in config.pop("statements")
+        ]
+        constants = [_decoded(each) for each in config.pop("constants")]
+        outputs = map_references(tuple, config.pop("outputs"))
+        return cls(weights, constants, statements, outputs, **config)
+
+
+def map_references(function: Any, outputs: Any) -> Any:
+    """A function of each reference in nested outputs."""
+    if isinstance(outputs, Mapping):
+        return {name: map_references(function, each) for name, each in outputs.items()}
+    if len(outputs) == 2 and isinstance(outputs[0], str):
+        return function(outputs)
+    return [map_references(function, each) for each in outputs]
+
+
+def _sized(value: Any, batch: Any) -> Any:
+    """An attribute with the size of the batch in it; -1 where that is the only unknown."""
+    if not isinstance(value, tuple) or not any(isinstance(each, Batch) for each in value):
+        return value
+    return tuple(each.times * batch if isinstance(each, Batch) else each for each in value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Batch):
+        return {"batch": value.times}
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _restored(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return Batch(value["batch"])
+    return tuple(_restored(each) for each in value) if isinstance(value, list | tuple) else value
+
+
+def _encoded(array: np.ndarray) -> dict[str, Any]:
+    if array.size <= MOST_WRITTEN:
+        return {"dtype": str(array.dtype), "shape": list(array.shape),
+                "values": array.ravel().tolist()}  # fmt: skip
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "base64": data}
+
+
+def _decoded(given: Mapping[str, Any]) -> np.ndarray:
+    if "values" in given:
+        return np.array(given["values"], given["dtype"]).reshape(given["shape"])
+    data = np.frombuffer(base64.b64decode(given["base64"]), given["dtype"])
+    return data.reshape(given["shape"]).copy()

@@ -1,0 +1,34 @@
+"""One of Keras's own layers for a program: it prunes, quantizes and loses channels as usual."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from leankeras.rewriting.compilation import computed
+from leankeras.rewriting.node import Node
+
+
+@dataclass(frozen=True)
+class Stock:
+    """One of Keras's layers, and what its weights are of the old ones.
+
+    Args:
+        kind: its class in ``keras.layers``.
+        arguments: of its constructor.
+        weights: for each of its weights in order, the name that leads to it and what it is.
+    """
+
+    kind: str
+    arguments: dict[str, Any]
+    weights: tuple[tuple[str, Node], ...]
+
+    def layer(self, name: str | None = None) -> keras.Layer:
+        """A new layer, not built."""
+        return getattr(keras.layers, self.kind)(**self.arguments, name=name)
+
+    def port(self, old: keras.Layer, new: keras.Layer) -> None:
+        """Set its weights from those of the old layer."""
+        values = [np.asarray(variable) for variable in old.variables]
+        new.set_weights([computed(node, values) for _, node in self.weights])

@@ -1,0 +1,105 @@
+"""Every layer of a model that can be rewritten, in a new model; and the command."""
+
+import keras
+import numpy as np
+import pytest
+
+from kopt.cases.signal import CustomConv
+from leankeras import cli
+from leankeras.errors import RewriteError
+from leankeras.rewriting import measurement
+from leankeras.rewriting.models import rewrite_model
+from tests.layers.well_written import RootMeanSquareNorm
+from tests.leankeras.rewriting.trying import first_is_fastest, run_source
+
+LAYERS = """
+import keras
+import tensorflow as tf
+
+class Filters(keras.Layer):
+    def __init__(self, count=3):
+        super().__init__()
+        self.count = count
+
+    def build(self, shape):
+        self.kernels = [self.add_weight(shape=(shape[-1], 1)) for _ in range(self.count)]
+
+    def call(self, x):
+        return tf.concat([x @ kernel for kernel in self.kernels], axis=-1)
+
+class Needy(Filters):
+    def __init__(self, count):
+        super().__init__(count)
+
+four = Needy(4)
+"""
+
+
+@pytest.fixture(scope="module")
+def model():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 3))
+    x = CustomConv(4, 3, name="slow")(inputs)
+    x = RootMeanSquareNorm(name="norm")(x)
+    x = CustomConv(3, 3, name="slower")(x)
+    return keras.Model(inputs, keras.layers.GlobalAveragePooling1D()(x), name="net")
+
+
+def test_each_custom_layer_is_rewritten_or_left(model):
+    found = rewrite_model(model, measure=first_is_fastest)
+    kinds = [type(layer).__name__ for layer in found.layer.layers]
+    assert kinds == ["InputLayer", "Conv1D", "RootMeanSquareNorm", "Conv1D",
+                     "GlobalAveragePooling1D"]  # fmt: skip
+    names = [[layer.name for layer in each.layers[1:]] for each in (found.layer, model)]
+    assert names[0] == names[1]
+    assert any(step.startswith("left as it is: norm: nothing to gain") for step in found.steps)
+    assert found.equivalence.equivalent
+    x = np.random.default_rng(0).normal(size=(4, 12, 3)).astype("float32")
+    np.testing.assert_allclose(model(x), found.layer(x), atol=1e-5)
+
+
+def test_a_model_of_keras_layers_has_nothing_to_gain():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    with pytest.raises(RewriteError, match="nothing to gain; all of its layers are Keras's own"):
+        rewrite_model(model)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurement, "measure", first_is_fastest)
+    path = tmp_path / "layers.py"
+    path.write_text(LAYERS)
+    return path
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["rewrite", *map(str, arguments)])
+    return ended.value.code or 0
+
+
+def test_the_command_writes_a_file_that_runs_by_itself(file, tmp_path, capsys):
+    written = tmp_path / "fast.py"
+    assert run(f"{file}:Filters", "--input-shape", "5,2", "-o", written) == 0
+    assert "equivalent" in capsys.readouterr().out
+    layer, _ = run_source(written.read_text())
+    assert layer(np.ones((1, 5, 2))).shape == (1, 5, 3)
+    assert run(f"{file}:four", "--input-shape", "5,2") == 0
+    assert "def port(old, new):" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["{file}:Needy", "--input-shape", "5,2"], "needs the constructor arguments count"),
+        (["{file}:Filters"], "no known input shape"),
+        (["{file}:Filters", "--input-shape", "a"], "input shape: saw 'a'"),
+        (["{file}:Filters", "--input-shape", "5,2", "-o", "fast.txt"], "ends in .py"),
+        (["missing.py:Filters", "--input-shape", "5,2"], "no such file"),
+    ],
+)
+def test_bad_input_is_told_in_a_line(file, arguments, said, capsys):
+    assert run(*(each.format(file=file) for each in arguments)) == 2
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert shown.count("\n") == 1

@@ -1,0 +1,106 @@
+"""Programs that are one of Keras's own layers."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from leankeras.errors import RewriteError
+from leankeras.rewriting.batch import batch_sizes
+from tests.layers.pattern import Formula
+from tests.leankeras.rewriting.trying import rewritten
+
+
+def heads(layer, x):
+    return tf.stack([x @ layer.kernel[h] + layer.bias[h] for h in range(3)], axis=2)
+
+
+def strided(layer, x):
+    parts = [tf.nn.conv1d(x, layer.kernel[:, :, f : f + 1], 2, "SAME") for f in range(6)]
+    return tf.nn.relu(tf.concat(parts, axis=-1))
+
+
+def dilated(layer, x):
+    return tf.concat(
+        [
+            tf.nn.conv2d(x, layer.kernel[..., f : f + 1], 1, "VALID", dilations=2)
+            for f in range(3)
+        ],
+        axis=-1,
+    )  # fmt: skip
+
+
+def windows(layer, x):
+    rows = [
+        [tf.reduce_mean(x[:, i : i + 2, j : j + 3], axis=(1, 2)) for j in range(0, 6, 3)]
+        for i in range(0, 4, 2)
+    ]
+    return tf.stack([tf.stack(row, axis=1) for row in rows], axis=1)
+
+
+def over_time(layer, x):
+    total = x[:, 0]
+    for t in range(1, x.shape[1]):
+        total = tf.maximum(total, x[:, t])
+    return total
+
+
+@pytest.mark.parametrize(
+    ("make", "shape", "kind", "arguments"),
+    [
+        (lambda: Formula(heads, kernel=(3, 4, 5), bias=(3, 5)), (6, 4), "EinsumDense",
+         {"output_shape": (6, 3, 5), "bias_axes": "de"}),
+        (lambda: Formula(strided, kernel=(3, 4, 6)), (8, 4), "Conv1D",
+         {"filters": 6, "strides": (2,), "activation": "relu"}),
+        (lambda: Formula(dilated, kernel=(2, 2, 4, 3)), (8, 8, 4), "Conv2D",
+         {"dilation_rate": (2, 2), "padding": "valid"}),
+        (lambda: Formula(windows), (4, 6, 2), "AveragePooling2D", {"pool_size": (2, 3)}),
+        (lambda: Formula(over_time), (6, 4), "GlobalMaxPooling1D", {}),
+    ],
+)  # fmt: skip
+def test_a_stock_layer_is_found(make, shape, kind, arguments):
+    keras.utils.set_random_seed(0)
+    found = rewritten(make(), shape)
+    assert type(found.layer).__name__ == kind
+    assert found.equivalence.equivalent
+    config = found.layer.get_config()
+    assert {name: config[name] for name in arguments} == arguments
+
+
+def test_a_weight_in_two_places_makes_no_stock_layer():
+    def twice(layer, x):
+        parts = [x @ layer.kernel[:, u : u + 1] for u in (0, 1, 2, 1)]
+        return tf.concat(parts, axis=-1)
+
+    found = rewritten(Formula(twice, kernel=(4, 3)), (6, 4))
+    assert type(found.layer).__name__ == "Program"
+    assert [tuple(weight.shape) for weight in found.layer.weights] == [(4, 3)]
+
+
+def test_the_sizes_of_the_batch_are_sizes_of_nothing_else():
+    assert batch_sizes([(6, 4), (3,)]) == (5, 7)
+    assert batch_sizes([(5, 4), (7, 11), ()]) == (13, 17)
+    everything = batch_sizes([np.arange(1, 30)])
+    assert everything[0] < everything[1]
+
+
+def test_a_layer_of_five_by_seven_is_no_harder():
+    def steps(layer, x):
+        return tf.stack([tf.tanh(x[:, t] @ layer.kernel) for t in range(5)], axis=1)
+
+    assert rewritten(Formula(steps, kernel=(7, 5)), (5, 7)).name == "Dense"
+
+
+def test_a_loop_over_samples_is_merged_where_they_are_treated_alike():
+    def samples(layer, x):
+        return tf.stack([tf.tanh(x[i] @ layer.kernel) for i in range(x.shape[0])])
+
+    assert rewritten(Formula(samples, kernel=(4, 3)), (6, 4)).equivalence.equivalent
+
+
+def test_samples_that_are_treated_differently_are_refused():
+    def samples(layer, x):
+        return tf.stack([x[i] * float(i + 1) for i in range(x.shape[0])])
+
+    with pytest.raises(RewriteError, match="depends on the size of the batch"):
+        rewritten(Formula(samples), (6, 4))

@@ -1,0 +1,95 @@
+"""What stands in the way, in a line that names the operation, where it is written, and why."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from leankeras.errors import RewriteError
+from leankeras.rewriting import rewrite
+from tests.layers.faulty import FixedBatch, Noise, PlainVariable, PythonFunction
+from tests.layers.masks import FUNCTIONS as MASKED
+from tests.leankeras.rewriting.trying import rewritten
+
+
+class Steps(keras.Layer):
+    """What its turns do is given."""
+
+    def __init__(self, function, count=5):
+        super().__init__()
+        self.function, self.count = function, count
+
+    def call(self, x):
+        return self.function(x, self.count)
+
+
+def recurrence(x, count):
+    states = [x[:, 0]]
+    for t in range(1, count):
+        states.append(tf.tanh(states[-1] + x[:, t]))
+    return tf.stack(states, axis=1)
+
+
+def until_large(x, count):
+    return tf.while_loop(lambda y: tf.reduce_max(y) < 9, lambda y: [y * 2], [tf.abs(x) + 1])[0]
+
+
+def turns_that_differ(x, count):
+    functions = (tf.sin, tf.exp, tf.abs, tf.nn.relu, tf.sign)
+    return tf.stack([function(x[:, t]) for t, function in enumerate(functions)], axis=1)
+
+
+def data_as_index(x, count):
+    place = tf.cast(x[0, 0, 0], "int32") * 0
+    return tf.stack([x[:, place + t] for t in range(count)], axis=1)
+
+
+def of_the_batch(x, count):
+    return tf.stack([x[:, t] * tf.cast(tf.shape(x)[0], "float32") for t in range(count)], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Steps(recurrence), "each turn needs what the one before computed"),
+        (lambda: Steps(until_large), "While at line .*it loops until the data say otherwise"),
+        (lambda: Steps(turns_that_differ), "the turns differ in how they do it"),
+        (lambda: Steps(data_as_index), "StridedSlice at line .*an index depends on the data"),
+        (lambda: Steps(of_the_batch), "depends on the size of the batch"),
+        (PythonFunction, "PyFunc at line .*calls back into Python"),
+        (PlainVariable, "at line .*is no weight of the layer; make it with add_weight"),
+        (Noise, "RandomStandardNormal at line .*random at inference"),
+        (FixedBatch, "rejects a batch of"),
+        (MASKED[2].slow, "takes a mask"),
+    ],
+)
+def test_a_refusal_says_what_and_where_and_why(make, said):
+    keras.utils.set_random_seed(0)
+    with pytest.raises(RewriteError, match=said) as refused:
+        rewritten(make(), (5, 4))
+    assert "\n" not in str(refused.value)
+
+
+def test_what_is_no_layer_or_has_no_shape_is_refused():
+    with pytest.raises(RewriteError, match="got int; expected a Keras layer"):
+        rewrite(3)
+    with pytest.raises(RewriteError, match="no known input shape; give input_shape"):
+        rewrite(Steps(recurrence))
+    with pytest.raises(RewriteError, match="whole numbers above 0"):
+        rewrite(Steps(recurrence), (None, 4))
+
+
+class NeedsMore(keras.Layer):
+    def call(self, x, scale):
+        return x * scale
+
+
+def test_an_argument_that_is_missing_is_refused():
+    with pytest.raises(RewriteError, match="missing a required argument: 'scale'"):
+        rewritten(NeedsMore(), (5, 4))
+
+
+def test_the_shape_of_a_built_layer_is_known():
+    layer = Steps(lambda x, count: tf.stack([tf.tanh(x[:, t]) for t in range(count)], axis=1))
+    layer(np.ones((2, 5, 4), "float32"))
+    assert rewritten(layer, None).nodes[1] == 1
