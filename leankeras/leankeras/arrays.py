@@ -1,7 +1,7 @@
 """Arrays to try a model on, and arrays by name in a file: a user's, or one that goes to a child."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -70,9 +70,19 @@ def load_samples(path: str | Path, part: str = "train") -> Arrays | None:
 
 def first(samples: Arrays) -> Arrays:
     """The first sample, with a batch axis of 1."""
+    return each_array(samples, lambda array: array[:1])
+
+
+def each_array(samples: Arrays, change: Callable[[np.ndarray], Any]) -> Any:
+    """A function of every array, in the same structure."""
     if isinstance(samples, Mapping):
-        return {name: array[:1] for name, array in samples.items()}
-    return [a[:1] for a in samples] if isinstance(samples, list | tuple) else samples[:1]
+        return {name: change(array) for name, array in samples.items()}
+    return [change(a) for a in samples] if isinstance(samples, list | tuple) else change(samples)
+
+
+def count_samples(samples: Arrays) -> int:
+    """How many samples there are."""
+    return len(named_or_listed(samples)[0])
 
 
 def named_or_listed(samples: Arrays, names: Sequence[str] | None = None) -> list[Any]:

@@ -13,20 +13,6 @@ from leankeras.errors import ModelError, one_line
 from leankeras.graph import infer, is_graph
 
 
-def gives_probabilities(model: Any, x: np.ndarray) -> bool:
-    """Whether a classifier's outputs are probabilities rather than logits, found by looking.
-
-    Reading the last layer misses subclassed models and softmax written as an operation; 32 rows
-    of logits that all lie in [0, 1] and sum to 1 do not occur.
-
-    Args:
-        model: a Keras 3 or tf_keras model with outputs of shape ``(n, classes)``.
-        x: some samples, shape ``(n, ...)``.
-    """
-    outputs = np.asarray(model(x[:32], training=False), dtype="float64")
-    return bool((outputs >= 0).all() and np.allclose(outputs.sum(axis=-1), 1, atol=1e-2))
-
-
 def first_not_finite(variables: Sequence[keras.Variable]) -> str | None:
     """The path of the first variable that holds NaN or Inf; None if all are finite."""
     for variable in variables:
@@ -47,57 +33,99 @@ def check_weights(model: keras.Model) -> None:
         raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
 
 
-def check_classifier(model: keras.Model, data: Data) -> int:
-    """Refuse, before any training, a model that cannot learn these labels from these samples.
+@dataclass(frozen=True)
+class Objective:
+    """What a model is trained for: its task, and in which form it gives its answers.
 
-    Returns:
-        The number of its outputs, one for each class or more.
+    Made by :func:`find_objective`. Where there are several outputs, ``laws``, ``shapes`` and
+    ``probabilities`` have an entry for each, by the names of :func:`leankeras.graph.named_outputs`.
+
+    Attributes:
+        task: what the outputs mean.
+        shapes: of the outputs for one sample.
+        probabilities: whether they come from a softmax or a sigmoid, and are no logits.
+        nested: the outputs' names in the structure of the model's outputs; a string for one.
+    """
+
+    task: Task | SeveralTasks
+    shapes: Mapping[str, tuple[int, ...]]
+    probabilities: Mapping[str, bool]
+    nested: Any
+
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """The task of each output."""
+        if isinstance(self.task, SeveralTasks):
+            return dict(self.task.tasks)
+        return dict.fromkeys(self.shapes, self.task)
+
+    def targets(self, data: Data) -> Any:
+        """The labels of the training part, as the losses take them, nested as the outputs."""
+        labels = data.labels("train")
+        several = isinstance(self.task, SeveralTasks)
+
+        def of(name: str) -> np.ndarray:
+            array = labels[name] if several else _only(labels)
+            return self.tasks[name].law.arrange(array, (None, *self.shapes[name]))
+
+        return tree.map_structure(of, self.nested)
+
+    def losses(self, framework: ModuleType, data: Data) -> Any:
+        """The losses, of ``keras`` or ``tf_keras``, nested as the outputs."""
+
+        def of(name: str, targets: np.ndarray) -> Any:
+            task = self.tasks[name]
+            if task.loss:
+                return task.loss
+            shape = (None, *self.shapes[name])
+            return task.law.loss(framework, targets, shape, not self.probabilities[name])
+
+        return tree.map_structure(of, self.nested, self.targets(data))
+
+    def logits(self, outputs: Any) -> dict[str, Any]:
+        """Each output by name, as logits of classes along its last axis, or as the numbers it is.
+
+        Args:
+            outputs: as the model gives them, ``(n, ...)``.
+        """
+        named = {name: output for name, output in zip(
+            tree.flatten(self.nested), tree.flatten(outputs), strict=True
+        )}
+        return {
+            name: output
+            if isinstance(self.tasks[name].law, Quantities)
+            else self.tasks[name].law.logits(output, self.probabilities[name])
+            for name, output in named.items()
+        }
+
+
+def find_objective(model: keras.Model, data: Data) -> Objective:
+    """What a model can be trained for with some data; refuses, before any training, what cannot be.
 
     Raises:
-        ModelError: the model is not built, its weights are not finite, or its input or output
-            does not fit the data.
+        ModelError: the model is not built, its weights are not finite, or its inputs do not fit
+            the data.
+        DataError: the labels fit no task, or not the one that the data names.
     """
     if not model.built:
         raise ModelError(f"{model.name} is not built; give it an Input or call it first")
     check_weights(model)
-    samples = data.x_train.shape[1:]
     if is_graph(model):
-        _check_input(model, samples)
+        _check_inputs(model, data)
+    few = each_array(data.x_train, lambda array: array[:TRIED])
     try:
-        outputs = infer(model, data.x_train[:1])
+        outputs = infer(model, arranged(model, few))
     except Exception as error:  # whatever a model does with what it was not made for
+        shapes = ", ".join(str(array.shape[1:]) for array in named_or_listed(few))
         raise ModelError(
-            f"{model.name} does not take samples of shape {samples}: {one_line(error)}"
+            f"{model.name} does not take samples of shape {shapes}: {one_line(error)}"
         ) from error
-    if isinstance(outputs, list | tuple | dict):
-        raise ModelError(f"{model.name} has {len(outputs)} outputs; expected one, of classes")
-    shape = outputs.shape
-    if tuple(shape[1:]) == (1,):
-        raise ModelError(
-            f"{model.name} has a single output, and the labels are {data.classes} classes; "
-            f"expected an output for each, such as Dense({data.classes}, activation='softmax')"
-        )
-    if len(shape) != 2 or shape[-1] < data.classes:
-        raise ModelError(
-            f"{model.name} has outputs of shape {shape[1:]} but the labels run to "
-            f"{data.classes - 1}; expected ({data.classes},) or more"
-        )
-    return int(shape[-1])
-
-
-def _check_input(model: keras.Model, samples: tuple[int, ...]) -> None:
-    """What a call lets pass: Keras adds and drops a last axis of size 1, and more."""
-    if len(model.inputs) != 1:
-        raise ModelError(f"{model.name} has {len(model.inputs)} inputs; expected one")
-    expected = tuple(model.inputs[0].shape[1:])
-    if len(expected) != len(samples) or any(
-        size not in (None, given) for size, given in zip(expected, samples, strict=True)
-    ):
-        raise ModelError(
-            f"{model.name} does not take samples of shape {samples}; expected {expected}"
-        )
-
-
+    named = {name: np.asarray(output) for name, output in named_outputs(outputs).items()}
+    shapes = {name: output.shape[1:] for name, output in named.items()}
+    task = data.task
+    if task is None or isinstance(task, str):
+        task = infer_task(shapes, None if data.y_train is None else data.y_train, task)
+    ...
 def batches_per_epoch(samples: int, batch_size: int) -> int:
     """How many whole batches a pass over the samples has: see ``whole_batches``."""
     return max(1, samples // batch_size)

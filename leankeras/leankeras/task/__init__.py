@@ -1,0 +1,17 @@
+"""What the outputs of a model mean: the task, its score, and how both are found out."""
+
+from leankeras.lazy import face
+
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "AnyScore": ".score",
+        "Score": ".score",
+        "SeveralTasks": ".task",
+        "TASKS": ".inference",
+        "Task": ".task",
+        "compare": ".score",
+        "infer_task": ".inference",
+        "standard_error": ".score",
+    },
+)

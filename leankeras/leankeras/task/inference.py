@@ -1,0 +1,115 @@
+"""Which task a model has, by the shapes of its outputs and by its labels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from leankeras.errors import DataError
+from leankeras.task.task import SeveralTasks, Task, anomaly_detection
+
+TASKS = {
+    "classification": (Task.classification, Task.binary_classification),
+    "multi-label": (Task.multi_label,),
+    "regression": (Task.regression,),
+    "segmentation": (Task.segmentation, Task.binary_segmentation),
+    "tagging": (Task.tagging, Task.binary_tagging),
+    "reconstruction": (Task.reconstruction, anomaly_detection),
+}
+LOOKED_AT = 100_000  # samples whose labels are read to find the task out
+
+
+def infer_task(
+    shapes: Mapping[str, tuple[int, ...]], labels: Any, name: str | None = None
+) -> Task | SeveralTasks:
+    """The task that outputs of some shapes and labels make.
+
+    Args:
+        shapes: of one sample, by output name.
+        labels: shape ``(n, ...)``; of several outputs arrays by name; None where the outputs are
+            to be the inputs.
+        name: a key of ``TASKS``, to overrule what the labels suggest; for every output.
+
+    Raises:
+        DataError: labels that fit no task, or not the one that is named; it says why.
+    """
+    if len(shapes) > 1:
+        if not isinstance(labels, Mapping) or set(labels) != set(shapes):
+            seen = ", ".join(labels) if isinstance(labels, Mapping) else "one array"
+            raise DataError(
+                f"labels for {seen}; the model has the outputs {', '.join(shapes)}, so give an "
+                "array for each"
+            )
+        return SeveralTasks(
+            {each: _infer(shape, labels[each], name, each) for each, shape in shapes.items()}
+        )
+    if isinstance(labels, Mapping) and set(labels) != {"input", "anomaly"}:
+        if len(labels) != 1:
+            raise DataError(f"labels for {', '.join(labels)}; the model has a single output")
+        labels = next(iter(labels.values()))
+    return _infer(next(iter(shapes.values())), labels, name, "the output")
+
+
+def _infer(shape: tuple[int, ...], labels: Any, name: str | None, output: str) -> Task:
+    if isinstance(labels, Mapping):
+        return anomaly_detection()
+    if name is not None and name not in TASKS:
+        raise DataError(f"task: saw {name!r}; expected one of {', '.join(TASKS)}")
+    misfits = {}
+    for kind in [name] if name else TASKS:
+        for make in TASKS[kind]:
+            task = make()
+            misfit = _misfit(task, tuple(shape), None if labels is None else np.asarray(labels))
+            if misfit is None:
+                return task
+            misfits[task.name] = misfit
+    tried = "; ".join(f"{task}: {misfit}" for task, misfit in misfits.items())
+    seen = "no labels" if labels is None else f"labels of shape {np.shape(labels)[1:]} a sample"
+    raise DataError(f"{seen} fit no task for {output} of shape {shape} ({tried})")
+
+
+def _misfit(task: Task, shape: tuple[int, ...], labels: np.ndarray | None) -> str | None:
+    """Why a task is none for such outputs and labels; None if it is one."""
+    rank, last = len(shape), shape[-1] if shape else 1
+    expected_rank = {
+        "classification": rank == 1 and last > 1,
+        "binary classification": rank == 1 and last == 1 or rank == 0,
+        "multi-label": rank == 1 and last > 1,
+        "tagging": rank == 2 and last > 1,
+        "binary tagging": rank == 2 and last == 1,
+        "segmentation": rank >= 3 and last > 1,
+        "binary segmentation": rank >= 3 and last == 1,
+    }
+    if not expected_rank.get(task.name, True):
+        return f"not for outputs of shape {shape}"
+    if task.name == "anomaly detection" or (labels is None) != (task.name == "reconstruction"):
+        return "needs no labels" if labels is not None else "needs labels"
+    if labels is None:
+        return None
+    labels = labels[:LOOKED_AT]
+    whole = bool((labels == np.round(labels)).all()) if labels.dtype.kind in "fiub" else False
+    binary = whole and labels.min() >= 0 and labels.max() <= 1
+    same = labels.size == len(labels) * int(np.prod(shape))
+    if task.name in ("classification", "tagging", "segmentation"):
+        return _class_misfit(labels, shape, whole)
+    if not same:
+        return f"needs labels of shape {shape} a sample"
+    if task.name.startswith(("binary", "multi")):
+        return None if binary else "needs labels of 0 and 1"
+    return None if labels.dtype.kind in "fiu" else f"needs numbers, not {labels.dtype}"
+
+
+def _class_misfit(labels: np.ndarray, shape: tuple[int, ...], whole: bool) -> str | None:
+    classes = shape[-1]
+    if labels.shape[1:] in (shape[:-1], (*shape[:-1], 1)):
+        if not whole or labels.dtype.kind == "f":
+            return f"needs integer class indices, not {labels.dtype}"
+        if labels.min() < 0 or labels.max() >= classes:
+            return f"labels run from {labels.min()} to {labels.max()}, for {classes} outputs"
+        return None
+    if labels.shape[1:] != shape:
+        return f"needs a class index of shape {shape[:-1]} a sample, or one-hot {shape}"
+    sums = labels.sum(axis=-1)
+    if labels.min() < 0 or not np.allclose(sums, 1, atol=1e-3):
+        return "labels of a sample do not sum to 1"
+    return None
