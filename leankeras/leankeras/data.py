@@ -69,7 +69,7 @@ class Data:
     def __post_init__(self) -> None:
         self._check_parts()
         for part in PARTS:
-            if self._samples(part) is not None:
+            if self.samples(part) is not None:
                 self._check_part(part)
         count = count_samples(self.x_train)
         groups = self.groups_train
@@ -89,6 +89,17 @@ class Data:
         """Number of classes, where labels are indices: the largest of any part, plus one."""
         return 1 + int(max(self.y_train.max(), self.y_val.max(), self.y_test.max()))
 
+    @property
+    def evidence(self) -> Any:
+        """What a task is inferred from: labels, or None where the outputs are to be the inputs."""
+        if self.y_train is None and self.y_val is None:
+            return None
+        return self.labels("val") if self.y_train is None else self.y_train
+
+    def samples(self, part: str) -> Any:
+        """The samples of a part: "train", "val" or "test"."""
+        return getattr(self, f"x_{part}")
+
     def labels(self, part: str) -> Any:
         """What the outputs for a part are scored by.
 
@@ -99,7 +110,7 @@ class Data:
             The labels. Where the outputs are to be the inputs, the inputs; with labels of
             anomalies both, as arrays called ``input`` and ``anomaly``.
         """
-        x, y = self._samples(part), getattr(self, f"y_{part}")
+        x, y = self.samples(part), getattr(self, f"y_{part}")
         if self.y_train is not None:
             return y
         return x if y is None else {"input": x, "anomaly": y}
@@ -107,7 +118,7 @@ class Data:
     def with_samples(self, change: Callable[[np.ndarray], np.ndarray]) -> "Data":
         """The same labels, with the samples of every part changed by a function of an array."""
         return replace(
-            self, **{f"x_{part}": each_array(self._samples(part), change) for part in PARTS}
+            self, **{f"x_{part}": each_array(self.samples(part), change) for part in PARTS}
         )
 
     def standardised(self) -> "Data":
@@ -123,7 +134,7 @@ class Data:
         """A random part of each part, always the same one, in the order it had."""
         kept = {}
         for part in PARTS:
-            count = count_samples(self._samples(part))
+            count = count_samples(self.samples(part))
             chosen = np.random.default_rng(0).permutation(count)[: int(np.ceil(fraction * count))]
             kept |= self._rows(part, np.sort(chosen))
         return replace(self, **kept)
@@ -146,9 +157,6 @@ class Data:
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
-    def _samples(self, part: str) -> Arrays | None:
-        return getattr(self, f"x_{part}")
-
     def _rows(self, part: str, rows: np.ndarray) -> dict[str, Any]:
         """Some rows of each array of a part, by the names of the arguments."""
         arrays = {name: getattr(self, name, None) for name in (f"{kind}_{part}" for kind in KINDS)}
@@ -159,7 +167,7 @@ class Data:
         }
 
     def _set_aside(self, part: str, rows: np.ndarray) -> None:
-        stays = np.setdiff1d(np.arange(count_samples(self._samples(part))), rows)
+        stays = np.setdiff1d(np.arange(count_samples(self.samples(part))), rows)
         aside = {f"{name[0]}_val": array for name, array in self._rows(part, rows).items()}
         aside.pop("g_val", None)
         for name, array in (self._rows(part, stays) | aside).items():
@@ -183,7 +191,7 @@ class Data:
                         )
 
     def _check_part(self, part: str) -> None:
-        x, y = self._samples(part), getattr(self, f"y_{part}")
+        x, y = self.samples(part), getattr(self, f"y_{part}")
         count = None
         for name, array in _each(f"x_{part}", x):
             _check_samples(name, array)

@@ -1,7 +1,7 @@
 """What a model is trained for: its task, and the form in which it gives its answers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -12,7 +12,14 @@ from keras import tree
 from leankeras.arrays import each_array, named_or_listed
 from leankeras.data import Data
 from leankeras.errors import DataError, ModelError, one_line
-from leankeras.graph import final_activation, infer, input_names, is_graph, named_outputs
+from leankeras.graph import (
+    final_activations,
+    infer,
+    input_names,
+    is_graph,
+    named_outputs,
+    names_of_outputs,
+)
 from leankeras.task import Quantities, SeveralTasks, Task, infer_task
 
 TRIED = 32
@@ -114,15 +121,55 @@ def find_objective(model: keras.Model, data: Data) -> Objective:
     task = data.task
     if task is None or isinstance(task, str):
         task = infer_task(shapes, data.evidence, task)
-    tasks = task.tasks if isinstance(task, SeveralTasks) else dict.fromkeys(shapes, task)
-    activations = dict(zip(named, final_activations(model, len(named)), strict=True))
-    return Objective(
-        task=task,
-        names=tree.pack_sequence_as(outputs, list(named)),
-        shapes=shapes,
-        probabilities={
-            name: tasks[name].law.are_probabilities(named[name].astype("float64"))
-            and activations[name] != "linear"
-            for name in named
-        },
-    )
+    names = names_of_outputs(outputs)
+    activations = dict(zip(tree.flatten(names), final_activations(model), strict=False))
+    objective = Objective(task, names, shapes, {})
+    probabilities = {
+        name: task.law.are_probabilities(named[name].astype("float64"))
+        and activations.get(name) != "linear"
+        for name, task in objective.tasks.items()
+    }
+    return replace(objective, probabilities=probabilities)
+
+
+def first_not_finite(variables: Sequence[keras.Variable]) -> str | None:
+    """The path of the first variable that holds NaN or Inf; None if all are finite."""
+    for variable in variables:
+        values = np.asarray(variable)
+        if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
+            return variable.path
+    return None
+
+
+def check_weights(model: keras.Model) -> None:
+    """Refuse a model that has NaN or Inf among its variables.
+
+    Raises:
+        ModelError: naming the first such variable.
+    """
+    damaged = first_not_finite(model.variables)
+    if damaged:
+        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
+
+
+def _check_inputs(model: keras.Model, samples: Any) -> None:
+    """What a call lets pass: Keras adds and drops a last axis of size 1, and more."""
+    names = input_names(model)
+    try:
+        arrays = named_or_listed(samples, names)
+    except DataError as error:
+        raise ModelError(f"{model.name} has {len(names)} inputs: {error}") from error
+    for name, array in zip(names, arrays, strict=True):
+        tensor = model.inputs[names.index(name)]
+        expected, seen = tuple(tensor.shape[1:]), array.shape[1:]
+        if len(expected) != len(seen) or any(
+            size not in (None, given) for size, given in zip(expected, seen, strict=True)
+        ):
+            raise ModelError(
+                f"{model.name} does not take samples of shape {seen}; expected {expected}"
+                + (f" for {name}" if len(names) > 1 else "")
+            )
+
+
+def _shapes(samples: Any) -> str:
+    return ", ".join(str(array.shape[1:]) for array in named_or_listed(samples))

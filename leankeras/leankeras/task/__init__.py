@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "AnyScore": ".score",
+        "Quantities": ".law",
         "Score": ".score",
         "SeveralTasks": ".task",
         "TASKS": ".inference",

@@ -73,7 +73,7 @@ def _misfit(task: Task, shape: tuple[int, ...], labels: np.ndarray | None) -> st
     rank, last = len(shape), shape[-1] if shape else 1
     expected_rank = {
         "classification": rank == 1 and last > 1,
-        "binary classification": rank == 1 and last == 1 or rank == 0,
+        "binary classification": (rank == 1 and last == 1) or rank == 0,
         "multi-label": rank == 1 and last > 1,
         "tagging": rank == 2 and last > 1,
         "binary tagging": rank == 2 and last == 1,

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from leankeras.runtime.accuracy import compare_accuracy
 
 from kopt.budget import Budget
 from kopt.cases.signal import CASE
@@ -15,7 +16,6 @@ from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record
 from kopt.workspace.stage import Stage
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import latency
-from leankeras.runtime.accuracy import compare_accuracy
 from leankeras.runtime.artifacts import evaluate
 from leankeras.training import fit
 

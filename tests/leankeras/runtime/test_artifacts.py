@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from leankeras.runtime.accuracy import compare_accuracy
 
 from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError, ModelError
-from leankeras.runtime.accuracy import compare_accuracy
 from leankeras.runtime.artifacts import as_call, evaluate, predict, random_sample
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import graph_size, ladder
