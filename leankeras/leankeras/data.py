@@ -180,15 +180,14 @@ class Data:
         if self.y_train is not None and self.y_test is None:
             raise DataError("y_train without y_test; give the labels of both parts, or of neither")
         for kind in ("x", "y"):
-            wanted = _names(getattr(self, f"{kind}_train"))
+            train = getattr(self, f"{kind}_train")
             for part in PARTS[1:]:
                 given = getattr(self, f"{kind}_{part}")
-                if given is not None and getattr(self, f"{kind}_train") is not None:
-                    if _names(given) != wanted:
-                        raise DataError(
-                            f"{kind}_train has the arrays {wanted or '(one)'} and {kind}_{part} "
-                            f"{_names(given) or '(one)'}; both must have the same"
-                        )
+                if train is not None and given is not None and _names(given) != _names(train):
+                    raise DataError(
+                        f"{kind}_train has {_names(train)} and {kind}_{part} {_names(given)}; both "
+                        "must have the same arrays"
+                    )
 
     def _check_part(self, part: str) -> None:
         x, y = self.samples(part), getattr(self, f"y_{part}")
@@ -214,8 +213,8 @@ class Data:
                 )
 
 
-def _names(arrays: Any) -> tuple[str, ...]:
-    return tuple(sorted(arrays)) if isinstance(arrays, Mapping) else ()
+def _names(arrays: Any) -> str:
+    return ", ".join(sorted(arrays)) if isinstance(arrays, Mapping) else "one array"
 
 
 def _each(name: str, arrays: Any) -> list[tuple[str, Any]]:

@@ -197,7 +197,13 @@ def _train(
     steps = batches_per_epoch(count_samples(data.x_train), BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
     targets = taught.student.targets(data.labels("train"))
-    distiller.compile(keras.optimizers.Adam(schedule), taught.student.losses(keras, targets))
+    losses = keras.tree.flatten(taught.student.losses(keras, targets))
+
+    def from_labels(wanted: Any, outputs: Any) -> Any:
+        both = keras.tree.flatten(wanted), keras.tree.flatten(outputs)
+        return sum(loss(*pair) for loss, *pair in zip(losses, *both, strict=True))
+
+    distiller.compile(keras.optimizers.Adam(schedule), from_labels)
     fitted = distiller.fit(
         whole_batches(data.x_train, targets, BATCH_SIZE),
         epochs=epochs,

@@ -19,11 +19,11 @@ SPREAD = "spread over the training part"
 def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.DataFrame:
     """Convert a model to int8 with several sets of calibration samples, and score each file.
 
-    The sets are the first samples of the training part, samples at even distances in it, samples
-    of its most frequent class alone (where labels are classes), and normal noise with mean 0 and spread 1 in the shape of a
-    sample, which stands in for data in many a tutorial. A set has as many samples as there are,
-    where that is fewer than asked for; one of under 10 is left out, since
-    :func:`leankeras.convert` refuses it.
+    The sets are the first samples of the training part; samples at even distances in it; where
+    labels are classes, samples of its most frequent class alone; and noise in the shape of a
+    sample, which stands in for data in many a tutorial: normal with mean 0 and spread 1, or where
+    the samples are integers, shuffled ones. A set has as many samples as there are, where that is
+    fewer than asked for; one of under 10 is left out, since :func:`leankeras.convert` refuses it.
 
     Args:
         model: as :func:`leankeras.convert` takes it.

@@ -1,7 +1,7 @@
 """Tasks: what a model's outputs mean, what they are scored by and trained with."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class Task:
 
     name: str
     score: AnyScore
-    law: Classes | Quantities = Quantities()
+    law: Classes | Quantities = field(default_factory=Quantities)
     loss: Callable[[Any, Any], Any] | None = None
 
     def __str__(self) -> str:
@@ -194,7 +194,7 @@ def _explained_parts(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 def _explained(means: np.ndarray) -> np.ndarray:
     error, mean, square = np.moveaxis(means, -1, 0)
-    return 1 - error / np.maximum(square - mean**2, 1e-12)
+    return np.maximum(1 - error / np.maximum(square - mean**2, 1e-12), 0)
 
 
 def _anomalies(outputs: np.ndarray, labels: Mapping[str, np.ndarray]) -> np.ndarray:
