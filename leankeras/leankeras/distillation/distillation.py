@@ -15,7 +15,7 @@ from leankeras.arrays import count_samples, first
 from leankeras.copying import copy_model, is_float32
 from leankeras.data import Data
 from leankeras.errors import ModelError, one_line
-from leankeras.graph import flat_layers
+from leankeras.graph import flat_layers, is_graph
 from leankeras.objective import Objective, find_objective
 from leankeras.parameters import check_parameters
 from leankeras.task import Quantities
@@ -188,7 +188,7 @@ def _train(
     ]
     try:
         distiller = keras.distillation.Distiller(
-            teacher, student, [taught, *pairs], student_loss_weight=float(alpha)
+            _with_a_tuple(teacher), _with_a_tuple(student), [taught, *pairs], student_loss_weight=float(alpha)
         )
     except ValueError as error:
         raise ModelError(
@@ -197,20 +197,26 @@ def _train(
     steps = batches_per_epoch(count_samples(data.x_train), BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
     targets = taught.student.targets(data.labels("train"))
-    losses = keras.tree.flatten(taught.student.losses(keras, targets))
-
-    def from_labels(wanted: Any, outputs: Any) -> Any:
-        both = keras.tree.flatten(wanted), keras.tree.flatten(outputs)
-        return sum(loss(*pair) for loss, *pair in zip(losses, *both, strict=True))
-
-    distiller.compile(keras.optimizers.Adam(schedule), from_labels)
+    losses = _as_tuple(taught.student.losses(keras, targets))
+    distiller.compile(keras.optimizers.Adam(schedule), losses)
     fitted = distiller.fit(
-        whole_batches(data.x_train, targets, BATCH_SIZE),
+        whole_batches(data.x_train, _as_tuple(targets), BATCH_SIZE),
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=0,
     )
     return fitted.history
+
+
+def _with_a_tuple(model: keras.Model) -> keras.Model:
+    """The same model with several outputs as a tuple, the only structure a Distiller can take."""
+    if not is_graph(model) or not keras.tree.is_nested(model.output):
+        return model
+    return keras.Model(model.input, _as_tuple(model.output), name=model.name)
+
+
+def _as_tuple(nested: Any) -> Any:
+    return tuple(keras.tree.flatten(nested)) if keras.tree.is_nested(nested) else nested
 
 
 def _summary(
