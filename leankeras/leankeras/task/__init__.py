@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = face(
     __name__,
     {
         "AnyScore": ".score",
+        "Merit": ".score",
         "Quantities": ".law",
         "Score": ".score",
         "SeveralTasks": ".task",

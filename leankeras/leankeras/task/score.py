@@ -16,19 +16,65 @@ SMALLEST = 1e-12  # what an error is divided by where it is 0
 
 
 @dataclass(frozen=True)
-class AnyScore(ABC):
-    """How good the outputs for labelled samples are, in one number.
+class Merit:
+    """A figure of merit: its name, and what a loss of it means.
 
     Args:
         name: a word for columns, such as ``"accuracy"``.
         title: the same for sentences and axes.
         is_error: lower is better; a loss is then the growth of the error, as a fraction of it.
-            Otherwise the score is a share from 0 to 1, and a loss is a difference.
+            Otherwise the figure is a share from 0 to 1, and a loss is a difference.
     """
 
     name: str
     title: str
     is_error: bool = field(default=False, kw_only=True)
+
+    @property
+    def unit(self) -> str:
+        """What a loss is given in: points of a share, per cent of an error."""
+        return "%" if self.is_error else "points"
+
+    @property
+    def columns(self) -> tuple[str, str, str, str]:
+        """The columns of :func:`compare`: the value, what is lost, and the interval of that."""
+        return self.name, f"{self.name}_lost", "lost_low", "lost_high"
+
+    def lost(self, before: Any, after: Any) -> Any:
+        """What is lost from one value to another, as a fraction; negative is a gain."""
+        return after / np.maximum(before, SMALLEST) - 1 if self.is_error else before - after
+
+    def shown(self, value: Any) -> Any:
+        """A value or values as they are shown: a share in per cent, an error as it is."""
+        return value if self.is_error else 100 * value
+
+    @property
+    def axis(self) -> str:
+        """The name with the unit that :meth:`shown` gives values in."""
+        return self.name if self.is_error else f"{self.name}, %"
+
+    def in_words(self, value: float) -> str:
+        """A value as text: ``accuracy 91.6 %`` for a share, ``MAE 0.532`` for an error."""
+        number = f"{value:.3g}" if self.is_error else f"{100 * value:.1f} %"
+        return f"{self.name} {number}"
+
+    def gain_in_words(self, row: Mapping[str, float]) -> str:
+        """A row of :func:`compare` as a gain, with its interval and what to make of it.
+
+        Example:
+            >>> task.score.gain_in_words(table.loc["int8"])
+            '-0.4 points [-1.1, +0.3]: too close to call'
+        """
+        lost, low, high = (100 * float(row[name]) for name in self.columns[1:])
+        verdict = "better" if high < 0 else "worse" if low > 0 else "too close to call"
+        if self.is_error:
+            return f"error {lost:+.1f} % [{low:+.1f}, {high:+.1f}]: {verdict}"
+        return f"{0 - lost:+.1f} points [{0 - high:+.1f}, {0 - low:+.1f}]: {verdict}"
+
+
+@dataclass(frozen=True)
+class AnyScore(Merit, ABC):
+    """How good the outputs for labelled samples are, in one number; arguments as of ``Merit``."""
 
     @abstractmethod
     def measure(self, outputs: Any, labels: Any) -> Any:
@@ -52,35 +98,9 @@ class AnyScore(ABC):
         """
 
     @property
-    def unit(self) -> str:
-        """What a loss is given in: points of a share, per cent of an error."""
-        return "%" if self.is_error else "points"
-
-    @property
-    def columns(self) -> tuple[str, str, str, str]:
-        """The columns of :func:`compare`: the value, what is lost, and the interval of that."""
-        return self.name, f"{self.name}_lost", "lost_low", "lost_high"
-
-    def lost(self, before: Any, after: Any) -> Any:
-        """What is lost from one value to another, as a fraction; negative is a gain."""
-        return after / np.maximum(before, SMALLEST) - 1 if self.is_error else before - after
-
-    def in_words(self, value: float) -> str:
-        """A value as text: ``91.6 %`` for a share, ``0.532`` for an error."""
-        return f"{value:.3g}" if self.is_error else f"{100 * value:.1f} %"
-
-    def gain_in_words(self, row: Mapping[str, float]) -> str:
-        """A row of :func:`compare` as a gain, with its interval and what to make of it.
-
-        Example:
-            >>> task.score.gain_in_words(table.loc["int8"])
-            '-0.4 points [-1.1, +0.3]: too close to call'
-        """
-        lost, low, high = (100 * float(row[name]) for name in self.columns[1:])
-        verdict = "better" if high < 0 else "worse" if low > 0 else "too close to call"
-        if self.is_error:
-            return f"error {lost:+.1f} % [{low:+.1f}, {high:+.1f}]: {verdict}"
-        return f"{0 - lost:+.1f} points [{0 - high:+.1f}, {0 - low:+.1f}]: {verdict}"
+    def merit(self) -> Merit:
+        """Its name and meaning alone, to be kept in a record."""
+        return Merit(self.name, self.title, is_error=self.is_error)
 
 
 def _first(means: np.ndarray) -> np.ndarray:
@@ -94,7 +114,7 @@ class Score(AnyScore):
     Accuracy is the mean of the hits, IoU the mean overlap divided by the mean union.
 
     Args:
-        name: see :class:`AnyScore`.
+        name: see :class:`Merit`.
         title: likewise.
         parts: a function of outputs and labels, each ``(n, ...)``, that gives what the score takes
             from each sample, shape ``(n, k)`` or ``(n,)``.
@@ -142,7 +162,7 @@ class MeanScore(AnyScore):
     """The mean of the scores of several outputs, all of them shares.
 
     Args:
-        name: see :class:`AnyScore`.
+        name: see :class:`Merit`.
         title: likewise.
         scores: by output name.
     """
