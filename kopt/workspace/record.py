@@ -85,7 +85,9 @@ class Record:
     def __post_init__(self) -> None:
         """Refuse values that no stage writes, so that a damaged file is not read as a result."""
         numbers = [self.size_bytes, self.gzip_bytes]
-        numbers += [part[name] for part in (self.test, self.validation) for name in self.merit.columns]
+        numbers += [
+            part[name] for part in (self.test, self.validation) for name in self.merit.columns
+        ]
         times = [self.latency[name] for name in LATENCY]
         if not all(isinstance(number, int | float) for number in numbers + times):
             raise ValueError("score, size and latency are not all numbers")
@@ -191,7 +193,9 @@ def table_in_words(records: list[Record]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             merit.axis: chain[merit.name].map(("{:.3g}" if merit.is_error else "{:.1f}").format),
-            f"{merit.unit} lost": [f"{each:.1f} [{low:.1f}, {high:.1f}]" for each, low, high in lost],
+            f"{merit.unit} lost": [
+                f"{each:.1f} [{low:.1f}, {high:.1f}]" for each, low, high in lost
+            ],
             "kB": chain.size_kb.map("{:.1f}".format),
             "gzip kB": chain.gzip_kb.map("{:.1f}".format),
             "µs": chain.latency_us.map("{:.3g}".format),

@@ -145,6 +145,11 @@ def names_of_outputs(outputs: Any) -> Any:
     return tree.pack_sequence_as(outputs, names)
 
 
+def output_names(model: keras.Model) -> list[str]:
+    """The names of the layers that give a model's outputs, in the order of ``model.outputs``."""
+    return [producer(tensor).operation.name for tensor in model.outputs]
+
+
 def final_activations(model: keras.Model) -> list[str | None]:
     """For each output of a model, the name of the activation it ends in, as far as it has one."""
     if not is_graph(model):

@@ -188,7 +188,10 @@ def _train(
     ]
     try:
         distiller = keras.distillation.Distiller(
-            _with_a_tuple(teacher), _with_a_tuple(student), [taught, *pairs], student_loss_weight=float(alpha)
+            _with_a_tuple(teacher),
+            _with_a_tuple(student),
+            [taught, *pairs],
+            student_loss_weight=float(alpha),
         )
     except ValueError as error:
         raise ModelError(
