@@ -1,7 +1,7 @@
-"""Keras 3 models made lean: diagnosed, rewritten, compressed, converted and measured.
+"""Diagnose, rewrite, compress, convert and measure Keras 3 models.
 
-Names are imported on first use, so that ``import leankeras`` costs nothing and ``.tflite`` files
-are timed where TensorFlow is not installed.
+Names are imported on first use, so ``import leankeras`` costs nothing and ``.tflite`` files can be
+timed without TensorFlow.
 """
 
 from leankeras import startup

@@ -1,4 +1,4 @@
-"""Arrays to try a model on, and arrays by name in a file: a user's, or one that goes to a child."""
+"""Sample arrays for a model, and named arrays in files: a user's, or those sent to a child."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +14,12 @@ from leankeras.files import is_git_lfs_pointer
 
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
-LABELS = re.compile(r"(y|groups)(_|$|/)|x_(val|test)($|/)")  # what is none of the inputs
-PREFIX = "array_"  # a model may well call an input "file", as numpy.savez calls its own argument
+LABELS = re.compile(r"(y|groups)(_|$|/)|x_(val|test)($|/)")  # arrays that are not inputs
+PREFIX = "array_"  # a model's input may be named "file", like numpy.savez's own argument
 
 
 def invent(shape: Sequence[int], dtype: Any, generator: np.random.Generator) -> np.ndarray:
-    """Values where the user has given none: standard normal, or 0 and 1 for integers."""
+    """Values for when the user gives none: standard normal, or 0 and 1 for integers."""
     if np.dtype(dtype).kind == "f":
         return generator.standard_normal(shape).astype(dtype)
     # Integers are mostly indices; 0 and 1 exist in every vocabulary.
@@ -27,24 +27,24 @@ def invent(shape: Sequence[int], dtype: Any, generator: np.random.Generator) -> 
 
 
 def identifier(name: object) -> str:
-    """A model's name for an input or output as a file's signature has it: ``a b`` as ``a_b``."""
+    """The name of an input or output as a file's signature spells it: ``a b`` as ``a_b``."""
     return re.sub(r"\W", "_", str(name))
 
 
 def load_samples(path: str | Path, part: str = "train") -> Arrays | None:
-    """Samples alone, out of an ``.npz`` that may hold anything else; labels are not looked at.
+    """Read only the samples of an ``.npz`` that may hold other arrays; labels are ignored.
 
     Args:
         path: the file. For one input the samples are the array ``x_train``, or ``x``, or the only
-            array there is; for several ``x_train/NAME`` or ``x/NAME`` each, or ``NAME`` alone, or
-            ``arr_0``, ``arr_1``, ... in the order of the inputs.
-        part: ``"test"`` for those called ``x_test``, which may be absent.
+            array; for several they are ``x_train/NAME`` or ``x/NAME`` for each, or just ``NAME``,
+            or ``arr_0``, ``arr_1``, ... in the order of the inputs.
+        part: ``"test"`` for ``x_test``, which may be absent.
 
     Returns:
-        An array, or arrays by input name or in order; None where the file has no such part.
+        An array, or arrays by input name or in order; None if the file has no such part.
 
     Raises:
-        DataError: no such file, or not one of plain arrays.
+        DataError: the file does not exist, or holds something other than plain arrays.
     """
     what = "x_train, or x, or an array for each input"
     with open_npz(Path(path), what) as archive:
@@ -86,10 +86,10 @@ def count_samples(samples: Arrays) -> int:
 
 
 def named_or_listed(samples: Arrays, names: Sequence[str] | None = None) -> list[Any]:
-    """The arrays in samples, in the order of the inputs' names where those are given.
+    """The arrays in samples, in the order of the inputs' names if they are given.
 
     Raises:
-        DataError: other names, or another number of arrays.
+        DataError: the names or the number of arrays differ.
     """
     if isinstance(samples, Mapping):
         given = {identifier(name): array for name, array in samples.items()}
@@ -106,11 +106,11 @@ def named_or_listed(samples: Arrays, names: Sequence[str] | None = None) -> list
 
 @contextmanager
 def open_npz(path: Path, expected: str) -> Iterator[np.lib.npyio.NpzFile]:
-    """Open an ``.npz`` of anybody's, never pickles; whatever is wrong with it is a DataError.
+    """Open an untrusted ``.npz`` without unpickling; anything wrong with it is a DataError.
 
     Args:
         path: the file.
-        expected: the arrays that it should hold, in words.
+        expected: a description of the arrays it should hold.
     """
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected an .npz with {expected}")
@@ -124,13 +124,13 @@ def open_npz(path: Path, expected: str) -> Iterator[np.lib.npyio.NpzFile]:
             yield archive
     except KoptError:
         raise
-    except Exception as error:  # damage shows as anything from EOFError to MemoryError
+    except Exception as error:  # damage raises anything from EOFError to MemoryError
         reason = one_line(error).partition(" when allow_pickle")[0]
         raise DataError(f"{path}: not a readable .npz of plain arrays ({reason}); {how}") from error
 
 
 def write_arrays(path: str | Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays of any names to an ``.npz``."""
+    """Write arrays with any names to an ``.npz``."""
     np.savez(path, **{PREFIX + name: array for name, array in arrays.items()})
 
 

@@ -1,8 +1,8 @@
-"""A child process that does jobs: what may crash, or wants TensorFlow's settings to be its own.
+"""A child process for jobs that may crash or need TensorFlow settings of their own.
 
 Requests and answers are lines of JSON over the child's standard input and output; data lies in
-files. What TensorFlow prints goes to a log that is read only to explain a death. A job may tell
-of its steps with :func:`tell` before it answers.
+files. TensorFlow's output goes to a log that is read only to explain a crash. A job may report its
+steps with :func:`tell` before it answers.
 """
 
 import json
@@ -28,10 +28,10 @@ PACKAGE_ROOT = Path(__file__).parents[1]
 
 
 class ChildDied(Exception):
-    """The child ended while it was at work; the text says of what, such as "exit code 1".
+    """The child ended during a job; the text says how, such as "ended with exit code 1".
 
     Attributes:
-        last_words: the last line it printed that means something; may be empty.
+        last_words: the last meaningful line it printed; may be empty.
     """
 
     def __init__(self, cause: str, last_words: str) -> None:
@@ -40,18 +40,18 @@ class ChildDied(Exception):
 
 
 class ChildTimeout(Exception):
-    """The child took longer than it may and was stopped."""
+    """The child exceeded its time limit and was stopped."""
 
 
 class Child:
-    """One child process, started at the first need and replaced when it dies.
+    """One child process, started when first needed and replaced when it dies.
 
     Args:
         jobs: the module whose functions it runs, as ``package.module``.
-        environment: what is set in its environment beside this process's own.
-        timeout: seconds a job may take before the child is killed; None for any.
-        memory: bytes; a child that holds more after a job is ended, and the next job gets a new
-            one. None for any.
+        environment: variables to set in addition to this process's environment.
+        timeout: seconds a job may take before the child is killed; None for no limit.
+        memory: bytes; a child that holds more after a job is killed, and the next job gets a new
+            one. None for no limit.
 
     Example:
         >>> with Child("leankeras.conversion.child_jobs") as child:
@@ -79,22 +79,22 @@ class Child:
         self.close()
 
     def warm(self) -> None:
-        """Start the child unless it runs, without waiting for it."""
+        """Start the child unless it is running, without waiting for it."""
         with self._lock:
             self._start()
 
     def request(
         self, job: str, report: Callable[[str], None] = lambda step: None, **arguments: Any
     ) -> Any:
-        """Have the child run a function of its jobs.
+        """Have the child run one of its job functions.
 
         Args:
             job: the function's name.
-            report: called with the words of each step that the job tells of.
-            arguments: its arguments, as JSON can hold them.
+            report: called with the text of each step that the job reports.
+            arguments: its arguments, as values that JSON can hold.
 
         Returns:
-            The function's result, as JSON can hold it.
+            The function's result, as a value that JSON can hold.
 
         Raises:
             JobError: the function raised.
@@ -105,7 +105,7 @@ class Child:
             try:
                 answer = self._ask(json.dumps({"job": job, "arguments": arguments}), report)
             except BaseException:
-                # After Ctrl-C the child is still at work on a request nobody waits for.
+                # After Ctrl-C the child is still working on a request nobody is waiting for.
                 self._stop()
                 raise
             if self.memory and psutil.Process(self.process.pid).memory_info().rss > self.memory:
@@ -128,8 +128,8 @@ class Child:
         search_path = os.pathsep.join(
             filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")])
         )
-        # -P: a json.py or keras.py in the user's directory must not shadow the real one. The
-        # session of its own keeps a Ctrl-C meant for this process away from the child.
+        # -P: a json.py or keras.py in the user's directory must not shadow the real one. A session
+        # of its own shields the child from a Ctrl-C meant for this process.
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "leankeras.child", self.jobs],
             stdin=subprocess.PIPE,
@@ -189,7 +189,7 @@ def _forward(stream: TextIO, answers: "queue.SimpleQueue[str | None]") -> None:
 
 
 def tell(step: str) -> None:
-    """Within a job: report a step of it, in a few words."""
+    """Report a step from within a job, in a few words."""
     _write({"step": step})
 
 
@@ -197,11 +197,11 @@ def serve(jobs: str) -> None:
     """The child's main loop.
 
     Args:
-        jobs: the module whose functions are asked for.
+        jobs: the module whose functions are called.
     """
     global _answers
     _answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    # Whatever TensorFlow prints must not land among the answers.
+    # TensorFlow's output must not land among the answers.
     os.dup2(2, 1)
     requests: queue.SimpleQueue[str] = queue.SimpleQueue()
     threading.Thread(target=_read_requests, args=(requests,), daemon=True).start()
@@ -228,5 +228,5 @@ def _read_requests(requests: "queue.SimpleQueue[str]") -> None:
 
 
 if __name__ == "__main__":
-    # not the serve of __main__: jobs tell their steps to leankeras.child, another module
+    # not the serve of __main__: jobs report their steps to leankeras.child, another module
     import_module("leankeras.child").serve(sys.argv[1])

@@ -26,7 +26,7 @@ def commands() -> None:
 @click.argument("artifacts", nargs=-1, required=True, type=PATH)
 @click.option(
     "--samples", type=PATH,
-    help="An .npz; the first of its samples is timed.  [default: random numbers]",
+    help="An .npz; its first sample is timed.  [default: random numbers]",
 )  # fmt: skip
 @IMPORT
 @click.option("--threads", default=1, type=click.IntRange(1), help="Threads for LiteRT.")
@@ -69,10 +69,10 @@ def bench(
 @click.argument("target")
 @click.option(
     "--input-shape", "shapes", multiple=True, metavar="[NAME=]N,N,...",
-    help="Shape of one sample, to try the layer out as well; once for each input.",
+    help="Shape of one sample, to run the layer as well; once for each input.",
 )  # fmt: skip
 @click.option(
-    "--samples", type=PATH, help="An .npz with samples to try it on: x, x_train, or by input name."
+    "--samples", type=PATH, help="An .npz with samples to run it on: x, x_train, or by input name."
 )
 @IMPORT
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -83,7 +83,7 @@ def diagnose(
     modules: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Say what makes TARGET slow or hard to deploy; exit with 1 if anything is an error.
+    """Report what makes TARGET slow or hard to deploy; exit with 1 if any finding is an error.
 
     TARGET is FILE.py:Class, module:Class, FILE.py:NAME of a layer or model, or a .keras or
     .h5 file.
@@ -104,7 +104,7 @@ def diagnose(
 @commands.command()
 @click.argument("model", type=PATH)
 @click.option("-o", "--output", required=True, type=PATH, help="The file to write.")
-@click.option("--mode", type=click.Choice(MODES), help="Of a .tflite.  [default: int8]")
+@click.option("--mode", type=click.Choice(MODES), help="For a .tflite.  [default: int8]")
 @click.option(
     "--data", type=PATH,
     help="An .npz of samples (x_train, or x, or one array for each input) to calibrate with.",
@@ -113,10 +113,10 @@ def diagnose(
 def convert(
     model: Path, output: Path, mode: str | None, data: Path | None, modules: tuple[str, ...]
 ) -> None:
-    """Convert MODEL, a .keras or .h5 file, to a verified file of the kind that OUTPUT ends in.
+    """Convert MODEL, a .keras or .h5 file, to a verified file; OUTPUT's ending sets its format.
 
-    That is .tflite (also from a SavedModel directory), .onnx (with leankeras[onnx]), .keras,
-    .h5, or no ending for a SavedModel directory, as TensorFlow Serving takes it.
+    It is .tflite (also from a SavedModel directory), .onnx (with leankeras[onnx]), .keras, .h5,
+    or nothing for a SavedModel directory, as TensorFlow Serving expects it.
     """
     from leankeras.arrays import load_samples
     from leankeras.conversion import convert as convert_model
@@ -149,11 +149,11 @@ def convert(
 
 
 def _input_shape(texts: tuple[str, ...]) -> Any:
-    """None, one shape, a list of several, or a dict where they are named."""
+    """None, one shape, a list of several, or a dict if they are named."""
     named = [name for name, equals, _ in (text.partition("=") for text in texts) if equals]
     if named and (len(named) < len(texts) or len(set(named)) < len(named)):
         raise ParameterError(
-            f"input shape: saw {' '.join(texts)}; expected a name for each shape, or for none"
+            f"input shape: saw {' '.join(texts)}; expected names for all shapes, or for none"
         )
     shapes = [_shape(text.rpartition("=")[2]) for text in texts]
     if named:
@@ -165,16 +165,16 @@ def _shape(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(size) for size in text.split(","))
     except ValueError:
-        raise ParameterError(f"input shape: saw {text!r}; expected numbers as 256,16") from None
+        raise ParameterError(f"input shape: saw {text!r}; expected numbers, like 256,16") from None
 
 
 def run(group: click.Group, name: str, arguments: list[str] | None = None) -> Any:
-    """Run a command; what a user can mend is told in a line and ends with its exit code.
+    """Run a command; an error that a user can fix is printed in one line and sets the exit code.
 
     Args:
         group: the commands.
-        name: of the program, for its messages.
-        arguments: of the command line; by default this process's.
+        name: the program's name, for its messages.
+        arguments: command-line arguments; by default those of this process.
     """
     try:
         return group.main(arguments, prog_name=name)

@@ -1,6 +1,6 @@
 """Weight clustering of Keras 3 models, through tensorflow-model-optimization.
 
-Every kernel keeps only a few distinct values, so that the file compresses well. The arithmetic
+Every kernel keeps only a few distinct values, so the file compresses well. The arithmetic
 stays the same: clustering makes nothing faster.
 """
 
@@ -39,7 +39,7 @@ from leankeras.twin import Twin, native_layer
 # Layers of tf_keras whose kernels the library knows. It knows those of MultiHeadAttention as well,
 # but puts them back in a different order after training.
 NATIVE = {*ClusteringRegistry._LAYERS_WEIGHTS_MAP, *ClusteringRegistry._SUPPORTED_RNN_LAYERS}
-# With fewer there would not even be zero and one value on either side of it.
+# The fewest that include zero and one value on either side of it.
 FEWEST = 3
 
 
@@ -56,8 +56,7 @@ def cluster(
     A kernel that is already pruned keeps its zeros: one of its values is 0. A layer that is left
     alone is trained like any other and may lose its zeros. Depthwise kernels (also those of
     separable convolutions), biases and everything else of rank 1 are left alone. Training uses
-    Adam with a cosine schedule and whole batches of 64, in float32 whatever the precision of the
-    model.
+    Adam with a cosine schedule and whole batches of 64, in float32 whatever the model's precision.
 
     Args:
         model: a built Keras 3 model. It is not changed.
@@ -73,8 +72,8 @@ def cluster(
 
     Raises:
         ParameterError: clusters or epochs are out of range.
-        ModelError: the model is not built, has NaN weights or does not fit the data, a name is not
-            that of a layer, or there is nothing to cluster.
+        ModelError: the model is not built, has NaN weights or does not fit the data, a name
+            matches no layer, or there is nothing to cluster.
         TwinError: the model cannot be rebuilt in tf_keras.
 
     Example:
@@ -105,7 +104,7 @@ def cluster(
     fit(wrapped, data, epochs, objective=objective, framework=tf_keras)
     clustered = twin.write_back(tfmot.clustering.keras.strip_clustering(wrapped))
     if verbose:
-        # Written back, the source holds the clustered weights.
+        # write_back has put the clustered weights into the source.
         kernels = [kernel for name in sorted(chosen) for kernel in kernels_of(twin.layers[name])]
         values = [len(np.unique(k)) for k in kernels if k.name != "depthwise_kernel"]
         print(f"at most {max(values)} distinct values in each clustered kernel")

@@ -1,7 +1,7 @@
 """Copies of Keras 3 models and layers, which can be trained while the originals stay as they are.
 
-A copy is in float32 whatever the model's precision: that is what deployment computes in, what
-fake quantization takes, and what two results can be compared in.
+A copy is in float32 whatever the model's precision: deployment computes in it, fake quantization
+needs it, and two results can be compared in it.
 """
 
 from collections.abc import Iterator
@@ -26,12 +26,12 @@ from leankeras.graph import (
     symbolic_inputs,
 )
 
-# What half precision may round, in a whole model: its outputs against those in float32.
+# Rounding allowed for half precision in a whole model: its outputs against those in float32.
 HALF_PRECISION_TOLERANCE = 0.1
 
 
 def copy_model(model: keras.Model, like: Any = None) -> keras.Model:
-    """Copy a Keras 3 model with its weights, in float32; layers are made anew from their configs.
+    """Copy a Keras 3 model with its weights, in float32; layers are rebuilt from their configs.
 
     Args:
         model: a built model, or a subclassed one with ``like``.
@@ -43,7 +43,7 @@ def copy_model(model: keras.Model, like: Any = None) -> keras.Model:
 
     Raises:
         ModelError: not a built Keras 3 model.
-        TwinError: a layer cannot be made from its config.
+        TwinError: a layer cannot be rebuilt from its config.
     """
     if not isinstance(model, keras.Model):
         raise ModelError(f"got {type(model).__name__}; expected a Keras 3 model (keras.Model)")
@@ -63,8 +63,8 @@ def copy_model(model: keras.Model, like: Any = None) -> keras.Model:
     expected, seen = ([tuple(w.shape) for w in m.weights] for m in (model, copied))
     if expected != seen:
         raise TwinError(
-            f"{model.name} has weights of shapes {expected} and its copy {seen}; make every weight "
-            "in __init__ or build, from what get_config returns"
+            f"{model.name} has weights of shapes {expected} and its copy {seen}; create every "
+            "weight in __init__ or build, from what get_config returns"
         )
     copied.set_weights(model.get_weights())
     for layer in flat_layers(copied):
@@ -74,7 +74,7 @@ def copy_model(model: keras.Model, like: Any = None) -> keras.Model:
 
 
 def is_float32(model: keras.Model) -> bool:
-    """Whether nothing in a model computes or is stored in another precision than float32."""
+    """Whether a model computes in and stores no float precision other than float32."""
     return not any(
         {layer.compute_dtype, layer.variable_dtype} & set(OTHER_PRECISIONS)
         for layer in flat_layers(model)
@@ -82,15 +82,15 @@ def is_float32(model: keras.Model) -> bool:
 
 
 def copy_layer(layer: keras.Operation, in_float32: bool = False) -> keras.Operation:
-    """Make a layer or operation anew, without weights.
+    """Rebuild a layer or operation, without weights.
 
     Raises:
-        TwinError: it cannot be made from its config.
+        TwinError: it cannot be rebuilt from its config.
     """
     if not isinstance(layer, keras.layers.Layer):
         copied = copy_operation(layer)
         if in_float32 and hasattr(layer, "dtype"):
-            copied.dtype = single_precision(layer.dtype)  # what a cast casts to, for one
+            copied.dtype = single_precision(layer.dtype)  # for example, the target of a cast
         return copied
     if isinstance(layer, keras.layers.Lambda):
         policy = layer.dtype_policy.name
@@ -103,14 +103,14 @@ def copy_layer(layer: keras.Operation, in_float32: bool = False) -> keras.Operat
             f"{layer.name} ({type(layer).__name__}) cannot be rebuilt from its config: "
             f"{one_line(error)}; check its get_config"
         ) from error
-    # Layers without a get_config of their own forget their names.
+    # Layers without their own get_config lose their names.
     copied.name = layer.name
     copied.trainable = layer.trainable
     return copied
 
 
 class _Copies:
-    """Copies of models and of what is in them; what is shared in the original is in the copy."""
+    """Copies of models and their parts; parts shared in the original are shared in the copy."""
 
     def __init__(self) -> None:
         self._copies: dict[int, keras.Operation] = {}
@@ -146,7 +146,7 @@ def _call_in_float32(operation: keras.Operation, *args: Any, **kwargs: Any) -> A
 
 
 def _float32(value: Any) -> Any:
-    """A layer's config with float32 in place of every other precision of floats."""
+    """A layer's config with float32 in place of every other float precision."""
     if isinstance(value, dict):
         if value.get("class_name") == "DTypePolicy":
             name = single_precision(value["config"]["name"])
@@ -162,7 +162,7 @@ def _float32(value: Any) -> Any:
 
 @contextmanager
 def _float32_policy() -> Iterator[None]:
-    """Layers that a layer makes inside have no config; they take the policy of the process."""
+    """Set the process's policy, which layers take that another layer creates without a config."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:

@@ -26,7 +26,7 @@ class Data:
     """Training, validation and test samples, with what the outputs for them should be.
 
     Models are trained on the training part, and every choice (which model, file, layer, setting)
-    is made on the validation part. The test part is only reported: a figure that a choice was made
+    is made on the validation part. The test part is only reported: a figure that a choice was based
     on is too good. Without a validation part, a fifth of the training part is set aside for it.
 
     For several inputs or outputs, each argument is a dict of arrays by name. A model that is to
@@ -122,7 +122,7 @@ class Data:
         )
 
     def standardised(self) -> "Data":
-        """Every channel (the last axis) minus its mean, divided by its standard deviation.
+        """Subtract each channel's mean and divide by its standard deviation.
 
         Both are those of the training part, which must be a single array.
         """
@@ -131,7 +131,7 @@ class Data:
         return self.with_samples(lambda x: ((x - mean) / deviation).astype(np.float32))
 
     def part(self, fraction: float) -> "Data":
-        """A random part of each part, always the same one, in the order it had."""
+        """A random fraction of each part: always the same samples, in their original order."""
         kept = {}
         for part in PARTS:
             count = count_samples(self.samples(part))

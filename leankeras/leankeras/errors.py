@@ -1,4 +1,4 @@
-"""Every error a user can cause or can act on, and other people's errors in one line.
+"""Every error a user can cause or act on, and errors of other packages in one line.
 
 A message is one line: what was seen, what was expected, what to do.
 """
@@ -16,14 +16,14 @@ class KoptError(Exception):
     """Base of all errors that leankeras and kopt raise on purpose.
 
     Attributes:
-        exit_code: what a command ends with.
+        exit_code: the exit code of a command that ends with this error.
     """
 
     exit_code = 2
 
 
 class MissingPackageError(KoptError):
-    """A call that needs a package which a bare installation leaves out."""
+    """A call needs a package that a bare installation leaves out."""
 
 
 class ParameterError(KoptError):
@@ -31,11 +31,11 @@ class ParameterError(KoptError):
 
 
 class DataError(KoptError):
-    """Arrays that cannot be trained, calibrated or scored with."""
+    """Arrays that cannot be used to train, calibrate or score."""
 
 
 class ModelError(KoptError):
-    """A model or layer that cannot be used for what was asked of it."""
+    """A model or layer that cannot be used as requested."""
 
 
 class TwinError(ModelError):
@@ -43,7 +43,7 @@ class TwinError(ModelError):
 
 
 class ConversionError(KoptError):
-    """The converter crashed, refused the model, or wrote a file that is not what was asked for."""
+    """The converter crashed, refused the model, or wrote a file other than requested."""
 
 
 class EquivalenceError(KoptError):
@@ -51,23 +51,23 @@ class EquivalenceError(KoptError):
 
 
 class MeasurementError(KoptError):
-    """A latency was asked for that cannot be measured."""
+    """A requested latency cannot be measured."""
 
 
 class JobError(Exception):
-    """A job raised in a child process; the text is that of the exception, its type first."""
+    """A job raised in a child process; the text is the exception's type and message."""
 
 
 def one_line(error: BaseException) -> str:
-    """The line of an error that says what was wrong, without the frames put around it.
+    """The line of an error that says what was wrong, without the frames around it.
 
     Its type comes first, unless it is one of the errors above, whose texts say enough.
 
     Args:
-        error: whatever a user's layer, Keras or TensorFlow raised.
+        error: any exception from a user's layer, Keras or TensorFlow.
     """
     text = re.sub(r"\x1b\[[0-9;]*m|\{\{.*?\}\} *", "", str(error))
-    # Keras puts a whole config before what went wrong.
+    # Keras puts a whole config before the actual error.
     text = text.rpartition("Exception encountered: ")[2]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = [line for line in lines if not line.startswith(FRAMES)] or lines

@@ -1,4 +1,4 @@
-"""Where files are made and put: checked before the work, written whole or not at all."""
+"""Output files: their path is checked before the work; they are written whole or not at all."""
 
 import errno
 import os
@@ -18,15 +18,15 @@ MODEL_ENDINGS = (".keras", ".h5", ".hdf5")
 def write_atomically(
     path: Path, write: Callable[[Path], Any], failure: type[KoptError] = KoptError
 ) -> None:
-    """Let ``write`` fill a temporary path and give it its name once it is whole.
+    """Let ``write`` fill a temporary path, and rename it once it is complete.
 
-    Whatever happens, what stood there before is there still, or the new one is. The temporary
-    name keeps the suffix, which tells Keras what to write.
+    Whatever happens, the path holds either its old content or the new. The temporary name keeps
+    the suffix, which tells Keras what to write.
 
     Args:
-        path: of a file, or of a directory if ``write`` makes one.
+        path: the file, or the directory if ``write`` makes one.
         write: takes the temporary path.
-        failure: the kind of error that tells why it cannot be written.
+        failure: the error to raise if it cannot be written.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise failure(f"{path} is a device; expected the name of a file")
@@ -37,11 +37,11 @@ def write_atomically(
         if path.is_dir():
             if not temporary.is_dir():
                 raise failure(f"{path} is a directory; expected the name of a file")
-            os.rename(path, aside)  # nothing can be renamed onto a directory that holds something
+            os.rename(path, aside)  # nothing can be renamed onto a directory that is not empty
         os.replace(temporary, path)
     except OSError as error:
         raise failure(
-            f"{path} cannot be written ({error.strerror or error}); what stood there is unchanged"
+            f"{path} cannot be written ({error.strerror or error}); any old content is unchanged"
         ) from error
     finally:
         if aside.exists() and not path.exists():
@@ -51,7 +51,7 @@ def write_atomically(
 
 
 def copy(source: Path, target: Path) -> None:
-    """Copy a file or a directory to where nothing is yet."""
+    """Copy a file or a directory to a path that does not exist yet."""
     if source.is_dir():
         shutil.copytree(source, target)
     else:
@@ -59,7 +59,7 @@ def copy(source: Path, target: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a directory, if there is one."""
+    """Remove a file or a directory if it exists."""
     if path.is_dir():
         shutil.rmtree(path)
     else:
@@ -69,10 +69,10 @@ def remove(path: Path) -> None:
 
 @contextmanager
 def scratch_directory() -> Iterator[Path]:
-    """A directory to work in that is removed afterwards.
+    """A temporary directory to work in, removed afterwards.
 
     Raises:
-        ConversionError: there is no room for it.
+        ConversionError: there is no space for it.
     """
     try:
         with tempfile.TemporaryDirectory() as scratch:
@@ -81,26 +81,26 @@ def scratch_directory() -> Iterator[Path]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
             raise
         raise ConversionError(
-            f"no room to work in {tempfile.gettempdir()} ({error.strerror}); free some, or name "
-            "another directory in TMPDIR"
+            f"no space to work in {tempfile.gettempdir()} ({error.strerror}); free some, or set "
+            "TMPDIR to another directory"
         ) from error
 
 
 def is_git_lfs_pointer(path: Path) -> bool:
-    """Whether a file is what Git leaves in place of a large one that was not fetched."""
+    """Whether a file is the pointer that Git LFS leaves in place of a large file."""
     with path.open("rb") as file:
         return file.read(len(GIT_LFS)) == GIT_LFS
 
 
 def check_place(path: Path, endings: Collection[str]) -> None:
-    """Refuse a place of a wrong ending, or one that is taken or cannot be written to.
+    """Refuse a path that has a wrong ending, is taken or cannot be written to.
 
     Args:
-        path: where a file goes, or without an ending the directory of a SavedModel.
-        endings: those allowed, an empty one for a SavedModel.
+        path: where a file goes; without an ending, the directory of a SavedModel.
+        endings: the allowed endings; an empty one allows a SavedModel.
 
     Raises:
-        ParameterError: naming what stands there, or what is missing.
+        ParameterError: the message names what is in the way, or what is missing.
     """
     if path.suffix not in endings:
         known = " or ".join(ending or "nothing (for a SavedModel)" for ending in endings)
@@ -109,7 +109,7 @@ def check_place(path: Path, endings: Collection[str]) -> None:
         raise ParameterError(f"{path.parent} is a file; expected a directory to write to")
     if not path.parent.is_dir():
         raise ParameterError(f"{path.parent}: no such directory; create it first")
-    try:  # permissions alone do not tell: the file system may be read-only
+    try:  # permissions alone are not enough: the file system may be read-only
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
         raise ParameterError(
@@ -123,7 +123,7 @@ def check_place(path: Path, endings: Collection[str]) -> None:
         raise ParameterError(f"{path} is a file; expected the name of a directory to write")
     if not path.suffix and path.is_dir() and not _is_replaceable(path):
         raise ParameterError(
-            f"{path} is a directory with other things in it; expected a new name, an empty "
+            f"{path} is a directory with other files in it; expected a new name, an empty "
             "directory, or a SavedModel to replace"
         )
 

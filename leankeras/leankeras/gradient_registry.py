@@ -1,10 +1,10 @@
-"""TensorFlow's registry of gradient functions, made to forget a graph that is gone.
+"""A registry of gradient functions for TensorFlow that forgets graphs once they are gone.
 
-Each time TensorFlow traces a ``tf.custom_gradient``, it registers a gradient function under a name
-of its own and keeps it until the process ends. The function refers to the graph that it was traced
-in, so the graph stays as well, with everything that it captured. Every training step of Keras has
-such a gradient (in the optimizer) and so does every ``silu``: each ``fit`` of a network of five
-layers cost 8 MB. See https://github.com/tensorflow/tensorflow/issues/97697.
+Each time TensorFlow traces a ``tf.custom_gradient``, it registers a gradient function under a new
+name and keeps it until the process ends. The function refers to the graph it was traced in, so the
+graph stays as well, with everything it captured. Every training step of Keras has such a gradient
+(in the optimizer), as does every ``silu``: each ``fit`` of a network of five layers cost 8 MB. See
+https://github.com/tensorflow/tensorflow/issues/97697.
 """
 
 from collections.abc import Callable
@@ -14,17 +14,17 @@ from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
 from tensorflow.python.framework.registry import Registry
 
-TRACED = "CustomGradient-"  # and a number; tf.RegisterGradient takes the names of operations
+TRACED = "CustomGradient-"  # followed by a number; tf.RegisterGradient uses names of operations
 
 
 class GradientRegistry(Registry):
-    """Keeps the gradient function of a graph for as long as the graph lives, any other for ever.
+    """Keeps a graph's gradient functions for as long as the graph lives, and all others forever.
 
     A function is only looked up while its graph is differentiated or saved, so nothing misses it
     after that. Those of a loaded SavedModel belong to no graph and stay.
 
     Args:
-        known: the registry to continue.
+        known: the registry whose entries to take over.
     """
 
     __slots__ = ("_traced",)
@@ -45,13 +45,13 @@ class GradientRegistry(Registry):
         graph._traced_gradients.append(candidate)
 
     def lookup(self, name: str | bytes) -> Callable:
-        """Find a gradient function by name; raises ``LookupError`` where there is none."""
+        """Find a gradient function by name; raises ``LookupError`` if there is none."""
         text = name.decode() if isinstance(name, bytes) else name
         found = self._traced.get(text)
         return super().lookup(text) if found is None else found
 
 
 def install() -> None:
-    """Put it in the place of TensorFlow's own; once is enough."""
+    """Replace TensorFlow's own registry; further calls do nothing."""
     if not isinstance(ops.gradient_registry, GradientRegistry):
         ops.gradient_registry = ops._gradient_registry = GradientRegistry(ops.gradient_registry)

@@ -1,4 +1,4 @@
-"""Keras 3 models as graphs: walked node by node, nested models written out."""
+"""Keras 3 models as graphs, walked node by node with nested models entered."""
 
 import copy
 import inspect
@@ -10,8 +10,8 @@ import keras
 import numpy as np
 from keras import tree
 
-# Keras has no public way to run a graph on something else than its own tensors, to ask a tensor for
-# its mask, or to find the class of an operation.
+# Keras has no public way to run a graph on anything but its own tensors, to get the mask of a
+# tensor, or to find the class of an operation.
 from keras.src import ops
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
@@ -20,10 +20,10 @@ from leankeras.arrays import Arrays, identifier, named_or_listed
 from leankeras.errors import ModelError
 
 SAMPLE_BATCH = 3
-# What a dimension of unknown length is tried with: enough for five halvings of an image.
+# The size used for a dimension of unknown length: enough for five halvings of an image.
 UNKNOWN_LENGTH = 32
-# Dtypes and policies that become float32: no .tflite computes in them, and the rounding of half
-# precision hides what is to be compared.
+# Dtypes and policies that become float32: no .tflite computes in them, and half-precision rounding
+# hides the differences of interest.
 OTHER_PRECISIONS = ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16")
 
 
@@ -35,12 +35,12 @@ def is_graph(model: keras.Operation) -> bool:
 
 
 def is_of_keras(layer: keras.Operation) -> bool:
-    """Whether a layer is one of Keras's own, not a user's, nor a subclass of one."""
+    """Whether a layer's class is Keras's own, neither a user's nor a subclass."""
     return type(layer).__module__.startswith("keras.")
 
 
 def is_composite(operation: keras.Operation) -> bool:
-    """Whether an operation is a layer of a user's with other layers inside."""
+    """Whether an operation is a user's layer with other layers inside."""
     return (
         isinstance(operation, keras.layers.Layer)
         and not is_of_keras(operation)
@@ -77,10 +77,10 @@ def custom_code(model: keras.Layer) -> list[Any]:
 
 @contextmanager
 def without_dropout(model: keras.Layer) -> Iterator[None]:
-    """Keep recurrent cells from drawing the masks of their dropout, which only training uses.
+    """Keep recurrent cells from drawing dropout masks, which only training uses.
 
-    Keras draws them at inference as well; the state of the random numbers is then written in the
-    graph, which can be neither frozen nor converted.
+    Keras draws them at inference as well; the graph then holds the state of the random generator
+    and can be neither frozen nor converted.
     """
     with ExitStack() as undo:
         for cell in flat_layers(model):
@@ -92,7 +92,7 @@ def without_dropout(model: keras.Layer) -> Iterator[None]:
 
 
 def operation_module(name: str) -> str | None:
-    """The module of an operation of ``keras.ops`` by its class's name, such as ``GetItem``."""
+    """The module of an operation of ``keras.ops``, by its class name such as ``GetItem``."""
     for place in (ops.numpy, ops.nn, ops.core, ops.math, ops.linalg, ops.image, ops.einops):
         found = vars(place).get(name)
         if isinstance(found, type) and issubclass(found, keras.Operation):
@@ -101,14 +101,14 @@ def operation_module(name: str) -> str | None:
 
 
 def arranged(model: keras.Model, samples: Arrays) -> Any:
-    """Samples in the structure that a model takes its inputs in.
+    """Samples in the structure of a model's inputs.
 
     Args:
         model: a built Keras 3 model.
-        samples: an array for one input; for several arrays by input name, or in order.
+        samples: an array for one input; for several, arrays by input name or in order.
 
     Raises:
-        DataError: other names, or another number of arrays.
+        DataError: the names or the number of arrays differ.
     """
     tensors = getattr(model, "inputs", None)
     if not tensors or (len(tensors) == 1 and not isinstance(samples, Mapping | list | tuple)):
@@ -164,33 +164,33 @@ def final_activations(model: keras.Model) -> list[str | None]:
 
 
 def flat_layers(model: keras.Layer) -> list[keras.Layer]:
-    """All layers in a layer or model, itself first, however deep they lie."""
+    """All layers in a layer or model at any depth, itself first."""
     return list(model._flatten_layers())
 
 
 def functional(model: keras.Operation) -> keras.Operation:
-    """What holds the nodes of a model: a Sequential keeps a Functional model inside."""
+    """The model that holds the nodes: a Sequential keeps a Functional model inside."""
     return model._functional if isinstance(model, keras.Sequential) else model
 
 
 def nodes_in_order(model: Functional) -> list[Any]:
-    """The nodes of a graph in the order they run, those of its inputs left out."""
+    """The nodes of a graph in the order they run, without its input nodes."""
     levels = sorted(model._nodes_by_depth.items(), reverse=True)
     return [node for _, level in levels for node in level if not node.is_input]
 
 
 def producers(operation: keras.Operation) -> list[Any]:
-    """The nodes that call an operation, in whatever graph."""
+    """The nodes that call an operation, in any graph."""
     return operation._inbound_nodes
 
 
 def consumers(operation: keras.Operation) -> list[Any]:
-    """The nodes that read what an operation gives."""
+    """The nodes that read an operation's output."""
     return operation._outbound_nodes
 
 
 def copy_operation(operation: keras.Operation) -> keras.Operation:
-    """Copy an operation of ``keras.ops``, which has no state but the graphs it was called in."""
+    """Copy an operation of ``keras.ops``; its only state is the graphs it was called in."""
     copied = copy.copy(operation)
     copied._inbound_nodes, copied._outbound_nodes = [], []
     return copied
@@ -209,7 +209,7 @@ def copy_lambda(layer: keras.layers.Lambda, policy: str) -> keras.layers.Lambda:
 
 
 def producer(tensor: keras.KerasTensor) -> Any:
-    """The node that gives a symbolic tensor."""
+    """The node that produces a symbolic tensor."""
     operation, index, _ = tensor._keras_history
     return operation._inbound_nodes[index]
 
@@ -220,15 +220,15 @@ def mask_of(tensor: Any) -> Any:
 
 
 def set_mask(tensor: Any, mask: Any) -> None:
-    """Attach a mask to a tensor, or take it away with None."""
+    """Attach a mask to a tensor, or remove it with None."""
     set_keras_mask(tensor, mask)
 
 
 def infer(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
-    """Call an operation, layer or model at inference, and leave its variables as they are.
+    """Call an operation, layer or model at inference, and leave its variables unchanged.
 
-    Left to itself a model may train: Keras's image preprocessing layers take ``training=True``
-    where nothing is said, and so does what follows them.
+    Without ``training=False`` a model may train: Keras's image preprocessing layers default to
+    ``training=True``, and so do the layers after them.
     """
     if isinstance(operation, keras.layers.Layer):
         kwargs = {**kwargs, "training": False}
@@ -247,7 +247,7 @@ def input_name(tensor: Any) -> str:
 
 
 def new_inputs(graph: Functional, make: Callable[..., Any] = keras.Input) -> Any:
-    """Make inputs like those of a graph, named as its input layers, and nested as its inputs.
+    """Make inputs like those of a graph, named like its input layers and nested like its inputs.
 
     Floats become float32.
 
@@ -256,7 +256,7 @@ def new_inputs(graph: Functional, make: Callable[..., Any] = keras.Input) -> Any
         make: ``keras.Input`` or ``tf_keras.Input``.
     """
     inputs = [
-        # The tensors themselves bear a name only where the user gave one.
+        # The tensors themselves have a name only if the user gave one.
         make(batch_shape=t.shape, dtype=single_precision(t.dtype), name=input_name(t))
         for t in graph.inputs
     ]
@@ -268,8 +268,8 @@ def walk(
 ) -> Any:
     """Run through a graph in order and call ``call(operation, args, kwargs)`` at each node.
 
-    Models nested in it are entered, and masks go in with their inputs. The ``training`` argument is
-    left out: Keras 3 records what it was while the graph was drawn, and overrides it at run time.
+    Nested models are entered, and masks go in with their inputs. The ``training`` argument is left
+    out: Keras 3 records its value when the graph is built, and overrides it at run time.
 
     Args:
         graph: what ``as_graph`` returned.
@@ -277,7 +277,7 @@ def walk(
         call: computes the outputs of a node from arguments that hold tensors of that kind.
 
     Returns:
-        The outputs, nested as those of the graph.
+        The outputs, nested like those of the graph.
     """
 
     def call_node(operation: keras.Operation, *args: Any, **kwargs: Any) -> Any:
@@ -301,24 +301,24 @@ def run_graph(
     call: Callable[..., Any] | None = None,
     exchange: Callable[[keras.Operation], keras.Operation] = lambda operation: operation,
 ) -> Any:
-    """Run through a graph in order, models nested in it being operations like others.
+    """Run through a graph in order, treating nested models like any other operation.
 
     Args:
         graph: a Functional model.
         inputs: tensors of any kind, in the order of ``graph.inputs``.
         call: gets an operation and its arguments, and returns its outputs; None calls it.
-        exchange: gives the operation to call in place of one of the graph.
+        exchange: returns the operation to call in place of one of the graph.
     """
     return graph._run_through_graph(tree.flatten(inputs), operation_fn=exchange, call_fn=call)
 
 
 def single_precision(dtype: Any) -> Any:
-    """The dtype or the name of a policy, or float32 where it is another precision of floats."""
+    """The given dtype or policy name, or float32 for any other float precision."""
     return "float32" if dtype in OTHER_PRECISIONS else dtype
 
 
 def symbolic_inputs(model: keras.Model, like: Any) -> Any:
-    """Inputs to draw the graph of a subclassed model with; ``like`` as for ``copy_model``."""
+    """Inputs to build the graph of a subclassed model with; ``like`` as for ``copy_model``."""
     if like is not None:
         return _inputs_of(like)
     built_with = (model.get_build_config() or {}).get("input_shape")
@@ -341,7 +341,7 @@ def _inputs_of(like: Any, batched: bool = False) -> Any:
 
 
 def sample_inputs(model: keras.Model) -> list[np.ndarray]:
-    """Draw a random batch for each input of a graph: indices where they are looked up.
+    """Draw a random batch for each input of a graph: indices for inputs that are looked up.
 
     The first sample ends in padding, so that masks have something to mask.
 
@@ -369,8 +369,8 @@ def sample_inputs(model: keras.Model) -> list[np.ndarray]:
             values = generator.standard_normal(shape)
         else:
             raise ModelError(
-                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, so leave the "
-                "preprocessing of text out of the model"
+                f"input {tensor.name} has dtype {tensor.dtype}; expected numbers, so leave "
+                "text preprocessing out of the model"
             )
         if len(shape) > 1:
             values[0, -1] = (*paddings, 0)[0]
@@ -379,7 +379,7 @@ def sample_inputs(model: keras.Model) -> list[np.ndarray]:
 
 
 def _is_looked_up(model: keras.Model, tensor: Any) -> bool:
-    """Whether an input goes into a layer that looks numbers up, or into a model with one."""
+    """Whether an input goes into a lookup layer, or into a model that contains one."""
     lookups = (keras.layers.Embedding, keras.layers.CategoryEncoding)
     for layer in model.layers:
         inputs = [t for node in producers(layer) for t in node.input_tensors]

@@ -1,7 +1,7 @@
-"""What will be done to each layer, and what has been done, as tables with a row for each layer.
+"""Tables of what is planned for each layer and of what was done, with a row for each layer.
 
-The table is shown before training starts, so that nobody trains for an hour only to learn that
-nothing was compressed.
+The plan is shown before training starts, so nobody trains for an hour only to learn that nothing
+was compressed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,7 +17,7 @@ from leankeras.graph import is_graph
 
 @dataclass(frozen=True)
 class Coverage:
-    """What is planned for one layer that has kernels.
+    """The plan for one layer that has kernels.
 
     Attributes:
         layer: its name.
@@ -78,7 +78,7 @@ def measure_kernels(model: keras.Model) -> pd.DataFrame:
     Kernels are the trainable weights of rank 2 or more that are not biases.
 
     Args:
-        model: a built model; nested models are entered.
+        model: a built model; nested models are included.
 
     Returns:
         A frame indexed by layer: ``weights``, how many there are; ``sparsity``, the fraction that
@@ -99,7 +99,7 @@ def measure_kernels(model: keras.Model) -> pd.DataFrame:
 
 
 def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
-    """The trainable weights of rank 2 or more that are not biases (attention's have rank 2)."""
+    """The trainable weights of rank 2 or more that are not biases (some biases have rank 2)."""
     return [
         weight
         for weight in layer.trainable_weights

@@ -17,8 +17,8 @@ def face(
 
     Args:
         package: its ``__name__``.
-        homes: public name to the module that defines it, an absolute name or one below the
-            package with a leading dot.
+        homes: maps each public name to the module that defines it: an absolute name, or one
+            inside the package with a leading dot.
 
     Example:
         >>> __getattr__, __dir__, __all__ = face(__name__, {"convert": ".tflite"})

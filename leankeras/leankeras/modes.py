@@ -1,4 +1,4 @@
-"""The conversion modes, where nothing has to be imported to know them."""
+"""The conversion modes, in a module that imports nothing."""
 
 MODES = ("float32", "float16", "dynamic", "int8", "int8-io", "uint8-io", "int16x8")
 INT8_MODES = ("int8", "int8-io", "uint8-io")

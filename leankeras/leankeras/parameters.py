@@ -1,4 +1,4 @@
-"""Numbers that steer compression: their types and ranges, checked before any work."""
+"""Numbers that control compression: their types and ranges, checked before any work."""
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
@@ -10,7 +10,7 @@ from leankeras.errors import ParameterError
 
 @dataclass(frozen=True)
 class Parameter:
-    """What a parameter may be; ``expected`` says it in words."""
+    """The values a parameter may take; ``expected`` describes them."""
 
     type: type
     expected: str
@@ -34,10 +34,10 @@ def check_parameters(
 
     Args:
         values: name to value.
-        known: the parameters there are.
+        known: the parameters that exist.
 
     Raises:
-        ParameterError: names the first parameter that is wrong, what was seen and expected.
+        ParameterError: names the first wrong parameter, what was seen and what was expected.
 
     Example:
         >>> check_parameters({"sparsity": 1.0})
@@ -57,7 +57,7 @@ def check_parameters(
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name, "" if none of the known ones is like it.
+    """The end of a message about an unknown name, "" if no known name is close.
 
     Example:
         >>> suggestion("fractoin", ["fraction", "epochs"])
@@ -68,7 +68,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _is_a(value: Any, wanted: type) -> bool:
-    """isinstance, but a bool is no number and an integer is a float."""
+    """isinstance, except that a bool is not a number and an integer counts as a float."""
     if isinstance(value, bool):
         return wanted is bool
     return isinstance(value, int | float) if wanted is float else isinstance(value, wanted)

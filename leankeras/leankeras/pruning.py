@@ -52,7 +52,7 @@ def prune(
     Depthwise kernels, biases and everything else of rank 1 stay dense. Recurrent, attention and
     custom layers are pruned. "2:4" and "block" apply only to kernels of the ranks they are defined
     for; the table names the layers they skip. Training uses Adam with a cosine schedule and whole
-    batches of 64, in float32 whatever the precision of the model.
+    batches of 64, in float32 whatever the model's precision.
 
     Args:
         model: a built Keras 3 model. It is not changed.
@@ -75,8 +75,8 @@ def prune(
 
     Raises:
         ParameterError: a parameter is unknown or out of range.
-        ModelError: the model is not built, has NaN weights or does not fit the data, a name is not
-            that of a layer, or there is nothing to prune.
+        ModelError: the model is not built, has NaN weights or does not fit the data, a name
+            matches no layer, or there is nothing to prune.
         TwinError: the model cannot be rebuilt in tf_keras.
 
     Example:

@@ -1,4 +1,4 @@
-"""Running a user's own code for what it defines: a ``.py`` file or a module."""
+"""Running a user's own code, a ``.py`` file or a module, for what it defines."""
 
 import importlib
 import sys
@@ -10,10 +10,10 @@ from leankeras.errors import ModelError, one_line
 
 
 def run_script(path: str | Path) -> ModuleType:
-    """Run a file and return its module; its own imports are found beside it.
+    """Run a file and return its module; its imports are also looked up in its directory.
 
     Raises:
-        ModelError: no such file, or it fails.
+        ModelError: there is no such file, or it fails.
     """
     path = Path(path)
     if not path.is_file():
@@ -25,24 +25,22 @@ def run_script(path: str | Path) -> ModuleType:
     try:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise ModelError(
-            f"{path} fails when it is run: {one_line(error)}; mend it first"
-        ) from error
+        raise ModelError(f"{path} fails when it is run: {one_line(error)}; fix it first") from error
     finally:
         sys.path.remove(folder)
     return module
 
 
 def import_module(name: str) -> ModuleType:
-    """Import a module that registers layers; one in the working directory is found, too.
+    """Import a module that registers layers; the working directory is searched, too.
 
-    What it was found in stays on the search path, for processes that need it as well.
+    Its folder stays on the search path, for other processes that need it.
 
     Args:
         name: such as ``my_layers`` or ``package.layers``, or the path of its ``.py`` file.
 
     Raises:
-        ModelError: there is none of that name, or it fails.
+        ModelError: there is no such module, or it fails.
     """
     folder, module = Path.cwd(), name
     if name.endswith(".py"):

@@ -1,4 +1,4 @@
-"""Start TensorFlow and LiteRT without the page they print before they can be told not to.
+"""Start TensorFlow and LiteRT without the page of notices they print before they can be silenced.
 
 TensorFlow also gets a gradient registry that forgets: see :mod:`leankeras.gradient_registry`.
 """
@@ -16,7 +16,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")  # C++ notices off, warnings 
 
 @contextlib.contextmanager
 def hushed() -> Iterator[None]:
-    """Keep what is written to standard error, by C++ too, and show it only after a failure."""
+    """Hold back standard error, that of C++ too, and show it only after a failure."""
     sys.stderr.flush()
     real = os.dup(2)
     with tempfile.TemporaryFile() as kept:
@@ -33,9 +33,9 @@ def hushed() -> Iterator[None]:
 
 
 class _StartTensorFlow(importlib.abc.MetaPathFinder):
-    """Wraps the first import of TensorFlow, whoever makes it, and its search for devices.
+    """Silences the first import of TensorFlow, by any module, and its search for devices.
 
-    Python's notices ("Assets written to ...") go too; its warnings stay.
+    Python's notices ("Assets written to ...") are silenced too; its warnings stay.
     """
 
     def find_spec(self, name, path, target=None):
@@ -64,7 +64,7 @@ def _forget_graphs() -> None:
 
 
 def install() -> None:
-    """Hush the coming import of TensorFlow, unless it has happened; make its registry forget."""
+    """Silence the coming import of TensorFlow, unless it has happened; make its registry forget."""
     if "tensorflow" in sys.modules:
         _forget_graphs()
     else:

@@ -14,7 +14,7 @@ from leankeras.objective import Objective, find_objective
 
 
 def batches_per_epoch(samples: int, batch_size: int) -> int:
-    """How many whole batches a pass over the samples has: see ``whole_batches``."""
+    """The number of whole batches in a pass over the samples; see ``whole_batches``."""
     return max(1, samples // batch_size)
 
 
@@ -25,9 +25,9 @@ def whole_batches(x: Any, targets: Any, batch_size: int) -> tf.data.Dataset:
     each time. If there are fewer samples than a batch has, they make up one batch, less one sample
     if their number is odd.
 
-    On processors with AMX, oneDNN as TensorFlow 2.21 has it corrupts the heap in the gradient of a
-    1 × 1 convolution with a stride when the number of samples in the batch is odd, as that of a
-    last batch may be. With even numbers, 2 to 64, it did not on any of 200 sizes tried.
+    On processors with AMX, the oneDNN of TensorFlow 2.21 corrupts the heap in the gradient of a
+    strided 1 × 1 convolution when the number of samples in a batch is odd, as it may be in the
+    last batch. With even numbers, 2 to 64, it did not for any of 200 sizes tried.
 
     Args:
         x: samples, arrays ``(n, ...)`` in any structure.
@@ -68,7 +68,7 @@ def fit(
 ) -> Any:
     """Train a model in place with Adam and a cosine schedule, and return its history.
 
-    Every batch is whole, see ``whole_batches``.
+    Every batch is whole; see ``whole_batches``.
 
     Args:
         model: a Keras 3 model, or a tf_keras one with ``framework=tf_keras`` and an objective.
@@ -78,7 +78,7 @@ def fit(
             model's own.
         learning_rate: where the cosine schedule starts; it ends at 0.
         batch_size: samples in a batch; best an even number.
-        framework: the module the model is made of, ``keras`` or ``tf_keras``.
+        framework: the module the model comes from, ``keras`` or ``tf_keras``.
         callbacks: callbacks of that framework.
     """
     objective = objective or find_objective(model, data)

@@ -33,7 +33,7 @@ def validation_rows(count: int, y: Any = None, groups: np.ndarray | None = None)
     rows = _of_each(strata) if groups is None else _whole_groups(strata, groups)
     if not len(rows):
         what = "class has a second sample" if groups is None else "group can be spared"
-        raise DataError(f"no {what} to validate on; give x_val and y_val of your own")
+        raise DataError(f"no {what} to validate on; give x_val and y_val")
     return np.sort(rows)
 
 

@@ -44,7 +44,7 @@ def kopt(*arguments, capsys):
         (["run", "--run-dir", "/proc/run"], "/proc/run cannot be written"),
         (["report", "{folder}"], "has no finished stage"),
         (["report", "{folder}/none"], "is not a run directory"),
-        (["bench", "{folder}"], "no SavedModel"),
+        (["bench", "{folder}"], "not a SavedModel"),
         (["convert", "a.keras", "-o", "{folder}/a.pb"], "expected a name that ends in .tflite"),
         (["bench", "{folder}/none.tflite"], "none.tflite"),
         (["convert", "{folder}/none.keras", "-o", "{folder}/a.tflite"], "none.keras"),

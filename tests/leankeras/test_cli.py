@@ -142,8 +142,8 @@ def test_diagnose_takes_several_inputs_samples_and_modules(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--input-shape", "4", "--input-shape", "b=4"], "expected a name for each shape, or"),
-        (["--input-shape", "a=4", "--input-shape", "a=4"], "expected a name for each shape, or"),
+        (["--input-shape", "4", "--input-shape", "b=4"], "expected names for all shapes, or"),
+        (["--input-shape", "a=4", "--input-shape", "a=4"], "expected names for all shapes, or"),
         (["--input-shape", "a=x"], "input shape: saw 'x'"),
         (["--samples", "none.npz"], "none.npz: no such file; expected an .npz"),
         (["--import", "none_of_that_name"], "module none_of_that_name cannot be imported"),

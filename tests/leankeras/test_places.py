@@ -20,7 +20,7 @@ def test_free_places_and_those_that_may_be_replaced_pass(tmp_path):
 def test_a_directory_of_other_things_is_never_replaced(tmp_path):
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "thesis.tex").write_text("years of work")
-    with pytest.raises(ParameterError, match="with other things in it; expected a new name"):
+    with pytest.raises(ParameterError, match="with other files in it; expected a new name"):
         check_place(tmp_path / "home", ENDINGS)
 
 

@@ -1,4 +1,4 @@
-"""Channels removed from a model: which depend on each other, which matter, and the surgery."""
+"""Remove channels from a model: dependencies, importance, and the surgery itself."""
 
 from leankeras.lazy import face
 

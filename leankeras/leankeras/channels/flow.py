@@ -1,7 +1,7 @@
-"""How channels pass through what has no weights: merging, pooling, reshaping and the like.
+"""How channels pass through layers without weights: merging, pooling, reshaping and the like.
 
-Each function is a rule: it gets the graph it may add to and the call it has to explain, and
-returns the channels of the call's output, or None where they cannot be followed.
+Each function is a rule: it gets the graph, to which it may add, and the call to explain, and
+returns the channels of the call's output, or None if they cannot be followed.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Channels:
-    """The channels of one tensor: the axis they lie on (the batch is axis 0), an id for each."""
+    """The channels of one tensor: their axis (the batch is axis 0), and an id for each."""
 
     axis: int
     ids: np.ndarray
@@ -25,13 +25,13 @@ class Call:
     """One call of a layer or ``keras.ops`` operation in a model's graph.
 
     Attributes:
-        operation: what is called.
-        label: its name, after those of the models it is nested in.
-        inputs: the channels of each input tensor, None where they are not followed.
+        operation: the layer or operation that is called.
+        label: its name, prefixed by those of the models it is nested in.
+        inputs: the channels of each input tensor, None if they are not followed.
         input_shapes: the shape of each input tensor.
         output_shape: the shape of the first output.
-        arguments: all arguments, flat, tensors among them.
-        repeated: whether the operation is called elsewhere in the same model, too.
+        arguments: all arguments, flat, including tensors.
+        repeated: whether the operation is also called elsewhere in the same model.
     """
 
     operation: Any
@@ -61,12 +61,12 @@ def unknown(graph: Any, call: Call) -> None:
 
 
 def elementwise(graph: Any, call: Call) -> Channels | None:
-    """Every number is treated by itself."""
+    """An operation that treats every number separately."""
     return call.inputs[0]
 
 
 def pooling(graph: Any, call: Call) -> Channels | None:
-    """Anything that works on the spatial axes of each channel by itself."""
+    """An operation on the spatial axes that treats each channel separately."""
     channels = call.inputs[0]
     if channels is None:
         return None
@@ -78,7 +78,7 @@ def pooling(graph: Any, call: Call) -> Channels | None:
 
 
 def reduction(graph: Any, call: Call) -> Channels | None:
-    """A mean, maximum or sum over other axes than that of the channels."""
+    """A mean, maximum or sum over axes other than that of the channels."""
     channels, operation = call.inputs[0], call.operation
     if channels is None:
         return None
@@ -91,7 +91,7 @@ def reduction(graph: Any, call: Call) -> Channels | None:
 
 
 def merge(graph: Any, call: Call) -> Channels | None:
-    """Add, multiply and their like: equally wide inputs share channels, others are broadcast."""
+    """Add, multiply and the like: inputs of equal width share channels, others are broadcast."""
     if call.kind in ("Divide", "TrueDivide") and isinstance(call.arguments[1], keras.KerasTensor):
         return unknown(graph, call)  # a masked channel would divide by zero
     offsets = {
@@ -124,7 +124,7 @@ def merge(graph: Any, call: Call) -> Channels | None:
 
 
 def concatenate(graph: Any, call: Call) -> Channels | None:
-    """Channels are strung together, or shared where another axis grows."""
+    """Channels are concatenated, or shared if another axis grows."""
     tracked = [channels for channels in call.inputs if channels is not None]
     if not tracked:
         return None
@@ -144,7 +144,7 @@ def concatenate(graph: Any, call: Call) -> Channels | None:
 
 
 def reshape(graph: Any, call: Call) -> Channels | None:
-    """The channel axis is followed where it stays whole or is merged with its neighbours."""
+    """The channel axis is followed if it stays whole or is merged with its neighbours."""
     channels, source, target = call.inputs[0], call.input_shapes[0], call.output_shape
     if channels is None:
         return None
@@ -164,10 +164,10 @@ def reshape(graph: Any, call: Call) -> Channels | None:
 
 
 def _follow_axis(source: tuple, axis: int, target: tuple) -> tuple[int, np.ndarray] | None:
-    """Where the axis went: the target axis, and for each position on it the source position.
+    """The target axis of a source axis, and for each position on it the source position.
 
-    Axes ``first`` to ``last`` of the source became one target axis when that axis has their
-    product as size and as many elements behind it. The shortest such block is the answer.
+    Axes ``first`` to ``last`` of the source became one target axis if that axis has the product of
+    their sizes and the same number of elements after it. The shortest such block is the answer.
     """
     blocks = [(first, last) for first in range(1, axis + 1) for last in range(axis, len(source))]
     for first, last in sorted(blocks, key=lambda block: block[1] - block[0]):
@@ -194,6 +194,6 @@ def permute(graph: Any, call: Call) -> Channels | None:
 
 
 def repeat_vector(graph: Any, call: Call) -> Channels | None:
-    """A new axis appears in front of the channels."""
+    """A new axis appears before the channels."""
     channels = call.inputs[0]
     return None if channels is None else on_last_axis(call, channels.ids)

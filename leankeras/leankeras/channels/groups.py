@@ -1,9 +1,9 @@
-"""Which channels of a model stand or fall together.
+"""The channels of a model that can only be removed together.
 
-A model's graph is walked once from its inputs to its outputs. Every layer that makes channels
-gets an id for each; where two tensors are added, their channels are joined; where a layer cannot
-be followed, the channels that reach it are frozen. What is joined can only be removed together.
-The idea is the dependency graph of Fang et al., "DepGraph: Towards Any Structural Pruning"
+A model's graph is walked once from its inputs to its outputs. Every layer that makes channels gets
+an id for each; if two tensors are added, their channels are joined; if a layer cannot be followed,
+the channels that reach it are frozen. Joined channels can only be removed together. The idea is
+the dependency graph of Fang et al., "DepGraph: Towards Any Structural Pruning"
 (CVPR 2023, arXiv:2301.12900).
 """
 
@@ -27,8 +27,8 @@ class ChannelGroup:
 
     Attributes:
         layers: names of the layers that make the channels.
-        channels: one id for each channel of the group; coupled channels count once.
-        frozen: for each of them, why it has to stay, or None.
+        channels: one id for each channel of the group; joined channels count once.
+        frozen: the reason why each of them has to stay, or None.
     """
 
     layers: tuple[str, ...]
@@ -52,12 +52,12 @@ class ChannelGroup:
 
 @dataclass(frozen=True)
 class LayerChannels:
-    """Which channels lie along the weights and constructor arguments of one layer.
+    """The channels along the weights and constructor arguments of one layer.
 
     Attributes:
         layer: the Keras layer or operation.
         weights: for each weight that has channels, in the layer's order: axis -> ids.
-        sizes: constructor argument -> ids it counts, or a shape with ids in place of a number.
+        sizes: constructor argument -> the ids it counts, or a shape with ids in place of a number.
         normalized: ids over which the layer takes a mean and variance, if it does.
     """
 
@@ -75,7 +75,7 @@ class ChannelGraph:
         leave: names of layers whose output channels must stay.
 
     Raises:
-        ModelError: the model is unbuilt or subclassed, so that it has no graph to read.
+        ModelError: the model is not built, or subclassed, so it has no graph to read.
 
     Example:
         >>> graph = ChannelGraph(model)
@@ -127,36 +127,36 @@ class ChannelGraph:
         ]
 
     def check_name(self, name: str) -> str:
-        """The name, where it is one of a layer that makes channels."""
+        """The name, if it belongs to a layer that makes channels."""
         if name not in self.producers:
             raise ModelError(
-                f"{name!r} is no layer that makes channels; expected one of "
-                f"{', '.join(self.producers) or 'none at all'}"
+                f"{name!r} is not a layer that makes channels; layers that do: "
+                f"{', '.join(self.producers) or 'none'}"
             )
         return name
 
     def root(self, channel: int) -> int:
-        """The id that stands for all channels joined with this one."""
+        """The id that represents all channels joined with this one."""
         while self._parents[channel] != channel:
             self._parents[channel] = self._parents[self._parents[channel]]
             channel = self._parents[channel]
         return channel
 
     def roots(self, ids: np.ndarray) -> np.ndarray:
-        """The same for an array of ids."""
+        """The roots of an array of ids."""
         return np.array([self.root(channel) for channel in ids], dtype=int)
 
     def join(self, one: np.ndarray, other: np.ndarray) -> None:
-        """Couple channels position by position."""
+        """Join channels position by position."""
         for left, right in zip(one, other, strict=True):
             self._parents[self.root(left)] = self.root(right)
 
     def freeze(self, ids: np.ndarray, reason: str) -> None:
-        """Keep these channels, and say why."""
+        """Keep these channels, with a reason."""
         self._reasons.extend((int(channel), reason) for channel in ids)
 
     def fixed(self, size: int, reason: str) -> np.ndarray:
-        """Ids for channels that belong to no followed layer and stay."""
+        """Ids for channels that stay because they belong to no followed layer."""
         ids = self._new(size)
         self.freeze(ids, reason)
         return ids
@@ -174,7 +174,7 @@ class ChannelGraph:
         normalized: np.ndarray | None = None,
         **sizes: Any,
     ) -> None:
-        """Note the channels along a layer's weights; a layer called again joins them."""
+        """Record the channels along a layer's weights; a repeated call joins them."""
         known = [{axis: ids for axis, ids in axes.items() if ids is not None} for axes in weights]
         first = self.layers.setdefault(
             id(call.operation), LayerChannels(call.operation, tuple(known), sizes, normalized)
@@ -238,7 +238,7 @@ class ChannelGraph:
 
 
 def functional_of(operation: Any) -> Any:
-    """The graph inside a model, or None for a plain layer and a model without one."""
+    """The graph inside a model, or None for a plain layer or a model without one."""
     if not is_graph(operation):
         return None
     return functional(operation)

@@ -1,7 +1,7 @@
-"""Remove whole channels from a Keras 3 model, so that it becomes smaller and faster everywhere.
+"""Remove whole channels from a Keras 3 model, so it becomes smaller and faster on any runtime.
 
-Three steps, three nouns: a `ChannelGraph` knows which channels can only go together (a
-`ChannelGroup`), and a `Removal` says which of them go and builds the smaller model.
+There are three concepts: a `ChannelGraph` knows which channels can only be removed together (a
+`ChannelGroup`), and a `Removal` selects the ones to remove and builds the smaller model.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,27 +29,27 @@ def remove_channels(
 ) -> keras.Model:
     """Remove the least important channels physically and return the smaller model.
 
-    The result has the same layer names, is an ordinary uncompiled Keras 3 model, and computes
-    what the model computes when every weight of a removed channel is zero. It usually needs a
-    few epochs of training afterwards. The model given in is not changed.
+    The result has the same layer names, is an ordinary uncompiled Keras 3 model, and computes the
+    same as the original with every weight of a removed channel set to zero. It usually needs a
+    few epochs of training afterwards. The original model is not changed.
 
-    A custom layer whose output channel k depends on its input channel k alone can take part: its
+    A custom layer whose output channel k depends only on its input channel k can take part: its
     method ``channel_axes()`` returns, for each of its weights, the axis on which the channels
     lie, or None for a weight that all channels share.
 
     Args:
         model: a built Functional or Sequential model, nested ones included. Channels that reach
             a layer which cannot be followed (a custom layer, attention, a recurrent layer) stay.
-        fraction: share of the removable channels to remove, in [0, 1); or a dict from the name
-            of a layer to the fraction of its group, all other groups being left as they are.
-        criterion: what makes a channel important: "norm", the L2 norm of all weights that make
-            or read it; "batchnorm", the size of its BatchNormalization scale (Liu et al.,
+        fraction: share of the removable channels to remove, in [0, 1); or a dict from layer name
+            to the fraction of its group, which leaves all other groups unchanged.
+        criterion: the measure of a channel's importance: "norm", the L2 norm of all weights that
+            make or read it; "batchnorm", the size of its BatchNormalization scale (Liu et al.,
             "Network Slimming", arXiv:1708.06519); "taylor", the first-order change of the loss
-            when it goes (Molchanov et al., arXiv:1906.10771), which needs ``data``.
+            when it is removed (Molchanov et al., arXiv:1906.10771), which needs ``data``.
         data: training samples for "taylor".
         scope: "global" ranks the channels of all groups together, "layer" removes the same
             fraction of each group.
-        round_to: what remains of each group is rounded up to a multiple of this.
+        round_to: the remaining channels of each group are rounded up to a multiple of this.
         leave: names of layers that keep all their output channels.
         verbose: 1 prints the table of groups before the work, 0 prints nothing.
 
@@ -57,9 +57,9 @@ def remove_channels(
         A new, smaller model with the same inputs and outputs.
 
     Raises:
-        ParameterError: a fraction outside [0, 1), an unknown criterion or scope.
-        ModelError: the model is unbuilt or subclassed, has NaN weights, has no layer of a given
-            name, or nothing in it can be removed.
+        ParameterError: a fraction is outside [0, 1), or the criterion or scope is unknown.
+        ModelError: the model is not built, or subclassed, has NaN weights, has no layer of a
+            given name, or nothing in it can be removed.
 
     Example:
         >>> smaller = leankeras.remove_channels(model, 0.5, leave=["stem"])
@@ -86,9 +86,9 @@ def plan_removal(
     round_to: int = 1,
     leave: Sequence[str] = (),
 ) -> "Removal":
-    """Decide which channels to remove, and do not remove them yet.
+    """Decide which channels to remove, without removing them yet.
 
-    Arguments and errors are those of `remove_channels`, but where nothing can be removed the plan
+    Arguments and errors are those of `remove_channels`, but if nothing can be removed, the plan
     says why, and applying it gives a copy.
 
     Example:
@@ -155,7 +155,7 @@ def _worst_of_named(
 def _keep_every_layer_alive(
     graph: ChannelGraph, scores: Mapping[int, float], removed: set[int]
 ) -> None:
-    """Put the best channel back wherever a layer would be left with none."""
+    """Restore the best channel wherever a layer would be left with none."""
     for layer in graph.layers.values():
         for axes in layer.weights:
             for ids in axes.values():

@@ -1,4 +1,4 @@
-"""Which rule says what a layer does to channels, and the rules of layers with weights.
+"""The choice of a layer's rule for its channels, and the rules of layers with weights.
 
 A rule records which channels lie along which axes of the layer's weights. A layer without a rule
 freezes the channels that reach it.
@@ -28,7 +28,7 @@ from leankeras.errors import ModelError
 
 
 def _last_axis(graph: Any, call: Call) -> np.ndarray | None:
-    """The ids on the last axis of the first input, where a layer's kernel reads them."""
+    """The ids on the last axis of the first input, if a layer's kernel reads them there."""
     channels = call.inputs[0]
     if channels is None:
         return None
@@ -51,7 +51,7 @@ def _convolution(graph: Any, call: Call) -> Channels | None:
 
 
 def _grouped_convolution(graph: Any, call: Call, incoming: np.ndarray | None) -> Channels:
-    """Every group gives up the same positions, so that the groups stay equally wide."""
+    """Every group loses the same positions, so that the groups stay equally wide."""
     layer = call.operation
     groups = layer.groups
     if incoming is not None and len(incoming) == groups:
@@ -120,7 +120,7 @@ def _batch_normalization(graph: Any, call: Call) -> Channels | None:
 
 
 def _layer_normalization(graph: Any, call: Call) -> Channels | None:
-    """Its mean and variance run over the channels, so the masked layer has to leave some out."""
+    """Its mean and variance are over the channels, so the masked layer has to leave some out."""
     channels, layer = call.inputs[0], call.operation
     if channels is None:
         return None
@@ -141,7 +141,7 @@ def _prelu(graph: Any, call: Call) -> Channels | None:
 
 
 def _channelwise(graph: Any, call: Call) -> Channels | None:
-    """A user's layer that says it treats every channel by itself."""
+    """A user's layer that declares to treat every channel separately."""
     channels = call.inputs[0]
     if channels is None:
         return None
@@ -163,7 +163,7 @@ def _channelwise(graph: Any, call: Call) -> Channels | None:
 
 
 def is_elementwise(activation: Callable | None) -> bool:
-    """Whether an activation treats every channel by itself; only Keras's own are known to."""
+    """Whether an activation treats every channel separately; only Keras's own are known to."""
     if activation is None:
         return True
     mixing = {"softmax", "log_softmax", "sparsemax", "glu"}
@@ -204,7 +204,7 @@ _BY_NAME = {name: rule for rule, names in _RULES.items() for name in names.split
 
 
 def rule_for(operation: Any) -> Callable[[Any, Call], Channels | None]:
-    """The rule of a layer or operation of Keras's own, or of one that explains itself."""
+    """The rule of one of Keras's layers or operations, or of a layer with ``channel_axes``."""
     if hasattr(operation, "channel_axes"):
         return _channelwise
     if not type(operation).__module__.startswith("keras."):

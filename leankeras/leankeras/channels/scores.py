@@ -1,6 +1,6 @@
-"""How important each channel is: the higher the score, the longer it stays.
+"""The importance of each channel: those with the lowest scores are removed first.
 
-A channel's score is taken over every weight that makes or reads it, each weight's scores being
+A channel's score is the average over every weight that makes or reads it; each weight's scores are
 divided by their mean, so that large and small layers can be ranked together.
 """
 
@@ -19,20 +19,20 @@ from leankeras.objective import find_objective
 
 _MOST_SAMPLES = 256
 
-# The scores of the channels that lie along one axis of a weight, or None if it has no say. The
-# axis comes with the number of the channel at each position: behind Flatten a channel has many.
+# The scores of the channels along one axis of a weight, or None if the weight does not count. The
+# axis comes with the number of the channel at each position: after Flatten a channel has many.
 _Along = Callable[[Any, Any, int, np.ndarray], np.ndarray | None]
 
 
 def score_channels(
     graph: ChannelGraph, model: keras.Model, criterion: str, data: Data | None = None
 ) -> dict[int, float]:
-    """Score the channels of a model's groups, and freeze those that get no score.
+    """Score the channels of a model's groups, and freeze those without a score.
 
     Args:
         graph: the channels of the model.
         model: the model itself.
-        criterion: "norm", "batchnorm" or "taylor", see `leankeras.remove_channels`.
+        criterion: "norm", "batchnorm" or "taylor"; see `leankeras.remove_channels`.
         data: for "taylor"; at most 256 training samples are used.
 
     Returns:
@@ -53,7 +53,7 @@ def score_channels(
 
 
 def _accumulate(graph: ChannelGraph, along: _Along) -> dict[int, float]:
-    """Average each channel's scores over the weights that have a say, scaled to a mean of 1."""
+    """Average each channel's scores over the weights that count, scaled to a mean of 1."""
     gathered: defaultdict[int, list[float]] = defaultdict(list)
     for layer, weight, axes in _weights(graph):
         for axis, ids in axes.items():
@@ -105,7 +105,7 @@ def _scores_of_scales(graph: ChannelGraph, model: keras.Model) -> dict[int, floa
 def _loss_changes(
     graph: ChannelGraph, model: keras.Model, data: Data
 ) -> dict[tuple[int, int], np.ndarray]:
-    """For each kernel and axis, what each channel's weights contribute to the loss.
+    """The contribution of each channel's weights to the loss, for each kernel and axis.
 
     The sum of weight times gradient is the first-order change of the loss when the weights
     become zero. It is squared sample by sample: over many samples the signs cancel, and the

@@ -1,4 +1,4 @@
-"""Build the model that is left when channels are removed, or when they are only masked."""
+"""Build the model that remains when channels are removed, or only masked."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from leankeras.graph import input_name, run_graph
 
 @dataclass(frozen=True)
 class Removal:
-    """Which channels of a model are to go; prints itself as a table of groups.
+    """The channels to remove from a model; prints as a table of groups.
 
     Attributes:
-        model: the model as it is.
+        model: the original model.
         graph: its channels and groups.
         removed: ids of the channels to remove.
     """
@@ -29,7 +29,7 @@ class Removal:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row a group: group, layers, channels, removed, frozen because."""
+        """One row for each group: group, layers, channels, removed, frozen because."""
         return pd.DataFrame(
             [
                 {
@@ -58,14 +58,14 @@ class Removal:
         )
 
     def mask(self) -> keras.Model:
-        """The model as it is, with every weight of a removed channel set to zero.
+        """The original model, with every weight of a removed channel set to zero.
 
-        LayerNormalization takes its mean and variance over the channels that are kept.
+        LayerNormalization takes its mean and variance over the remaining channels.
         """
         return _Rebuilding(self.graph, self._masked, self._zeroed, len).run(self.model)
 
     def _kept(self, ids: np.ndarray) -> np.ndarray:
-        """Positions on an axis that stay."""
+        """The positions on an axis that remain."""
         return np.flatnonzero([root not in self.removed for root in self.graph.roots(ids)])
 
     def _count(self, ids: np.ndarray) -> int:
@@ -124,13 +124,13 @@ class _MaskedLayerNormalization(keras.layers.LayerNormalization):
 
 
 class _Rebuilding:
-    """Builds a model anew, layer by layer.
+    """Rebuilds a model layer by layer.
 
     Args:
         graph: the channels of the model.
-        make: gives the new layer for one whose channels are known.
-        cut: gives the new values of a weight, from the old ones and the channels along its axes.
-        resize: gives the new size of an axis on which these channels lie.
+        make: returns the new layer for one whose channels are known.
+        cut: returns the new values of a weight, from the old ones and the channels on its axes.
+        resize: returns the new size of an axis on which these channels lie.
     """
 
     def __init__(

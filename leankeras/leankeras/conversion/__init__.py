@@ -1,4 +1,4 @@
-"""From a model to a verified ``.tflite``, or a file of another format."""
+"""Convert a model to a verified ``.tflite``, or to a file of another format."""
 
 from leankeras.lazy import face
 

@@ -1,4 +1,4 @@
-"""Conversions of one exported model, each run and compared with it on the same samples."""
+"""Conversions of one exported model, each run and compared with the model on the same samples."""
 
 import time
 from collections.abc import Collection, Mapping
@@ -22,14 +22,14 @@ from leankeras.errors import ParameterError
 from leankeras.modes import INTEGER_MODES
 from leankeras.runtime import TFLiteFile
 
-SHARE = 0.1  # of what the conversion took so far, spent on running the model, and on the file
+SHARE = 0.1  # of the conversion time so far, spent on running the model, and again on the file
 LEAST_SECONDS = 2.0
 MOST_SECONDS = 10.0
-LOCATING = 15  # samples beside the worst that show where a file is wrong
+LOCATING = 15  # samples used besides the worst to show where a file is wrong
 
 
 class LayerError(NamedTuple):
-    """A layer's largest errors of an operator, as in :class:`.operator_error.OperatorError`."""
+    """The largest operator errors of a layer, as in :class:`.operator_error.OperatorError`."""
 
     layer: str
     own: float = 0.0
@@ -42,11 +42,11 @@ class Attempt:
     """A file that was converted and compared with its model.
 
     Attributes:
-        file: the .tflite, in a place of passage.
+        file: the .tflite, in a temporary place.
         operator_layers: the Keras layer of each of its operators.
-        silent: layers that give zero on every calibration sample.
-        verdict: what the comparison says.
-        seconds: what it took.
+        silent: layers whose output is zero on every calibration sample.
+        verdict: the result of the comparison.
+        seconds: the time it took.
     """
 
     file: TFLiteFile
@@ -63,9 +63,9 @@ class Attempts:
     Args:
         export: the model.
         scratch: a directory to work in.
-        calibration: samples by input name that ranges are read off, or None.
+        calibration: samples by input name from which ranges are taken, or None.
         comparison: the samples to compare on.
-        labels: of the evaluation samples, by output name or for the only output.
+        labels: labels of the evaluation samples, by output name or for the only output.
     """
 
     export: Export
@@ -80,14 +80,14 @@ class Attempts:
         self._reference: dict[str, np.ndarray] | None = None
 
     def make(self, mode: str, keep_float: Collection[str] = ()) -> Attempt:
-        """Convert, and compare the file with the model.
+        """Convert the model and compare the file with it.
 
         Args:
             mode: one of :data:`leankeras.modes.MODES`.
             keep_float: layers that an int8 mode leaves in float.
 
         Raises:
-            Unsuited: the model cannot be had in this mode.
+            Unsuited: the model cannot be converted in this mode.
             ConversionError: the converter crashed, or the model is at fault.
         """
         key = mode, frozenset(keep_float)
@@ -112,7 +112,7 @@ class Attempts:
                 other=str(attempt.file.path),
                 samples=str(self._worst_first(attempt)),
             )
-        except JobError:  # a file that cannot be taken apart; its fault is told without a layer
+        except JobError:  # the file cannot be taken apart; its fault is reported without a layer
             return []
         largest: dict[str, LayerError] = {}
         for position, *figures in errors:
@@ -208,7 +208,7 @@ class Attempts:
         )
 
     def _worst_first(self, attempt: Attempt) -> Path:
-        """The samples, those first that show where a file is wrong."""
+        """The samples that show where a file is wrong, the worst first."""
         worst = attempt.verdict.worst
         return self._written(
             f"{attempt.file.path.stem}_worst",

@@ -1,9 +1,9 @@
-"""Biases of an int8 file, in the scale that the kernels take them to have.
+"""Biases of an int8 file, in the scale that the kernels assume.
 
 A kernel adds the integers of a bias to its sums of products, whose scale is that of the input times
-that of the weights; the bias's own is not looked at. The quantizer chooses the scale of a bias and
-may change that of the input afterwards: to one scale for all the steps of a recurrent layer, or for
-all that is concatenated. The bias then counts for half or twice what it should, without an error.
+that of the weights; the bias's own scale is ignored. The quantizer chooses the scale of a bias and
+may change that of the input afterwards: to one scale for all steps of a recurrent layer, or for all
+inputs of a concatenation. The bias then counts for, say, half or twice its value, without an error.
 Only the child process imports this module.
 """
 
@@ -14,7 +14,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from leankeras.conversion.tflite_graph import BUILTIN, TFLiteGraph
 
-# Where operators with a bias have their input, weights and bias.
+# The places of input, weights and bias in operators with a bias.
 PLACES = {
     BUILTIN.CONV_2D: (0, 1, 2),
     BUILTIN.DEPTHWISE_CONV_2D: (0, 1, 2),
@@ -31,7 +31,7 @@ def rescale_biases(content: bytes) -> bytes:
         content: an int8 .tflite.
 
     Returns:
-        The file with the biases put right; the same bytes where they are.
+        The file with corrected biases; the same bytes if they are already right.
     """
     graph = TFLiteGraph(content)
     for operator in graph.operators:
@@ -45,13 +45,13 @@ def _rescale(
     graph: TFLiteGraph, operator: schema.OperatorT, given: int, weights: int, bias: int
 ) -> None:
     scales = [_scales(graph, tensor) for tensor in (given, weights, bias)]
-    if any(len(scale) == 0 for scale in scales):  # in float, or none
+    if any(len(scale) == 0 for scale in scales):  # in float, or absent
         return
     wanted = scales[0] * scales[1]
     if np.allclose(scales[2], wanted, rtol=ROUNDING, atol=0):
         return
     values = np.rint(graph.values(bias) * (scales[2] / wanted)).astype(np.int32)
-    # A tensor of its own: another operator may read the same bias beside another input.
+    # A new tensor: another operator may use the same bias with another input.
     made = graph.add_constant(values)
     quantization = copy.copy(graph.tensors[bias].quantization)
     quantization.scale = np.float32(wanted)

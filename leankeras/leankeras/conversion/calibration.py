@@ -1,7 +1,7 @@
-"""Calibration samples: what they must be before a converter sees them.
+"""Checks of calibration samples before a converter sees them.
 
-The converter takes anything: zeros, one image, or samples that were never scaled, all without a
-word, and the accuracy is gone. NaN leaves the file mostly float and Inf kills the process.
+The converter silently accepts anything: zeros, one image, or samples that were never scaled, and
+the accuracy is gone. NaN leaves the file mostly float and Inf kills the process.
 """
 
 from collections.abc import Mapping
@@ -25,15 +25,15 @@ def check_calibration(
     Args:
         calibration: samples, ``(n, ...)`` for each input, at least 10.
         inputs: the model's inputs by name.
-        evaluation: samples that the model will be scored with; where given, the calibration
-            must cover a range like theirs.
+        evaluation: samples that the model will be scored with; if given, the calibration must
+            cover a similar range.
 
     Returns:
         The samples by input name, in the model's dtypes.
 
     Raises:
-        DataError: too few samples, a wrong shape or dtype, NaN or Inf, nothing but one value, a
-            constant channel, or a range unlike that of the evaluation samples.
+        DataError: too few samples, a wrong shape or dtype, NaN or Inf, only one value, a constant
+            channel, or a range unlike that of the evaluation samples.
 
     Example:
         >>> check_calibration(x_train[:200], {"x": InputSpec((128, 6), "float32")}, x_test)
@@ -46,7 +46,7 @@ def check_calibration(
     if count < MIN_SAMPLES:
         raise DataError(
             f"{count} calibration samples; expected {MIN_SAMPLES} or more, drawn from the training "
-            "data, since the ranges of all activations are read off them"
+            "data, since they set the ranges of all activations"
         )
     others = named_arrays(evaluation, list(inputs)) if evaluation is not None else {}
     checked = {}
@@ -61,14 +61,14 @@ def check_calibration(
 
 
 def thinned(samples: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Of more than 300 samples, that many at even distances: ranges hardly change with more."""
+    """At most 300 samples, evenly spaced: ranges hardly change with more."""
     count = len(next(iter(samples.values())))
     keep = np.linspace(0, count - 1, min(count, MAX_SAMPLES)).round().astype(int)
     return {name: array[keep] for name, array in samples.items()}
 
 
 def check_samples(array: np.ndarray, name: str, spec: InputSpec) -> np.ndarray:
-    """Samples of one input in the dtype of the model, or a DataError saying what is wrong."""
+    """Samples of one input in the dtype of the model; raises a DataError if they do not fit."""
     fits = array.ndim == len(spec.shape) + 1 and all(
         expected in (None, size) for expected, size in zip(spec.shape, array.shape[1:], strict=True)
     )
@@ -86,7 +86,7 @@ def check_samples(array: np.ndarray, name: str, spec: InputSpec) -> np.ndarray:
         converted = array.astype(spec.dtype)
     if np.issubdtype(converted.dtype, np.floating):
         if not np.isfinite(converted).all():
-            raise DataError(f"samples of {name} exceed what {spec.dtype} can hold; scale them")
+            raise DataError(f"samples of {name} exceed the range of {spec.dtype}; scale them")
     elif not np.array_equal(converted, array):
         raise DataError(
             f"samples of {name} have dtype {array.dtype} and values that {spec.dtype} cannot hold; "
@@ -100,15 +100,15 @@ def _check_variety(array: np.ndarray, name: str) -> None:
         raise DataError(
             f"all calibration samples of {name} are {array.flat[0]:g}; expected real samples"
         )
-    # A last axis shorter than the one before it is one of channels; columns of an image are not,
-    # and may well be constant.
+    # A last axis shorter than the one before it holds channels; the columns of an image do not
+    # count, and may well be constant.
     if array.ndim < 3 or array.shape[-1] >= array.shape[-2]:
         return
     constant = np.flatnonzero(np.ptp(array.reshape(-1, array.shape[-1]), axis=0) == 0)
     if len(constant):
         raise DataError(
-            f"channel {', '.join(map(str, constant[:5]))} of {name} has one value in all "
-            "calibration samples; take samples in which it varies, or drop the channel"
+            f"channel {', '.join(map(str, constant[:5]))} of {name} has the same value in all "
+            "calibration samples; use samples in which it varies, or drop the channel"
         )
 
 
@@ -125,5 +125,5 @@ def _check_range(array: np.ndarray, evaluation: np.ndarray, name: str) -> None:
     ):
         raise DataError(
             f"calibration samples of {name} lie in [{low:.3g}, {high:.3g}] and the evaluation "
-            f"samples in [{expected_low:.3g}, {expected_high:.3g}]; scale both alike"
+            f"samples in [{expected_low:.3g}, {expected_high:.3g}]; scale both the same way"
         )

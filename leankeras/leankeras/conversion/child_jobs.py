@@ -1,7 +1,7 @@
-"""What the child process does: everything that runs the converter or a file from it.
+"""The jobs of the child process: everything that runs the converter or a file from it.
 
-Only :mod:`leankeras.child` imports this module. Arguments and results are what JSON can
-hold; arrays travel as ``.npz`` files.
+Only :mod:`leankeras.child` imports this module. Arguments and results are values that JSON can
+hold; arrays are passed as ``.npz`` files.
 """
 
 import math
@@ -35,7 +35,7 @@ FEW = 4
 ONNX_OPSET = 18  # the newest that tf2onnx writes
 INT16X8 = tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
 
-# The calibrator inside the converter still uses the interpreter it tells others to leave.
+# The calibrator inside the converter still uses the interpreter that it calls deprecated.
 warnings.filterwarnings("ignore", message="(?s).*tf.lite.Interpreter is deprecated")
 
 
@@ -49,7 +49,7 @@ def describe(directory: str) -> dict:
     loaded = tf.saved_model.load(directory)
     if SIGNATURE not in loaded.signatures:
         raise ValueError(
-            f"no signature {SIGNATURE!r} in it; there are: {', '.join(loaded.signatures) or 'none'}"
+            f"it has no signature {SIGNATURE!r}; it has {', '.join(loaded.signatures) or 'none'}"
         )
     signature = loaded.signatures[SIGNATURE]
     graph = signature.graph.as_graph_def()
@@ -64,7 +64,7 @@ def describe(directory: str) -> dict:
 
 
 def fix_shapes(directory: str, shapes: dict[str, list[int]], output: str) -> None:
-    """Write a SavedModel again with one signature of fixed shapes."""
+    """Rewrite a SavedModel with one signature of fixed shapes."""
     holder = tf.Module()
     holder.loaded = tf.saved_model.load(directory)
     holder.serve = _serving(holder.loaded, shapes)
@@ -93,7 +93,7 @@ def lower(
         keep_float: layers not to quantize, as :func:`layer_of` names them.
 
     Returns:
-        Layers that give zero on every calibration sample, where int8 asks for ranges.
+        In int8 modes with calibration, the layers whose output is zero on every sample.
     """
     converter = tf.lite.TFLiteConverter.from_saved_model(directory, signature_keys=[SIGNATURE])
     if mode != "float32":
@@ -107,7 +107,7 @@ def lower(
         return quantize(converter, samples, Path(output), mode, layers, output_layers, keep_float)
     if calibration is not None:
         converter.representative_dataset = partial(_samples, calibration)
-    # Without calibration an int8 mode is that of a quantization-aware model, which has ranges.
+    # Without calibration, an int8 mode is for a quantization-aware model, which has ranges.
     io_type = IO_TYPES.get(mode, tf.float32)
     converter.inference_input_type = converter.inference_output_type = io_type
     content = converter.convert()
@@ -116,7 +116,7 @@ def lower(
 
 
 def write_onnx(directory: str, output: str) -> list[list[str]]:
-    """Convert a SavedModel to ONNX, with its inputs and outputs named as its signature does.
+    """Convert a SavedModel to ONNX, with inputs and outputs named as in its signature.
 
     Returns:
         Kind and name of each operation that ONNX has no operator for.
@@ -125,7 +125,7 @@ def write_onnx(directory: str, output: str) -> list[list[str]]:
     import tf2onnx
 
     loaded = tf.saved_model.load(directory)
-    # Traced anew, since a loaded signature has lost the names of its outputs.
+    # Retraced, since a loaded signature has lost the names of its outputs.
     function = _Frozen(_serving(loaded, {}).get_concrete_function())
     written, _ = tf2onnx.convert.from_function(
         SimpleNamespace(get_concrete_function=lambda: function),
@@ -145,7 +145,7 @@ def run_saved_model(path: str, samples: str, output: str, seconds: float = math.
         path: the SavedModel.
         samples: an ``.npz`` with an array for each input.
         output: where the results go.
-        seconds: after these no further sample is begun, but for the first few.
+        seconds: after this time no further sample is started, except for the first few.
     """
     loaded = tf.saved_model.load(path)
     signature = loaded.signatures[SIGNATURE]
@@ -164,8 +164,8 @@ def run_keras(
     Args:
         path: the file.
         modules: modules that define its custom layers.
-        search_path: where those modules are looked for.
-        structure: how the model takes its inputs, with their names as leaves.
+        search_path: the directories to search for those modules.
+        structure: the nesting of the model's inputs, with their names as leaves.
         samples: an ``.npz`` with an array for each input.
         output: where the results go, an ``.npz`` by output name.
     """
@@ -177,7 +177,7 @@ def run_keras(
 
 
 def run_tflite(path: str, samples: str, output: str, seconds: float = math.inf) -> None:
-    """Run a .tflite, as :func:`run_saved_model` does."""
+    """Run a .tflite like :func:`run_saved_model`."""
     model = LiteRTModel(path)
     runs = []
     for sample in _within(seconds, _samples(samples)):
@@ -189,7 +189,7 @@ def run_tflite(path: str, samples: str, output: str, seconds: float = math.inf) 
 
 
 def failing_operator(path: str) -> int | None:
-    """The place of the operator that LiteRT cannot load a .tflite for; None if it is none."""
+    """The place of the operator that prevents LiteRT from loading a .tflite, or None."""
     file = TFLiteFile(path)
 
     def fails(size: int) -> bool:
@@ -204,7 +204,7 @@ def failing_operator(path: str) -> int | None:
 
 
 def measure_operators(float32: str, other: str, samples: str) -> list[list[float]]:
-    """As :func:`operator_errors`, a row of ``position, own, error, channel`` for each."""
+    """The :func:`operator_errors`, each as a row of ``position, own, error, channel``."""
     errors = operator_errors(float32, other, read_arrays(samples))
     return [
         [each.position, *np.nan_to_num([each.own, each.error, each.channel]).tolist()]
@@ -213,7 +213,7 @@ def measure_operators(float32: str, other: str, samples: str) -> list[list[float
 
 
 def first_difference(directory: str, path: str, samples: str, limit: float) -> int | None:
-    """As :func:`.origin.first_difference`, for the signature of a SavedModel."""
+    """The :func:`.origin.first_difference` for the signature of a SavedModel."""
     loaded = tf.saved_model.load(directory)
     return origin.first_difference(loaded.signatures[SIGNATURE], path, read_arrays(samples), limit)
 
@@ -229,9 +229,9 @@ def run_onnx(path: str, samples: str, output: str) -> None:
 
 
 class _Frozen:
-    """A function whose constants are in it, under the names of inputs and outputs it had before.
+    """A function with its constants inlined and its original names of inputs and outputs.
 
-    What it captured as tensors (the mean of a Normalization) tf2onnx would take for inputs.
+    Otherwise tf2onnx would take captured tensors (the mean of a Normalization) for inputs.
     """
 
     def __init__(self, function: Any) -> None:
@@ -245,7 +245,7 @@ class _Frozen:
 
 
 def _write_erfc(context: Any, node: Any, name: str, _: Any) -> None:
-    """The complementary error function, which is in every GELU and which tf2onnx does not know."""
+    """Write the complementary error function, which every GELU uses and tf2onnx does not know."""
     one = context.make_const(f"{name}/one", np.ones((), np.float32)).output[0]
     shape, dtype = context.get_shape(node.output[0]), context.get_dtype(node.output[0])
     context.remove_node(node.name)

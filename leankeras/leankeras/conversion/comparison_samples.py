@@ -1,4 +1,4 @@
-"""The samples that a file and its model are compared on."""
+"""The samples for comparing a file with its model."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,11 @@ MOST_BYTES = 2**28
 
 @dataclass(frozen=True)
 class ComparisonSamples:
-    """Samples in an order of which every beginning is a fair choice.
+    """Samples in random order, so the first of them are always a fair choice.
 
     Attributes:
-        samples: by input name, ``(n, ...)``.
-        rows: which evaluation sample each one is; -1 for none.
+        samples: input name to samples, ``(n, ...)``.
+        rows: the row of each one in the evaluation samples; -1 if it is not one of them.
     """
 
     samples: dict[str, np.ndarray]
@@ -31,15 +31,15 @@ def choose_samples(
     calibration: Mapping[str, np.ndarray] | None,
     evaluation: Arrays | None,
 ) -> ComparisonSamples:
-    """All samples that the user gave, shuffled; normally distributed ones where there are none.
+    """All samples that the user gave, shuffled; normally distributed ones if there are none.
 
     Args:
-        inputs: the model's.
+        inputs: the model's inputs.
         calibration: checked samples by input name.
-        evaluation: the user's, as they came.
+        evaluation: the user's evaluation samples, unchecked.
 
     Raises:
-        DataError: evaluation samples that do not fit the model.
+        DataError: the evaluation samples do not fit the model.
     """
     pools = [dict(calibration)] if calibration else []
     counts = [len(next(iter(calibration.values())))] if calibration else []

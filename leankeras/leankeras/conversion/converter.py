@@ -1,7 +1,7 @@
-"""The child process that conversions run in, kept warm and replaced when it dies.
+"""The child process for conversions, kept running and replaced when it dies.
 
-The converter is C++ that can crash, and importing TensorFlow costs seconds. One child therefore
-serves all requests of this process, and its death is an error message here and nothing more.
+The converter is C++ code that can crash, and importing TensorFlow takes seconds. One child
+therefore serves all requests of this process, which only sees an error message if it dies.
 """
 
 import atexit
@@ -30,7 +30,7 @@ class Converter(Child):
         super().__init__("leankeras.conversion.child_jobs", ENVIRONMENT, timeout, MEMORY)
 
     def request(self, job: str, **arguments: Any) -> Any:
-        """As :meth:`Child.request`; a child that died or took too long is a ConversionError."""
+        """Like :meth:`Child.request`; raises a ConversionError if the child dies or times out."""
         try:
             return super().request(job, **arguments)
         except ChildTimeout as error:
@@ -38,11 +38,11 @@ class Converter(Child):
                 f"the converter {error}; try a smaller model or fewer calibration samples"
             ) from None
         except ChildDied as death:
-            said = f"; its last words: {death.last_words}" if death.last_words else ""
+            said = f"; last output: {death.last_words}" if death.last_words else ""
             raise ConversionError(
                 f"the converter {death} on this model; try mode 'float32', or the model without "
-                "its custom layers or loops. This process is unharmed and the next conversion "
-                f"starts a new one{said}"
+                "its custom layers or loops. This process is unaffected; the next conversion "
+                f"starts a new converter{said}"
             ) from None
 
 
@@ -51,5 +51,5 @@ atexit.register(shared.close)
 
 
 def warm_converter() -> None:
-    """Start the shared child in the background, so that the first conversion need not wait."""
+    """Start the shared child in the background, so the first conversion need not wait for it."""
     shared.warm()

@@ -1,4 +1,4 @@
-"""Anything that can be converted, brought to one form: a SavedModel at batch 1."""
+"""Anything that can be converted, in one common form: a SavedModel at batch 1."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ from leankeras.runtime import load_keras
 
 @dataclass(frozen=True)
 class Source:
-    """A model that is known to be convertible as far as can be told before it is traced.
+    """A model that has passed all checks possible before tracing it.
 
     Attributes:
-        inputs: by name, with concrete shapes.
+        inputs: the inputs by name, with concrete shapes.
         quantized: whether it holds fake quantization, and so the ranges of its activations.
         export: writes it as a SavedModel with one signature at batch 1.
     """
@@ -41,18 +41,18 @@ class Source:
 
 
 def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> Source:
-    """Find out what a model takes, leaving the work of tracing it to ``export()``.
+    """Find out the inputs of a model, leaving the work of tracing it to ``export()``.
 
     Args:
         target: a Keras 3 model, a Keras model file, a SavedModel directory, or an object whose
             ``export(directory)`` writes one.
-        scratch: a directory for what has to be written.
-        samples: the user's; they make open dimensions concrete.
+        scratch: a directory for temporary files.
+        samples: the user's samples; they make open dimensions concrete.
 
     Raises:
-        ConversionError: not a model, or not one that can be converted: unbuilt, of open shape, of
-            NaN weights, over 2 GB.
-        ModelError: a file that is not what its name says, or that Keras refuses in safe mode.
+        ConversionError: not a model, or one that cannot be converted: not built, with an open
+            shape, with NaN weights, or over 2 GB.
+        ModelError: the file is not of the kind its name says, or Keras refuses it in safe mode.
     """
     if isinstance(target, str | Path):
         path = Path(target)
@@ -80,7 +80,7 @@ def open_source(target: Any, scratch: Path, samples: Arrays | None = None) -> So
 def _open_saved_model(directory: Path, scratch: Path, samples: Arrays | None) -> Source:
     if not (directory / "saved_model.pb").is_file():
         raise ConversionError(
-            f"{directory}: no SavedModel (saved_model.pb is missing); write one with "
+            f"{directory}: not a SavedModel (saved_model.pb is missing); write one with "
             "model.export(directory)"
         )
     variables = directory.glob("variables/variables.data-*")
@@ -118,14 +118,14 @@ def _input_spec(
     if not shape or shape[0] not in (None, 1):
         raise ConversionError(
             f"input {name} of {directory} has shape {shape}; expected a batch axis that is open or "
-            "1, so export the model again with one"
+            "1, so export the model again with such an axis"
         )
     sample = tuple(shape[1:])
     if samples is not None:
         sample = concrete_shape(sample, samples.shape[1:])
     if None in sample:
         raise ConversionError(
-            f"input {name} of {directory} has the open shape {sample}; give samples of the one "
+            f"input {name} of {directory} has the open shape {sample}; give samples of the "
             "shape to deploy, as calibration or --data"
         )
     return InputSpec(sample, dtype)
@@ -176,6 +176,6 @@ def _run_saved_model(
     except JobError as error:
         raise ConversionError(
             f"the SavedModel does not run on a sample ({one_line(error)}); give calibration "
-            "samples it takes"
+            "samples it accepts"
         ) from error
     return read_arrays(outputs)

@@ -1,8 +1,8 @@
-"""What helps where a conversion went wrong: tried before it is told.
+"""Remedies for a conversion that went wrong, tried before they are suggested.
 
 For int8, layers are left in float: the one that the output comes from, those with the largest
-error of their own, and the attention layers. Where that does not help, and for the other modes,
-another mode is tried. Only what leaves nothing to be said about its file counts as a cure.
+error of their own, and the attention layers. If that does not help, and for the other modes,
+another mode is tried. Only a remedy whose file has no findings counts.
 """
 
 import math
@@ -24,7 +24,7 @@ OTHERS = {
     **dict.fromkeys(INT8_MODES, ("float16", "float32")),
 }
 SECONDS = 20.0
-PATIENCE = 2.0  # times what the conversion itself took
+PATIENCE = 2.0  # times the duration of the conversion itself
 LARGEST = 3
 HALF = 0.5
 
@@ -35,10 +35,10 @@ class Trouble:
 
     Args:
         attempts: makes other files of the model.
-        mode: that was asked for.
-        keep_float: likewise.
-        attempt: the file, where there is one.
-        stuck: layers that the mode does not have, where there is none.
+        mode: the requested mode.
+        keep_float: the requested layers.
+        attempt: the file, if there is one.
+        stuck: the layers that the mode does not support, if there is no file.
     """
 
     attempts: Attempts
@@ -62,7 +62,7 @@ class Trouble:
                 self.errors.sort(key=lambda each: -each.own)
 
     def advice(self) -> str:
-        """Where it comes from, what was tried and what that brings, each after a semicolon."""
+        """The origin of the error, what was tried and with what result, each after a semicolon."""
         began, failed, best = time.perf_counter(), [], None
         patience = max(SECONDS, PATIENCE * self.attempt.seconds if self.attempt else 0.0)
         said = self._origin()
@@ -101,7 +101,7 @@ class Trouble:
             layer = self.errors[0].layer
         elif self.errors and self.mode in INT8_MODES:
             most = self.errors[0].layer
-            return f"; it gathers over many layers, most of it in layer {most!r}"
+            return f"; it accumulates over many layers, most of it in layer {most!r}"
         else:
             layer = next((each.layer for each in self.errors if each.error > limit), "")
         return f"; it comes from layer {layer!r}" if layer else ""
@@ -114,7 +114,7 @@ class Trouble:
         if self.mode in INT8_MODES and self.attempts.calibration is not None:
             sets = list(self._suspects())
             tries += [(self.mode, layers) for layers in sets]
-            if self.mode != "int8":  # the steps of an integer input cannot be kept in float
+            if self.mode != "int8":  # an integer input cannot be kept in float
                 tries += [("int8", layers) for layers in sets[:1]]
         if not self.attempts.export.quantized:
             tries += [(mode, ()) for mode in OTHERS[self.mode]]
@@ -150,7 +150,7 @@ class Trouble:
         return part is not None and not part.alone
 
     def _last(self) -> str:
-        """The layer that computes the output in which it shows."""
+        """The layer that computes the output in which the error shows."""
         part = self.attempt.verdict.part
         if part is None or part.operator is None:
             return ""
@@ -164,7 +164,7 @@ class Trouble:
 
 
 def _attention(attempt: Attempt) -> list[str]:
-    """The layers with a softmax that is no output, or what that softmax is a part of."""
+    """The layers with a softmax that is not an output, or the blocks that contain them."""
     file, layers = attempt.file, attempt.operator_layers
     last = {index for op in file.operators if op.kind in CASTS for index in op.inputs}
     last |= set(file.outputs.values())

@@ -1,9 +1,9 @@
 """How far the outputs of a file are from the model's: by output, by part and by channel.
 
 Every figure is relative: the root mean square of the difference over that of the model's output.
-One figure for a whole output hides what is small in it, such as scores beside boxes in pixels. So
-channels (the last axis) are measured one by one, and where the file joins an output from parts,
-each part is measured by itself.
+One figure for a whole output hides its small parts, such as scores beside boxes in pixels. So
+channels (the last axis) are measured one by one, and if the file joins an output from parts, each
+part is measured separately.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ import numpy as np
 
 from leankeras.runtime import CASTS, TFLiteFile
 
-FLOOR = 1 / 32  # eight steps of 1/256: probabilities below are not told apart
-SMALL = 1e-4  # of its part: a smaller channel is none, but for what it loses altogether
-ROUNDING = 1e-6  # of its part: a channel that varies less is zero, as float32 rounds
+FLOOR = 1 / 32  # eight steps of 1/256: smaller probabilities are not distinguished
+SMALL = 1e-4  # of its part: a smaller channel is ignored, unless it is lost altogether
+ROUNDING = 1e-6  # of its part: a channel that varies less is zero up to float32 rounding
 CONSTANT = 1e-5  # of its own size: a channel that varies less is a constant
-LOST = 0.05  # of its variation: a channel that has less left is the same for every sample
-SURE = 0.1  # a lead of the first class over the second that is no tie
+LOST = 0.05  # of its variation: a channel with less left is the same for every sample
+SURE = 0.1  # a larger lead of the first class over the second is not a tie
 PROBABILITIES = ("SOFTMAX", "LOGISTIC")
 
 
@@ -27,8 +27,8 @@ class Part:
     """Channels of an output that belong together.
 
     Attributes:
-        output: its name.
-        channels: which ones, along the last axis.
+        output: the output's name.
+        channels: their range along the last axis.
         kind: the kind of operator that computes them, such as ``"SOFTMAX"``.
         operator: the place in the file of the operator that computes the output, or joins its
             parts; None for an output that is an input.
@@ -47,18 +47,18 @@ class Difference:
     """How far a part of an output is from the model's.
 
     Attributes:
-        part: which one.
-        relative: of all its channels together.
-        channels: of each channel by itself, shape ``(channels,)``; of one that is next to nothing,
-            over the size of the part.
-        sizes: of each channel, its root mean square over that of the part.
-        blurred: the difference over how much the channel varies from sample to sample; 0 where it
-            does not, or is next to nothing.
+        part: the part.
+        relative: the difference of all its channels together.
+        channels: the difference of each channel, shape ``(channels,)``; for a negligible channel,
+            relative to the size of the part.
+        sizes: the root mean square of each channel over that of the part.
+        blurred: the difference over the channel's variation from sample to sample; 0 if it does
+            not vary or is negligible.
         lost: whether a channel that varies in the model is the same for every sample in the file.
         outlier: the largest difference of one sample, over its size or that of the part.
         outlier_at: that sample's number.
-        sure: of a softmax, how many samples have a class that is clearly ahead.
-        flipped: how many of them get another class from the file.
+        sure: for a softmax, the number of samples in which one class is clearly ahead.
+        flipped: how many of them get a different class from the file.
     """
 
     part: Part
@@ -79,7 +79,7 @@ class Difference:
 
 
 def output_parts(file: TFLiteFile) -> list[Part]:
-    """The parts of a file's outputs: what a concatenation at the very end joins, else the whole."""
+    """The parts of a file's outputs: the inputs of a final concatenation, else the whole."""
     makers = {
         index: place for place, operator in enumerate(file.operators) for index in operator.outputs
     }
@@ -104,15 +104,15 @@ def measure(
     """Measure each part of the outputs.
 
     Args:
-        parts: what :func:`output_parts` says about the file.
+        parts: the result of :func:`output_parts` for the file.
         expected: the model's outputs by name, ``(n, ...)``.
-        values: the file's, in the same shapes.
+        values: the file's outputs, in the same shapes.
     """
     return [_measure(part, expected[part.output], values[part.output]) for part in parts]
 
 
 def _source(file: TFLiteFile, makers: Mapping[int, int], tensor: int) -> tuple[int, int | None]:
-    """The tensor whose values a tensor has, and the operator that computes it."""
+    """The original tensor behind casts and reshapes, and the operator that computes it."""
     while (place := makers.get(tensor)) is not None:
         operator = file.operators[place]
         source = operator.inputs[0]
@@ -149,7 +149,7 @@ def _measure(part: Part, expected: np.ndarray, values: np.ndarray) -> Difference
     counts = sizes > SMALL * size
     channels = errors / (np.maximum(np.where(counts, sizes, size), floor) if size else 1.0)
     relative = _size(apart) / (max(size, floor / np.sqrt(len(sizes))) or 1.0)
-    if np.array_equal(exact, np.round(exact)):  # numbers of classes, say, of which each is right
+    if np.array_equal(exact, np.round(exact)):  # class indices, say, each of which is right
         share = (apart != 0).mean(axis=(0, 1))  # or wrong, whatever the distance
         channels, relative = np.minimum(channels, share), min(relative, float(share.mean()))
     varies = spread > np.maximum(CONSTANT * sizes, ROUNDING * size)
@@ -183,7 +183,7 @@ def _size(array: np.ndarray, axes: tuple[int, ...] | None = None):
 
 
 def _spread(array: np.ndarray) -> np.ndarray:
-    """How much each channel varies from sample to sample, where it stands."""
+    """How much each channel varies from sample to sample at a fixed position."""
     return np.sqrt(array.var(axis=0).mean(axis=0))
 
 

@@ -1,7 +1,7 @@
-"""A Keras 3 model written down as one TensorFlow function at batch 1, ready to be converted.
+"""A Keras 3 model exported as one TensorFlow function at batch 1, ready to be converted.
 
-Custom layers are Python that only this process has; a SavedModel holds what they compute, so the
-process that converts needs none of it.
+Custom layers are Python code that only this process has; a SavedModel holds their operations, so
+the converting process does not need the code.
 """
 
 import math
@@ -26,16 +26,16 @@ CHECKED_SAMPLES = 4
 
 @dataclass(frozen=True)
 class Export:
-    """A SavedModel with one signature at batch 1, and what the file itself does not say.
+    """A SavedModel with one signature at batch 1, and what is not in the file itself.
 
     Attributes:
         directory: the SavedModel.
         inputs: the signature's inputs by name, in the model's order.
-        layers: paths of the model's layers as they stand in the names of operations; empty for
-            a SavedModel of someone else's.
-        output_layers: output name to the operation that computes it, likewise.
-        reference: the model itself, from samples by input name and the seconds it may take to
-            outputs by output name, of as many of the first samples as there was time for.
+        layers: paths of the model's layers as used in the names of operations; empty for a
+            user's SavedModel.
+        output_layers: output name to the operation that computes it; also empty then.
+        reference: the model itself: takes samples by input name and a time limit in seconds, and
+            returns outputs by output name, of as many of the first samples as time allowed.
         quantized: whether it holds fake quantization.
     """
 
@@ -57,17 +57,17 @@ def export_model(
     """Trace a model for inference and write it as a SavedModel.
 
     At batch 1 recurrent layers are unrolled, since loops do not convert. Everything computes in
-    float32. The model itself is left as it was.
+    float32. The model itself is not changed.
 
     Args:
         model: a built Keras 3 model.
         directory: where the SavedModel goes.
-        inputs: the inputs as :func:`leankeras.conversion.signature.model_inputs` gives them.
-        structure: how the model takes them, likewise.
+        inputs: the inputs, from :func:`leankeras.conversion.signature.model_inputs`.
+        structure: their nesting, from the same function.
         batch_size: 1 to convert, None to serve batches of any size.
 
     Raises:
-        ConversionError: a model that cannot be traced.
+        ConversionError: the model cannot be traced.
     """
     import tensorflow as tf
 
@@ -96,15 +96,15 @@ def export_model(
     try:
         options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
         tf.saved_model.save(holder, str(directory), {SIGNATURE: function}, options)
-    except AssertionError as error:  # TensorFlow's own word for a table that nothing tracks
+    except AssertionError as error:  # which TensorFlow raises for a table that nothing tracks
         raise ConversionError(
-            f"{model.name} uses something that no layer holds ({one_line(error)}); keep lookup "
+            f"{model.name} uses an object that no layer holds ({one_line(error)}); keep lookup "
             "tables and variables as attributes of a layer"
         ) from error
     output_layers = {
         name: _source_name(tensor) for name, tensor in function.structured_outputs.items()
     }
-    # Operations that stand between layers count as layers of their own.
+    # Operations between layers count as layers of their own.
     layers |= {
         operation.name
         for operation in function.graph.get_operations()
@@ -122,11 +122,11 @@ def export_model(
 def run_model(
     model: keras.Model, structure: Any, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The outputs of a model as it is, by name, sample by sample as in deployment.
+    """The outputs of a model, not traced, by name, run sample by sample as in deployment.
 
     Args:
         model: a built Keras 3 model.
-        structure: how it takes its inputs, as :func:`.signature.model_inputs` says.
+        structure: the nesting of its inputs, from :func:`.signature.model_inputs`.
         samples: input name to samples ``(n, ...)``.
     """
     runs = []
@@ -144,7 +144,7 @@ def _run_checked(
     samples: dict[str, np.ndarray],
     seconds: float,
 ) -> dict[str, np.ndarray]:
-    """The outputs of a model, after refusing one that computes something else when traced."""
+    """The outputs of a model, after checking that it computes the same when traced."""
     first = {name: array[:CHECKED_SAMPLES] for name, array in samples.items()}
     outputs = run_model(model, structure, first)
     runs, deadline = [], math.inf
@@ -159,7 +159,7 @@ def _run_checked(
         seen = traced[name][: len(expected)]
         if not np.allclose(seen, expected, rtol=1e-3, atol=1e-3, equal_nan=True):
             raise ConversionError(
-                f"{model.name} gives another {name} when called again as a graph (Python state "
+                f"{model.name} gives a different {name} when called again as a graph (Python state "
                 "changed in call, or randomness at inference), so no file can equal it; run "
                 "leankeras.diagnose on it"
             )
@@ -185,7 +185,7 @@ def _joined(runs: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
 
 @contextmanager
 def _in_float32(model: keras.Model) -> Iterator[None]:
-    """Have every layer compute in float32, as deployment will; LiteRT has no half precision."""
+    """Make every layer compute in float32, as in deployment; LiteRT has no half precision."""
     with ExitStack() as undo:
         for layer in flat_layers(model):
             if layer.compute_dtype in ("float16", "bfloat16", "float64"):
@@ -196,7 +196,7 @@ def _in_float32(model: keras.Model) -> Iterator[None]:
 
 @contextmanager
 def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator[None]:
-    """Have recurrent layers unroll, and every layer name its operations after itself."""
+    """Make recurrent layers unroll, and every layer name its operations after itself."""
     with ExitStack() as undo:
         undo.enter_context(without_dropout(model))
         for layer in flat_layers(model):
@@ -218,7 +218,7 @@ def _exact_scope(name: str, layers: set[str]):
         outer = tf.get_current_name_scope()
         path = f"{outer}/{name}" if outer else name
         layers.add(path)
-        # A trailing slash re-enters the scope of this very name.
+        # A trailing slash re-enters the scope of exactly this name.
         with tf.name_scope(f"{path}/"):
             yield
 
@@ -226,7 +226,7 @@ def _exact_scope(name: str, layers: set[str]):
 
 
 def _source_name(tensor: Any) -> str:
-    """The name of the operation that computed an output, behind the identities around it."""
+    """The name of the operation that computed an output, ignoring identities after it."""
     operation = tensor.op
     while operation.type in ("Identity", "IdentityN") and operation.inputs:
         operation = operation.inputs[0].op

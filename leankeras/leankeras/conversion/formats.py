@@ -1,7 +1,7 @@
-"""Deployment formats beside .tflite, each verified by running it in a process that knows nothing.
+"""Deployment formats other than .tflite, each verified by running it in a fresh process.
 
 ``.keras`` for Keras 3, a SavedModel with a serving signature for TensorFlow Serving, HDF5 for
-consumers that read nothing newer, and ONNX for runtimes that have never heard of TensorFlow.
+consumers that read nothing newer, and ONNX for runtimes without TensorFlow.
 """
 
 import logging
@@ -43,7 +43,7 @@ class SavedFile:
     Attributes:
         path: the file, or the SavedModel's directory.
         format: ``"Keras 3"``, ``"HDF5"``, ``"ONNX"`` or ``"SavedModel"``.
-        size_bytes: of the file, or of all files in the directory.
+        size_bytes: size of the file, or of all files in the directory.
         max_abs_diff: the largest difference of an output from the model's.
     """
 
@@ -60,7 +60,7 @@ class SavedFile:
 
 
 def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = None) -> SavedFile:
-    """Save a model, and load and run it in another process before it takes its place.
+    """Save a model, and load and run it in another process before putting it in place.
 
     Custom layers of a ``.keras`` or ``.h5`` are imported there from the modules that define them,
     as a server would have to.
@@ -68,15 +68,15 @@ def save_model(model: keras.Model, path: str | Path, samples: Arrays | None = No
     Args:
         model: a built Keras 3 model.
         path: ends in ``.keras``, ``.h5`` or ``.onnx``; without an ending a SavedModel directory is
-            written. The last two serve batches of any size, the SavedModel by the signature
+            written. The last two serve batches of any size, the SavedModel through the signature
             ``serving_default``; ``.onnx`` needs the extra ``leankeras[onnx]``.
         samples: inputs to compare the outputs on, ``(n, ...)``; the first 4 are used. Without
-            them, normally distributed ones are.
+            them, normally distributed ones are used.
 
     Raises:
-        ParameterError: an unknown ending, or a place that cannot be written to.
-        ConversionError: a model that cannot be saved, or a file that does not load elsewhere or
-            computes something else there.
+        ParameterError: the ending is unknown, or the path cannot be written to.
+        ConversionError: the model cannot be saved, or the file does not load in another process
+            or computes something else there.
 
     Example:
         >>> save_model(model, "serving/1", data.x_test).max_abs_diff
@@ -121,11 +121,11 @@ def _check_extra() -> None:
 def _write_keras(
     model: keras.Model, written: Path, structure: Any, arrays: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Write a file that needs the code of custom layers, and run it where that is imported."""
+    """Write a file that needs the code of custom layers, and run it with that code imported."""
     modules = _custom_modules(model)
     _save(model, written)
-    # The shared child has never seen this model's code; only a child of its own is sure to import
-    # the modules as they are now.
+    # The shared child does not have this model's code; only a new child is sure to import the
+    # modules as they are now.
     with converter.Converter() if modules else nullcontext(converter.shared) as process:
         try:
             return _run_elsewhere(
@@ -151,7 +151,7 @@ def _write_graph(
     structure: Any,
     arrays: dict[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """Write a file that holds what the layers compute, and run it without their code."""
+    """Write a file that holds the layers' operations, and run it without their code."""
     format_name = FORMATS[written.suffix]
     saved = written.with_name("saved") if written.suffix else written
     export = export_model(model, saved, inputs, structure, batch_size=None)
@@ -195,7 +195,7 @@ def _save(model: keras.Model, path: Path) -> None:
     absl = logging.getLogger("absl")
     level = absl.level
     try:
-        # Keras advises against HDF5 each time; whoever names an .h5 file has a reason.
+        # Keras advises against HDF5 each time; anyone who asks for an .h5 file has a reason.
         absl.setLevel(logging.ERROR)
         model.save(path)
     except Exception as error:
@@ -228,20 +228,20 @@ def _check_equal(
                 "model, or give samples that it is meant for"
             )
         if name not in loaded or loaded[name].shape != values.shape:
-            seen = f"shape {loaded[name].shape}" if name in loaded else "not there"
+            seen = f"shape {loaded[name].shape}" if name in loaded else "missing"
             raise ConversionError(
-                f"{path}: output {name} is {seen} after loading in a fresh process, in the model "
-                f"it has shape {values.shape}; save the model in another format"
+                f"{path}: output {name} is {seen} after loading in a fresh process, but has shape "
+                f"{values.shape} in the model; save the model in another format"
             )
         difference = float(np.abs(loaded[name] - values).max())
         scale = max(1.0, float(np.abs(values).max()))
-        # Another runtime adds the same numbers in another order.
+        # Another runtime may add the same numbers in a different order.
         tolerance = ONNX_TOLERANCE if path.suffix == ".onnx" else TOLERANCE
         if not difference <= tolerance * scale:
             raise ConversionError(
-                f"{path}: output {name} is {difference:.2g} away after loading in a fresh process, "
-                f"of up to {scale:.2g}; something of the model is not saved (a tf.Variable "
-                "attribute, a random constant), so run leankeras.diagnose on it"
+                f"{path}: output {name} is off by {difference:.2g} after loading in a fresh "
+                f"process (values up to {scale:.2g}); part of the model is not saved (a "
+                "tf.Variable attribute, a random constant), so run leankeras.diagnose on it"
             )
         differences.append(difference)
     return max(differences)

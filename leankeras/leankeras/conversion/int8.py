@@ -1,8 +1,8 @@
-"""Post-training quantization to int8, in steps: calibrate, put right, quantize.
+"""Post-training quantization to int8, in steps: calibrate, correct, quantize.
 
-TensorFlow's converter does the same in one go (https://ai.google.dev/edge/litert/models/
-post_training_integer_quant), and gets some of it wrong; what is put right on the way is told where
-it is done. Only the child process imports this module.
+TensorFlow's converter does the same in one step (https://ai.google.dev/edge/litert/models/
+post_training_integer_quant), and gets some of it wrong; each correction is explained where it is
+made. Only the child process imports this module.
 """
 
 from collections.abc import Callable, Iterable
@@ -37,8 +37,8 @@ def quantize(
     """Quantize a model to int8 and write it.
 
     Args:
-        converter: of the model.
-        samples: gives the calibration samples one by one, arrays by input name.
+        converter: the model's converter.
+        samples: yields the calibration samples one by one, as arrays by input name.
         output: where the .tflite goes.
         mode: ``"int8"``, ``"int8-io"`` or ``"uint8-io"``.
         layers: paths of the model's layers in its operations' names.
@@ -46,7 +46,7 @@ def quantize(
         keep_float: layers not to quantize.
 
     Returns:
-        The layers that give zero on every calibration sample.
+        The layers whose output is zero on every calibration sample.
     """
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.representative_dataset = samples
@@ -83,10 +83,10 @@ def quantize(
 def _calibrate(content: bytes, samples: Callable[[], Iterable[dict[str, np.ndarray]]]) -> bytes:
     """Legalize a float .tflite and put the range of each activation in it.
 
-    TensorFlow's calibrator reads the inputs of an operator after it has run. Where the result was
-    written over its input, as sums and products do to save memory, it takes the range of the one
-    for that of the other: scores that a mask of -1e9 is added to seem to reach down to -1e9. What
-    is an output of the whole file is never written over, so all that could be is made one.
+    TensorFlow's calibrator reads the inputs of an operator after it has run. If the result has
+    overwritten its input, as in sums and products to save memory, it mistakes the range of the one
+    for that of the other: scores to which a mask of -1e9 is added seem to reach down to -1e9. An
+    output of the whole file is never overwritten, so every tensor that could be is made an output.
     """
     graph = TFLiteGraph(calibrator.add_intermediate_tensors(content))
     legalize(graph)
@@ -98,7 +98,7 @@ def _calibrate(content: bytes, samples: Callable[[], Iterable[dict[str, np.ndarr
 
 
 def _overwritten(graph: TFLiteGraph) -> list[int]:
-    """The results that their only reader could write its own result over."""
+    """The tensors that their only reader could overwrite with its own result."""
     made = {int(index) for operator in graph.operators for index in operator.outputs}
     readers: dict[int, list[Any]] = {}
     for operator in graph.operators:

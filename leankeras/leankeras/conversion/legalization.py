@@ -1,12 +1,12 @@
-"""Operators that int8 quantization fails on, rewritten as ones that compute the same.
+"""Operators that int8 quantization fails on, rewritten as equivalent ones.
 
 LiteRT quantizes neither NEG nor SQUARE, and Keras 3 writes every LayerNormalization,
-GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs of which a part is
-unused in float, and the first step of every unrolled LSTM has one, since the forget gate has
-nothing to forget yet. Left alone, each would cost casts and a float operator in the middle of an
-int8 model. To the input and output of REVERSE_V2, which every Bidirectional has, it gives two
-scales, but the kernel copies the integers as they are, so that the values come out wrong. It leaves
-NOT_EQUAL, by which a Masking layer finds what to mask, in float; GREATER and LESS it does not.
+GroupNormalization and RMSNormalization with one of them. It leaves some SPLITs with an unused part
+in float, and the first step of every unrolled LSTM has one, since the forget gate has nothing to
+forget yet. Left alone, each would cost casts and a float operator in the middle of an int8 model.
+The input and output of REVERSE_V2, which every Bidirectional has, get different scales, but the
+kernel copies the integers unchanged, so the values are wrong. NOT_EQUAL, which a Masking layer uses
+to find the steps to mask, stays in float, unlike GREATER and LESS.
 """
 
 import numpy as np
@@ -21,8 +21,8 @@ def legalize(graph: TFLiteGraph) -> None:
     NOT_EQUAL of floats becomes GREATER or LESS.
 
     Args:
-        graph: of a float .tflite, calibrated or not; changed in place, to the same function
-            without those operators.
+        graph: a float .tflite, calibrated or not; changed in place, to the same function without
+            those operators.
     """
     affected = {BUILTIN.NEG, BUILTIN.SQUARE, BUILTIN.SPLIT, BUILTIN.REVERSE_V2, BUILTIN.NOT_EQUAL}
     if not any(graph.kind(operator) in affected for operator in graph.operators):
@@ -102,6 +102,6 @@ def _comparisons(graph: TFLiteGraph, operator: schema.OperatorT) -> list[schema.
 
 
 def _axes(graph: TFLiteGraph, tensor: int) -> np.ndarray:
-    """The axes an operator is told, as constants; empty if they are computed."""
+    """The axes of an operator, if they are constants; empty if they are computed."""
     values = graph.values(tensor)
     return np.asarray([], np.int32) if values is None else values.reshape(-1)

@@ -1,12 +1,12 @@
-"""Masks such as -1e9, cut down to what masking takes, before they set the scale of attention.
+"""Limit masks such as -1e9 to the size that masking needs, before they set attention's scale.
 
-A mask is added to attention scores, or put in their place, so that a softmax gives nothing for
-them. In int8 its value is part of the range, and with a range of a billion all scores round to
-one number. But a value 16 below the lowest score has a weight of e^-16, far less than one of the
-256 steps: cut off there, a mask does the same, and the scores keep their resolution.
+A mask is added to attention scores, or replaces them, so that a softmax gives them no weight. In
+int8 its value is part of the range, and with a range of a billion all scores round to one number.
+But a value 16 below the lowest score has a weight of e^-16, far less than one of the 256 steps: a
+mask limited to that has the same effect, and the scores keep their resolution.
 
-Only what certainly masks is cut: the sum must end in a softmax (or a sigmoid, or a maximum) and
-nowhere else.
+Only values that are certainly masks are limited: the sum must end in a softmax (or a sigmoid, or a
+maximum) and nowhere else.
 """
 
 from collections.abc import Callable
@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 from leankeras.conversion.tflite_graph import BUILTIN, PASSING, TFLiteGraph
 
 LARGE = 100.0  # no score is that far below zero
-DEPTH = 16.0  # a softmax gives e^-16 of the rest to what lies so far below it
+DEPTH = 16.0  # the softmax weight of a score this far below the rest is e^-16 of theirs
 ENDS = {
     BUILTIN.SOFTMAX, BUILTIN.LOG_SOFTMAX, BUILTIN.LOGISTIC,
     BUILTIN.REDUCE_MAX, BUILTIN.MAX_POOL_2D, BUILTIN.ARG_MAX,
@@ -29,18 +29,18 @@ SUMS = {BUILTIN.ADD, BUILTIN.SUB}
 
 
 class _NoMask(Exception):
-    """What was taken for a mask may be more than one."""
+    """The presumed mask may be something else as well."""
 
 
 @dataclass
 class _Plan:
-    """What limiting the masks that end in one operator takes.
+    """The changes needed to limit the masks that end in one operator.
 
     Attributes:
-        operators: those whose results matter only above the mask.
+        operators: the operators whose results matter only above the mask.
         ranges: tensor to its new range.
-        masks: ``(operator, place, limit, sign)``: an input to be kept above ``limit``, or, where
-            the operator subtracts it (sign -1), below ``-limit``.
+        masks: ``(operator, place, limit, sign)``: an input to keep above ``limit``, or, if the
+            operator subtracts it (sign -1), below ``-limit``.
     """
 
     operators: list[schema.OperatorT]
@@ -49,10 +49,10 @@ class _Plan:
 
 
 def limit_masks(graph: TFLiteGraph) -> None:
-    """Cut down the masks of a calibrated .tflite.
+    """Limit the masks of a calibrated .tflite.
 
     Args:
-        graph: with the ranges of its activations; changed in place.
+        graph: the graph with the ranges of its activations; changed in place.
     """
     plans = []
     for operator in graph.operators:
@@ -84,7 +84,7 @@ def _is_low(graph: TFLiteGraph, tensor: int, sign: int = 1) -> bool:
 
 
 def _lowest(graph: TFLiteGraph, tensor: int, depth: float, plan: _Plan) -> float:
-    """The lowest value of a tensor where it is not masked; how to limit it goes into the plan."""
+    """The lowest value of a tensor where it is not masked; adds the way to limit it to the plan."""
     span = graph.range(tensor)
     if span is None:
         raise _NoMask
@@ -120,7 +120,7 @@ def _lowest_scaled(
 def _lowest_masked(
     graph: TFLiteGraph, operator: schema.OperatorT, depth: float, plan: _Plan
 ) -> float:
-    """As :func:`_lowest`, for a sum of scores and a mask or for a choice between the two."""
+    """Like :func:`_lowest`, for a sum of scores and a mask or a choice between the two."""
     kind = graph.kind(operator)
     first = 1 if kind in CHOICES else 0
     for place in (first + 1, first):
@@ -143,7 +143,7 @@ def _lowest_masked(
 
 
 def _unmasked(graph: TFLiteGraph, mask: int, sign: int) -> float:
-    """The lowest value of a mask where it does not mask, such as a bias by distance; mostly 0."""
+    """The lowest value of a mask where it does not mask, such as a distance bias; mostly 0."""
     highest = max(sign * bound for bound in graph.range(mask))
     if highest > LARGE:
         raise _NoMask
@@ -157,7 +157,7 @@ def _unmasked(graph: TFLiteGraph, mask: int, sign: int) -> float:
 
 
 def _check_use(graph: TFLiteGraph, plan: _Plan) -> None:
-    """Refuse where something else than the softmax would see that the mask is another."""
+    """Refuse if anything other than the softmax would see the changed mask."""
     known = {id(operator) for operator in plan.operators}
     for tensor in plan.ranges:
         readers = graph.consumers(tensor)
@@ -182,7 +182,7 @@ def _limited(
     if values is not None:
         kept = np.maximum(values, limit) if sign == 1 else np.minimum(values, -limit)
         return [lambda: graph.set_input(operator, place, graph.add_constant(kept))]
-    # Several attentions may share a computed mask: it has to do for all of them.
+    # Several attention layers may share a computed mask: it has to work for all of them.
     sharing = {
         id(other): other_limit for other, at, other_limit, _ in masks if other.inputs[at] == tensor
     }

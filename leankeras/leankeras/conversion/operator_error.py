@@ -1,8 +1,8 @@
 """The error of each operator of a converted file, against the float32 file of the same model.
 
-Two errors are told apart. The error of a result is what has gathered up to there. An operator's
-own error is that of the operator alone, run on exact inputs, as TensorFlow's quantization debugger
-has it (https://ai.google.dev/edge/litert/models/quantization_debugger).
+There are two errors. The error of a result has accumulated up to that point. An operator's own
+error is that of the operator alone, run on exact inputs, as in TensorFlow's quantization debugger
+(https://ai.google.dev/edge/litert/models/quantization_debugger).
 """
 
 from collections.abc import Mapping
@@ -22,12 +22,12 @@ MASK = 100.0
 
 @dataclass(frozen=True)
 class OperatorError:
-    """The error of one operator; each a root mean square over that of the float32 result.
+    """The errors of one operator, each a root mean square relative to that of the float32 result.
 
     Attributes:
         position: the operator's place in the file.
-        own: of the operator by itself; NaN where it could not be run by itself.
-        error: of its result in the file.
+        own: the error of the operator alone; NaN if it could not be run alone.
+        error: the error of its result in the file.
         channel: the largest error of a channel of its result.
     """
 
@@ -38,12 +38,12 @@ class OperatorError:
 
 
 def operator_errors(float32: str | Path, other: str | Path, samples: Arrays) -> list[OperatorError]:
-    """The error of each operator whose result both files have, in the order they run.
+    """The errors of each operator whose result is in both files, in the order they run.
 
     Args:
         float32: the model converted in mode ``"float32"``.
         other: the same model converted in another mode.
-        samples: inputs ``(n, ...)``, of which the first 16 are used.
+        samples: inputs ``(n, ...)``; the first 16 are used.
     """
     file = TFLiteFile(other)
     names = _float_names(file)
@@ -67,7 +67,7 @@ def operator_errors(float32: str | Path, other: str | Path, samples: Arrays) -> 
 
 
 def _float_names(file: TFLiteFile) -> dict[int, str]:
-    """The name that each tensor of a file has in the float32 file: casts rename tensors."""
+    """The name of each tensor in the float32 file; needed because casts rename tensors."""
     names = {index: tensor.name for index, tensor in enumerate(file.tensors)}
     for operator in file.operators:
         source, result = operator.inputs[0], operator.outputs[0]
@@ -79,7 +79,7 @@ def _float_names(file: TFLiteFile) -> dict[int, str]:
 
 
 def _results(path: str | Path, samples: Arrays) -> dict[str, np.ndarray]:
-    """Every result of a file by tensor name, sample by sample along the first axis."""
+    """Every result of a file by tensor name, with the samples along the first axis."""
     file = TFLiteFile(path)
     model = LiteRTModel(path, keep_tensors=True)
     wanted = set(file.inputs.values())
@@ -100,12 +100,12 @@ def _run_alone(
     names: Mapping[int, str],
     expected: Mapping[str, np.ndarray],
 ) -> dict[int, np.ndarray]:
-    """Results of operators on the float32 file's values, by tensor, where that has their inputs.
+    """Results of operators on the float32 file's values, by tensor, if it has their inputs.
 
     Args:
         file: the file that holds them.
         positions: the operators.
-        names: what the float32 file calls the tensors.
+        names: the names of the tensors in the float32 file.
         expected: the float32 file's values by those names, sample by sample.
     """
     known = [
@@ -151,7 +151,7 @@ def _relative(values: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _by_channel(values: np.ndarray, exact: np.ndarray) -> float:
-    if exact.ndim < 3:  # a sample without a channel axis beside that of the batch
+    if exact.ndim < 3:  # a sample without a channel axis in addition to the batch axis
         return _relative(values, exact)
     axes = tuple(range(exact.ndim - 1))
     seen = _unmasked(values, exact)
@@ -162,7 +162,7 @@ def _by_channel(values: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _unmasked(values: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    """What counts of a result: not the depth of a mask, which int8 files have another one of."""
+    """The values of a result that count: not masked ones, whose depth differs in int8 files."""
     masked = exact <= -MASK
     if masked.all() or not masked.any() or values[masked].max() >= values[~masked].min():
         return np.ones_like(masked)

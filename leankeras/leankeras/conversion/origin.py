@@ -1,7 +1,7 @@
-"""Where a float32 file parts from the TensorFlow graph that it was converted from.
+"""Find where a float32 file first differs from the TensorFlow graph it was converted from.
 
-The converter names each tensor after the operations it was made from, so that most results can be
-held against the graph's own. Only the child process imports this module.
+The converter names each tensor after the operations it was made from, so most results can be
+compared with the graph's own. Only the child process imports this module.
 """
 
 import math
@@ -24,12 +24,12 @@ def first_difference(
     samples: Mapping[str, np.ndarray],
     limit: float,
 ) -> int | None:
-    """The first operator of a file whose result is not the graph's.
+    """The first operator of a file whose result differs from the graph's.
 
     Args:
         function: the signature that was converted.
         path: the float32 file.
-        samples: inputs by name, of which the first 16 are used.
+        samples: inputs by name; the first 16 are used.
         limit: the relative difference that counts.
 
     Returns:
@@ -61,7 +61,7 @@ def first_difference(
 
 
 def _names(tensor: str) -> set[str]:
-    """The operations that a tensor may be the result of; equal names get numbers at their end."""
+    """The operations that may have computed a tensor; duplicate names end in numbers."""
     parts = tensor.split(";")
     return {*parts, *(part.rstrip("0123456789") for part in parts)}
 

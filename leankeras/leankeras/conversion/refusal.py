@@ -1,4 +1,4 @@
-"""What a converter's error says, in one line: the operator, the layer, and what to do instead."""
+"""A converter's error in one line: the operator, the layer, and what to do instead."""
 
 import re
 from collections.abc import Collection
@@ -13,10 +13,10 @@ FLOAT64 = re.compile(r'"\w+:", "([^"@]+)[^\n]*see current operation:[^\n]*f64>')
 
 
 class Unsuited(ConversionError):
-    """The model cannot be had in this mode; it may be in another.
+    """The model cannot be converted in this mode, but perhaps in another.
 
     Attributes:
-        layers: those that the mode does not have, where they are known.
+        layers: the layers that the mode does not support, if they are known.
     """
 
     def __init__(self, message: str, layers: Collection[str] = ()) -> None:
@@ -25,11 +25,11 @@ class Unsuited(ConversionError):
 
 
 def explain(text: str, layers: Collection[str] = ()) -> ConversionError:
-    """Turn the converter's error, often of hundreds of lines, into one of one line.
+    """Turn the converter's error, often hundreds of lines long, into a one-line error.
 
     Args:
-        text: what the converter raised.
-        layers: paths of the model's layers, see :func:`leankeras.runtime.layer_of`.
+        text: the text of the converter's exception.
+        layers: paths of the model's layers; see :func:`leankeras.runtime.layer_of`.
 
     Example:
         >>> str(explain("'tf.Betainc' op is neither a custom op nor a flex op"))
@@ -57,7 +57,7 @@ def explain(text: str, layers: Collection[str] = ()) -> ConversionError:
     if operators == ["BitwiseAnd"]:
         return ConversionError(
             "keras.ops.argmax and argmin look for negative zeros with BitwiseAnd, an operator that "
-            "TFLite does not have; use tf.argmax in a layer, or leave it to what runs the model"
+            "TFLite does not have; use tf.argmax in a layer, or take the argmax outside the model"
         )
     if "neither a custom op nor a flex op" in text or "failed to legalize" in text:
         return ConversionError(

@@ -1,11 +1,11 @@
-"""Tensors that the quantizer gave another range than calibration saw, and how to give it back.
+"""Restore the calibrated range of tensors to which the quantizer gave a different one.
 
 Some operators have one scale for input and output: a maximum, a slice, a concatenation. The
-quantizer then forces the range of the result on the tensor that was read, and every other reader
-of that tensor sees its values cut off, or rounded to steps that are far too wide. Which operators
-do so is not written down anywhere, so the quantized file is held against the calibrated one. A
-tensor that came out wrong is fixed to its calibrated range with a QUANTIZE and a DEQUANTIZE, which
-the quantizer turns into one requantization where the two ranges meet.
+quantizer then forces the range of the result on the input tensor, and every other reader of that
+tensor sees its values cut off, or rounded to steps that are far too wide. Which operators do so is
+not documented, so the quantized file is compared with the calibrated one. A tensor with a wrong
+range is fixed to its calibrated range with a QUANTIZE and a DEQUANTIZE, which the quantizer turns
+into one requantization where the two ranges meet.
 """
 
 from collections import Counter
@@ -29,15 +29,15 @@ Range = tuple[float, float]
 def restore_ranges(
     calibrated: bytes, quantized: bytes, quantize: Callable[[bytes], bytes]
 ) -> bytes:
-    """Give the tensors that lost their range and are read by several operators it back.
+    """Restore the range of tensors that lost it and are read by several operators.
 
     Args:
         calibrated: a float .tflite with the ranges of its activations.
-        quantized: the int8 file that was made of it.
-        quantize: makes the one of the other.
+        quantized: the int8 file made from it.
+        quantize: makes an int8 file from a calibrated one.
 
     Returns:
-        The int8 file, made anew if that helps.
+        The int8 file, remade if that helps.
     """
     graph, result = TFLiteGraph(calibrated), TFLiteGraph(quantized)
     found = _compare(graph, result)
@@ -51,7 +51,7 @@ def restore_ranges(
                 operators += _fixed(graph, operator, place, found.lost[int(tensor)])
     graph.operators = operators
     restored = quantize(graph.pack())
-    # The quantizer may force the range that was fixed on something else.
+    # The quantizer may force the fixed range on another tensor.
     after = _compare(TFLiteGraph(calibrated), TFLiteGraph(restored))
     better = len(after.lost) < len(found.lost) and after.cut_off <= found.cut_off
     return restored if better else quantized
@@ -62,8 +62,8 @@ class _Comparison:
     """How the ranges of a quantized file differ from those of calibration.
 
     Attributes:
-        lost: tensors that several operators read, to the range that they should have.
-        cut_off: by how much ranges are short in all, each over its width.
+        lost: tensors that several operators read, mapped to the range they should have.
+        cut_off: by how much all ranges are too short in total, each relative to its width.
     """
 
     lost: dict[int, Range] = field(default_factory=dict)
@@ -114,7 +114,7 @@ def _computing(graph: TFLiteGraph) -> list[schema.OperatorT]:
 
 
 def _int8_range(graph: TFLiteGraph, tensor: int) -> Range | None:
-    """The values an int8 activation can have; None for anything else."""
+    """The range of an int8 activation's possible values; None for any other tensor."""
     entry = graph.tensors[tensor] if tensor >= 0 else None
     scales = entry.quantization.scale if entry and entry.quantization else None
     if entry is None or entry.type != INT8 or scales is None or len(scales) != 1:
@@ -127,7 +127,7 @@ def _int8_range(graph: TFLiteGraph, tensor: int) -> Range | None:
 def _fixed(
     graph: TFLiteGraph, operator: schema.OperatorT, place: int, span: Range
 ) -> list[schema.OperatorT]:
-    """Have a result quantized to its own range and back, ahead of everything that reads it."""
+    """Quantize a result to its own range and back, before anything reads it."""
     tensor = int(operator.outputs[place])
     scale = (span[1] - span[0]) / LEVELS
     raw, fixed = graph.add_like(tensor), graph.add_like(tensor)

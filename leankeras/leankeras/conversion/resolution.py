@@ -1,9 +1,9 @@
-"""Ranges that calibration leaves too narrow to compute with.
+"""Widen ranges that calibration leaves too narrow to compute with.
 
-A layer that gives next to nothing on the calibration samples gets a scale of next to nothing, such
-as 8e-9. LiteRT's fast kernels (XNNPACK) refuse a result that is over 256 times finer than the
-numbers it is computed from. Nothing is lost without such a scale: what it rounds are sums of whole
-steps that are far larger. So the range is widened to the smallest that makes sense.
+A layer whose outputs are tiny on the calibration samples gets a tiny scale, such as 8e-9. LiteRT's
+fast kernels (XNNPACK) refuse a result that is over 256 times finer than the numbers it is computed
+from. Nothing is lost without such a scale: it rounds sums of whole steps that are far larger. So
+the range is widened to the smallest that makes sense.
 """
 
 import math
@@ -13,7 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 from leankeras.conversion.tflite_graph import BUILTIN, FLOAT32, TFLiteGraph
 
 STEPS = 255
-FINEST = 128  # of XNNPACK's 256, since the quantizer rounds ranges
+FINEST = 128  # less than XNNPACK's 256, since the quantizer rounds ranges
 SILENT = 1e-30
 PRODUCTS = {
     BUILTIN.FULLY_CONNECTED, BUILTIN.CONV_2D, BUILTIN.DEPTHWISE_CONV_2D, BUILTIN.TRANSPOSE_CONV,
@@ -26,7 +26,7 @@ def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
     """Widen the ranges of results that are finer than the values they are computed from.
 
     Args:
-        graph: of a calibrated .tflite, changed in place.
+        graph: a calibrated .tflite, changed in place.
 
     Returns:
         The operators whose results are zero on every calibration sample.
@@ -53,7 +53,7 @@ def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
 
 
 def _factors(graph: TFLiteGraph, operator: schema.OperatorT) -> list[int]:
-    """The first two inputs that hold numbers: values and weights, without the bias."""
+    """The first two float inputs: values and weights, without the bias."""
     numbers = [
         index for index in operator.inputs if index >= 0 and graph.tensors[index].type == FLOAT32
     ]
@@ -61,6 +61,6 @@ def _factors(graph: TFLiteGraph, operator: schema.OperatorT) -> list[int]:
 
 
 def _step(graph: TFLiteGraph, tensor: int) -> float | None:
-    """What one step of a tensor will stand for, at most; None where nothing is known."""
+    """The largest possible size of one step of a tensor; None if it is unknown."""
     span = graph.range(tensor)
     return None if span is None else 2 * max(map(abs, span)) / STEPS

@@ -1,4 +1,4 @@
-"""What a model and a file of it score on labelled samples, and whether the file loses anything."""
+"""The scores of a model and its file on labelled samples, and what the file loses."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ Z = 1.645  # one-sided 95 %
 
 @dataclass(frozen=True)
 class Score:
-    """How well a model and its file do on the same labelled samples.
+    """The scores of a model and its file on the same labelled samples.
 
     Attributes:
-        measure: ``"accuracy"``, a share of classes that are right; or ``"R²"``, the share of the
+        measure: ``"accuracy"``, the share of correct classes; or ``"R²"``, the share of the
             labels' variance that the output explains.
-        model: the model's.
-        file: the file's.
-        lost: what the file certainly loses: the lower bound of the loss, at 95 %; at least 0.
+        model: the model's score.
+        file: the file's score.
+        lost: the loss that is certain: the lower bound of the loss, at 95 %; at least 0.
     """
 
     measure: str
@@ -38,16 +38,16 @@ def score(
     expected: Mapping[str, np.ndarray],
     values: Mapping[str, np.ndarray],
 ) -> Score:
-    """Score the output that a file loses most on.
+    """Score the output on which a file loses most.
 
     Args:
-        labels: by output name: class indices in the shape of the output without its last axis (or
-            one-hot), 0 and 1 for a single unit, or targets in the shape of the output.
+        labels: labels by output name: class indices in the shape of the output without its last
+            axis (or one-hot), 0 and 1 for a single unit, or targets in the shape of the output.
         expected: the model's outputs on the same samples.
-        values: the file's.
+        values: the file's outputs.
 
     Raises:
-        DataError: labels that fit no output.
+        DataError: the labels do not fit the output.
     """
     scores = [_score(name, labels[name], expected[name], values[name]) for name in labels]
     return max(scores, key=lambda each: each.lost)

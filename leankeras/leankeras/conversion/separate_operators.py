@@ -1,7 +1,7 @@
-"""A .tflite taken apart: every operator in it reads inputs of its own and none another's result.
+"""Split a .tflite so that every operator reads its own inputs and not the result of another.
 
-One file and one interpreter for all of them: building a file for each operator takes time in the
-square of their number, and an unrolled recurrent layer has thousands.
+One file and one interpreter serve all of them: building a file for each operator takes time
+proportional to the square of their number, and an unrolled recurrent layer has thousands.
 """
 
 import copy
@@ -19,12 +19,12 @@ def separate(file: TFLiteFile, positions: Collection[int]) -> tuple[bytes, dict[
 
     Args:
         file: the file they are taken from.
-        positions: which operators, by their place in ``file.operators``.
+        positions: places of the operators in ``file.operators``.
 
     Returns:
         The new file, whose outputs are the results of all of them, under the tensor indices they
-        have in ``file``; and its inputs, tensor index to the index in ``file`` of the tensor that
-        it stands for.
+        have in ``file``; and its inputs, tensor index to the index in ``file`` of the tensor it
+        replaces.
 
     Example:
         >>> content, inputs = separate(TFLiteFile("model.tflite"), [3, 4])
@@ -55,5 +55,5 @@ def separate(file: TFLiteFile, positions: Collection[int]) -> tuple[bytes, dict[
 
 def _unfilled(tensor: schema.TensorT) -> schema.TensorT:
     duplicate = copy.copy(tensor)
-    duplicate.buffer = 0  # by the format's rule the first buffer is the empty one
+    duplicate.buffer = 0  # in this format the first buffer is always the empty one
     return duplicate

@@ -1,4 +1,4 @@
-"""The inputs of a model: their names, shapes and dtypes, and samples in them."""
+"""The inputs of a model: their names, shapes and dtypes, and matching samples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from leankeras.graph import input_name
 class InputSpec:
     """One input of a model: its shape without the batch axis, and its dtype by name.
 
-    ``None`` in the shape stands for a dimension that the model leaves open.
+    ``None`` in the shape is a dimension that the model leaves open.
     """
 
     shape: tuple[int | None, ...]
@@ -27,11 +27,11 @@ def named_arrays(arrays: Arrays, names: Sequence[str]) -> dict[str, np.ndarray]:
     """Samples by input name.
 
     Args:
-        arrays: an array for one input; for several a mapping by name, or a sequence in order.
+        arrays: an array for one input; for several, a mapping by name or a sequence in order.
         names: the model's inputs.
 
     Raises:
-        DataError: other names, or another number of arrays.
+        DataError: the names or the number of arrays differ.
     """
     if isinstance(arrays, Mapping):
         given = {identifier(name): _array(array, name) for name, array in arrays.items()}
@@ -58,15 +58,15 @@ def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dic
 
     Args:
         model: functional, sequential or subclassed.
-        samples: samples of the user's; their shapes make open dimensions concrete, and a
-            subclassed model's inputs are known by them alone if it was built by being called.
+        samples: the user's samples; their shapes make open dimensions concrete, and they are the
+            only source for the inputs of a subclassed model that was built by a call.
 
     Returns:
-        Input name to :class:`InputSpec`, and the structure the model takes its inputs in, with
-        the names as leaves.
+        Input name to :class:`InputSpec`, and the structure of the model's inputs, with the names
+        as leaves.
 
     Raises:
-        ConversionError: the model is not built, or has open dimensions and no samples show one.
+        ConversionError: the model is not built, or has open dimensions and there are no samples.
     """
     if not model.built:
         raise ConversionError(
@@ -89,21 +89,21 @@ def model_inputs(model: keras.Model, samples: Arrays | None = None) -> tuple[dic
         if None in spec.shape:
             raise ConversionError(
                 f"input {name} of {model.name} has the open shape {spec.shape}; give samples of "
-                "the one shape to deploy, as calibration or --data"
+                "the shape to deploy, as calibration or --data"
             )
     return specs, keras.tree.pack_sequence_as(structure, names)
 
 
 def concrete_shape(shape: tuple, seen: tuple[int, ...]) -> tuple:
     """A shape with its open dimensions taken from a sample's."""
-    # Where the two do not fit, check_samples says so with both shapes.
+    # If the two do not fit, check_samples reports both shapes.
     if len(shape) != len(seen):
         return shape
     return tuple(size if known is None else known for known, size in zip(shape, seen, strict=True))
 
 
 def invented_samples(inputs: Mapping[str, InputSpec], count: int) -> dict[str, np.ndarray]:
-    """Samples to try a model on where the user has given none: standard normal, always the same."""
+    """Samples for when the user gives none: standard normal, always the same."""
     generator = np.random.default_rng(0)
     return {
         name: invent((count, *spec.shape), spec.dtype, generator) for name, spec in inputs.items()
@@ -146,14 +146,14 @@ def _exported_dtype(model: keras.Model, name: str, dtype: Any) -> str:
     dtype = keras.backend.standardize_dtype(dtype)
     if dtype == "string":
         raise ConversionError(
-            f"input {name} of {model.name} takes strings, which no runtime but TensorFlow does; "
+            f"input {name} of {model.name} takes strings, which only TensorFlow supports; "
             "convert the part after the text preprocessing"
         )
     return "float32" if dtype in ("float16", "bfloat16", "float64") else dtype
 
 
 def _like(values: object, name: object) -> keras.KerasTensor:
-    """What a model is called with when it is given such samples."""
+    """The symbolic input of a model that is called with such samples."""
     array = _array(values, name)
     dtype = "float32" if array.dtype.kind == "f" else str(array.dtype)
     return keras.KerasTensor((None, *array.shape[1:]), dtype)

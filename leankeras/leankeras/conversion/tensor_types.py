@@ -1,4 +1,4 @@
-"""Whether the tensors of a .tflite have the types that its mode promises."""
+"""Check that the tensors of a .tflite have the types that its mode promises."""
 
 from collections.abc import Collection, Sequence
 
@@ -11,7 +11,7 @@ from leankeras.runtime import CASTS, TFLiteFile, is_within
 
 LARGE_WEIGHT = 1024
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
-# Operators whose integer kernels copy values as they are, and so cannot change the scale.
+# Operators whose integer kernels copy values unchanged, and so cannot change the scale.
 COPYING = (
     "RESHAPE", "TRANSPOSE", "REVERSE_V2", "GATHER", "GATHER_ND", "SLICE", "STRIDED_SLICE", "SPLIT",
     "PACK", "UNPACK", "TILE", "SQUEEZE", "EXPAND_DIMS", "BROADCAST_TO", "SPACE_TO_DEPTH",
@@ -22,17 +22,17 @@ COPYING = (
 def check_types(
     file: TFLiteFile, mode: str, operator_layers: Sequence[str], keep_float: Collection[str] = ()
 ) -> None:
-    """Refuse a file whose tensors are not what the mode promises.
+    """Refuse a file whose tensors do not have the types that the mode promises.
 
     Args:
         file: the converted file.
-        mode: what was asked for.
+        mode: the requested mode.
         operator_layers: the Keras layer of each operator.
         keep_float: layers that may compute in floats.
 
     Raises:
-        Unsuited: naming operators and layers left in float.
-        ConversionError: naming operators that LiteRT lacks.
+        Unsuited: operators are left in float; the message names them and their layers.
+        ConversionError: LiteRT lacks operators; the message names them.
     """
     flex = sorted(kind for kind in file.kinds if kind.startswith("Flex"))
     if flex:
@@ -59,7 +59,7 @@ def _check_integer(
         if operator.kind in COPYING and len(scales) > 1:
             raise Unsuited(
                 f"the converter gave input and output of {operator.kind} in layer {layer!r} "
-                f"different scales, so that its {mode} values are wrong",
+                f"different scales, so its {mode} values are wrong",
                 [layer] if layer else [],
             )
         if any(tensor.type == "float32" for tensor in tensors):
@@ -83,6 +83,6 @@ def _check_weights(file: TFLiteFile, mode: str) -> None:
             large = tensor.constant and np.prod(tensor.shape) >= LARGE_WEIGHT
             if operator.kind in WEIGHTED and large and tensor.type == "float32":
                 raise Unsuited(
-                    f"the {mode} file holds float32 weights only ({tensor.name}, of shape "
+                    f"the {mode} file holds only float32 weights ({tensor.name}, of shape "
                     f"{tensor.shape})"
                 )

@@ -1,7 +1,7 @@
-"""Conversion to .tflite that returns a file which was run and checked, or an error that says why.
+"""Conversion to .tflite that returns a file that was run and checked, or an error that says why.
 
-What the converter does: https://ai.google.dev/edge/litert/models/convert_tf and, for the integer
-modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
+The converter is described at https://ai.google.dev/edge/litert/models/convert_tf and, for the
+integer modes, https://ai.google.dev/edge/litert/models/post_training_quantization.
 """
 
 import gzip
@@ -38,20 +38,20 @@ class Conversion:
 
     Attributes:
         path: the file.
-        mode: as asked for.
+        mode: the requested mode.
         size_bytes: size of the file.
         gzip_bytes: its size compressed.
-        tensor_types: type name to the number of tensors of it.
+        tensor_types: type name to the number of tensors of that type.
         operators: one row for each operator in order: ``operator``, ``layer`` (the Keras layer),
             ``type`` and ``shape`` of its output, ``tensor`` (the output's name).
         max_abs_diff: the largest difference of an output from the model's.
-        difference: the root mean square of the difference over that of the model's output, of the
-            output that is furthest off (or of a part of it, where it is joined from parts).
+        difference: the root mean square of the difference over that of the model's output, for
+            the output that is furthest off (or for a part of it, if it is joined from parts).
         channel_difference: the same for the channel that is furthest off.
         checked_samples: how many samples the two were compared on.
         warning: what is wrong with the file, where it comes from, and what was tried; None if
             nothing is.
-        score: what model and file score on the labelled samples; None without labels.
+        score: the scores of model and file on the labelled samples; None without labels.
     """
 
     path: Path
@@ -95,33 +95,34 @@ def convert(
 ) -> Conversion:
     """Convert a model to a .tflite file at batch 1, and check the file.
 
-    The file is run on all samples that are given, for some seconds at most, and compared with the
-    model output by output and channel by channel. How far a mode may be off is in docs/formats.md.
-    A file that is further off is refused; one that is off by more than the mode explains comes
-    with a warning. Either says which layer it comes from and what was tried against it.
+    The file is run on all given samples, for some seconds at most, and compared with the model
+    output by output and channel by channel. docs/formats.md lists how far a mode may be off. A file
+    that is further off is refused; one that is off by more than the mode explains comes with a
+    warning. Either message says which layer is the cause and what was tried against it.
 
-    The converter runs in a child process, so that its crash is an error here.
+    The converter runs in a child process, so a crash of it is only an error here.
 
     Args:
         model: a Keras 3 model, a ``.keras`` file, a SavedModel directory, or an object with
             ``export(directory)`` that writes one, such as a quantization-aware model.
         path: where the ``.tflite`` goes; replaced only once the new file is verified.
         mode: ``"float32"``; ``"float16"`` (weights); ``"dynamic"`` (weights int8, activations
-            float); ``"int8"`` (all of it, with float inputs and outputs); ``"int8-io"`` and
+            float); ``"int8"`` (everything, with float inputs and outputs); ``"int8-io"`` and
             ``"uint8-io"`` (inputs and outputs too); ``"int16x8"`` (activations int16).
-        calibration: samples ``(n, ...)`` that activation ranges are read off, an array or, for
-            several inputs, a dict or list of arrays. The integer modes need them; the others take
-            them for open dimensions and for checking.
+        calibration: samples ``(n, ...)`` that set the activation ranges, an array or, for several
+            inputs, a dict or list of arrays. The integer modes need them; the others use them for
+            open dimensions and for checking.
         keep_float: layers that ``int8`` leaves in float.
-        evaluation: samples the model will be scored with; the calibration is checked to have a
-            range like theirs.
-        labels: of the evaluation samples: class indices ``(n,)``, or targets in the shape of the
-            output; for several outputs a dict by name. With them the file's score is checked too.
+        evaluation: samples the model will be scored with; the calibration must have a similar
+            range.
+        labels: labels of the evaluation samples: class indices ``(n,)``, or targets in the shape
+            of the output; for several outputs, a dict by name. With them the file's score is
+            checked too.
 
     Raises:
         ParameterError: an unknown mode or layer name, or an integer mode without calibration.
-        DataError: calibration samples that would calibrate wrongly, or labels that do not fit.
-        ConversionError: the converter crashed or refused, or the file is not what was asked for.
+        DataError: the samples would calibrate the model wrongly, or the labels do not fit.
+        ConversionError: the converter crashed or refused, or the file is not as requested.
 
     Example:
         >>> conversion = leankeras.convert(model, "model.tflite", "int8", data.x_train[:200])
@@ -159,10 +160,10 @@ def convert_to_score(
     calibration: Arrays,
     keep_float: Sequence[str] = (),
 ) -> Path:
-    """As :func:`convert`, for a file that may be wrong, since it is going to be scored.
+    """Like :func:`convert`, for a file that may be wrong because it will be scored.
 
     Returns:
-        The path of the file. Whether its outputs are the model's is left to what scores it.
+        The path of the file. Its outputs are not compared with the model's.
 
     Raises:
         ParameterError, DataError, ConversionError: as from :func:`convert`.
@@ -187,7 +188,7 @@ def _prepared(
     evaluation: Arrays | None = None,
     labels: np.ndarray | Mapping[str, np.ndarray] | None = None,
 ) -> Iterator[Attempts]:
-    """A model exported and its samples checked, with a directory to work in."""
+    """Export a model and check its samples, in a temporary directory."""
     _check_parameters(mode, keep_float)
     converter.warm_converter()
     with scratch_directory() as scratch:
@@ -223,15 +224,15 @@ def _attempt(attempts: Attempts, mode: str, keep_float: Sequence[str]) -> Attemp
 def _judged(
     attempts: Attempts, attempt: Attempt, mode: str, keep_float: Sequence[str]
 ) -> str | None:
-    """What is to be said about a file; a ConversionError where it is too much."""
+    """The warning about a file, if any; a ConversionError if the file is wrong."""
     verdict = attempt.verdict
     if verdict.finding is None:
         if not attempt.silent:
             return None
         layers = ", ".join(map(repr, attempt.silent))
         return (
-            f"layer {layers} gives zero for every calibration sample, so that its range is a "
-            "guess; calibrate with samples that it answers to, or take it out"
+            f"layer {layers} gives zero for every calibration sample, so its range is a guess; "
+            "calibrate with samples for which it does not, or remove the layer"
         )
     advice = Trouble(attempts, mode, keep_float, attempt).advice()
     seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
@@ -246,7 +247,7 @@ def _check_parameters(mode: str, keep_float: Sequence[str]) -> None:
     if isinstance(keep_float, str):
         raise ParameterError(f"keep_float is {keep_float!r}; expected a list of layer names")
     if keep_float and mode not in INT8_MODES:
-        raise ParameterError(f"keep_float has no meaning in mode {mode!r}; expected an int8 mode")
+        raise ParameterError(f"keep_float has no effect in mode {mode!r}; expected an int8 mode")
 
 
 def _check_layers(export: Export, keep_float: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""The main graph of a .tflite, open to changes: operators, constants, calibrated ranges."""
+"""The main graph of a .tflite in editable form: operators, constants, calibrated ranges."""
 
 import copy
 from functools import cached_property
@@ -30,7 +30,7 @@ class TFLiteGraph:
 
     Attributes:
         model: the whole file, as the schema's ``ModelT``.
-        changed: set this when you change something, so that :meth:`pack` writes the file anew.
+        changed: set this when you change something, so that :meth:`pack` rewrites the file.
 
     Example:
         >>> graph = TFLiteGraph(content)
@@ -44,7 +44,7 @@ class TFLiteGraph:
         self._main = self.model.subgraphs[0]
         self._main.operators = self._main.operators or []
         for operator in self._main.operators:
-            if operator.outputs is None:  # as that of an assignment to a variable
+            if operator.outputs is None:  # for example, an assignment to a variable
                 operator.outputs = np.zeros(0, dtype=np.int32)
 
     @property
@@ -65,7 +65,7 @@ class TFLiteGraph:
 
     @property
     def outputs(self) -> list[int]:
-        """Indices of the tensors that the whole file gives back."""
+        """Indices of the tensors that the whole file returns."""
         return [int(index) for index in self._main.outputs]
 
     @outputs.setter
@@ -87,7 +87,7 @@ class TFLiteGraph:
         return [operator for operator in self.operators if tensor in operator.inputs]
 
     def values(self, tensor: int) -> np.ndarray | None:
-        """A constant's values, of 32-bit floats or integers, in its shape; else None."""
+        """A constant's values, 32-bit floats or integers, in its shape; None for other tensors."""
         entry = self.tensors[tensor]
         data = self.model.buffers[entry.buffer].data
         if data is None or not len(data) or entry.type not in DTYPES:
@@ -106,13 +106,13 @@ class TFLiteGraph:
         return float(ranges.min[0]), float(ranges.max[0])
 
     def set_range(self, tensor: int, low: float, high: float) -> None:
-        """Give a tensor another range than calibration saw."""
+        """Replace the range that calibration gave to a tensor."""
         ranges = self.tensors[tensor].quantization
         ranges.min, ranges.max = np.float32([low]), np.float32([high])
         self.changed = True
 
     def add_constant(self, value: np.ndarray) -> int:
-        """A new constant of 32-bit floats or integers; its index."""
+        """Add a constant of 32-bit floats or integers; returns its index."""
         value = np.asarray(value)
         buffer = schema.BufferT()
         buffer.data = np.frombuffer(value.tobytes(), dtype=np.uint8)
@@ -125,14 +125,14 @@ class TFLiteGraph:
         return self._add(tensor)
 
     def add_like(self, tensor: int) -> int:
-        """A new activation with a tensor's name, shape, type and range; its index."""
+        """Add an activation with a tensor's name, shape, type and range; returns its index."""
         duplicate = copy.copy(self.tensors[tensor])
         duplicate.quantization = copy.copy(duplicate.quantization)
-        duplicate.buffer = 0  # by the format's rule the first buffer is the empty one
+        duplicate.buffer = 0  # in this format the first buffer is always the empty one
         return self._add(duplicate)
 
     def make_operator(self, kind: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
-        """An operator without options, to be put among the others."""
+        """Make an operator without options, which the caller adds to the others."""
         operator = schema.OperatorT()
         operator.inputs = np.asarray(inputs, dtype=np.int32)
         operator.outputs = np.asarray(outputs, dtype=np.int32)
@@ -140,7 +140,7 @@ class TFLiteGraph:
         return operator
 
     def set_kind(self, operator: schema.OperatorT, kind: int) -> None:
-        """Make an operator one of another kind."""
+        """Change the kind of an operator."""
         kinds = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in self.model.operatorCodes]
         if kind not in kinds:
             code = schema.OperatorCodeT()
@@ -152,14 +152,14 @@ class TFLiteGraph:
         self.changed = True
 
     def set_input(self, operator: schema.OperatorT, place: int, tensor: int) -> None:
-        """Have an operator read another tensor."""
+        """Make an operator read another tensor."""
         inputs = list(operator.inputs)
         inputs[place] = tensor
         operator.inputs = np.asarray(inputs, dtype=np.int32)
         self.changed = True
 
     def pack(self) -> bytes:
-        """The file's bytes: those it came with if nothing was changed."""
+        """The file's bytes: the original ones if nothing was changed."""
         if not self.changed:
             return self.content
         self._drop_unused_codes()
@@ -168,7 +168,7 @@ class TFLiteGraph:
         return bytes(builder.Output())
 
     def _drop_unused_codes(self) -> None:
-        """Leave out kinds of operators that no operator is of: the calibrator cannot load them."""
+        """Remove operator codes that no operator uses: the calibrator cannot load them."""
         operators = [op for graph in self.model.subgraphs for op in graph.operators or ()]
         used = sorted({operator.opcodeIndex for operator in operators})
         for operator in operators:

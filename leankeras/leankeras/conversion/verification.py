@@ -1,4 +1,4 @@
-"""Whether the outputs of a .tflite are the model's, as nearly as its mode can have them."""
+"""Check that the outputs of a .tflite match the model's as closely as its mode allows."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from leankeras.modes import INT8_MODES
 
 @dataclass(frozen=True)
 class Limits:
-    """What a mode may cost.
+    """The differences that a mode may cause.
 
     Attributes:
-        warned: a relative difference of an output above this is told.
-        refused: above this, the file is.
-        channel_warned: the same for a single channel.
-        channel_refused: likewise.
+        warned: a relative difference of an output above this leads to a warning.
+        refused: above this, the file is refused.
+        channel_warned: the limit of a warning for a single channel.
+        channel_refused: the limit of a refusal for a single channel.
     """
 
     warned: float
@@ -37,25 +37,26 @@ LIMITS = {
     **dict.fromkeys(INT8_MODES, EIGHT_BITS),
     "int16x8": Limits(0.05, 0.5, 0.3, 2.0),
 }
-MINOR = 0.05  # of its part: a smaller channel alone is no reason to refuse a file
+MINOR = 0.05  # of its part: a smaller channel alone is not a reason to refuse a file
 FLIPPED = 0.02  # of the samples
 LOST_WARNED, LOST_REFUSED = 0.01, 0.1  # of the score
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What comparing a file's outputs with the model's says.
+    """The result of comparing a file's outputs with the model's.
 
     Attributes:
-        finding: what is wrong, in words; None if nothing is.
-        refused: whether that is too much to hand the file out.
-        part: the part of the outputs that it shows in; None if in none by itself.
-        difference: of the part of the outputs that is furthest off, relative to its size.
-        channel_difference: of the channel that is furthest off, likewise.
+        finding: a description of what is wrong; None if nothing is.
+        refused: whether the file is too wrong to be delivered.
+        part: the part of the outputs in which it shows; None if in no single part.
+        difference: the difference of the part of the outputs that is furthest off, relative to
+            its size.
+        channel_difference: the same for the channel that is furthest off.
         max_abs_diff: the largest difference of any output.
-        samples: how many samples were compared.
-        worst: the number of the one that is furthest off.
-        score: the model's and the file's, where there are labels.
+        samples: the number of samples compared.
+        worst: the number of the sample that is furthest off.
+        score: the scores of the model and the file, if there are labels.
     """
 
     finding: str | None
@@ -79,14 +80,14 @@ def judge(
     """Compare a file's outputs with the model's.
 
     Args:
-        parts: of the file's outputs.
+        parts: the parts of the file's outputs.
         reference: the model's outputs by name, ``(n, ...)``.
-        outputs: the file's.
-        mode: what the file was converted to, which says how far it may be off.
-        score: what model and file score on labelled samples.
+        outputs: the file's outputs.
+        mode: the mode of the file, which determines how far it may be off.
+        score: the scores of model and file on labelled samples.
 
     Raises:
-        ConversionError: other shapes, or NaN or Inf in the model's own outputs.
+        ConversionError: the shapes differ, or the model's own outputs hold NaN or Inf.
     """
     for name, expected in reference.items():
         _check_comparable(name, expected, outputs[name])
@@ -115,7 +116,7 @@ def judge(
 
 
 def percent(relative: float) -> str:
-    """A relative difference as a person would say it."""
+    """A relative difference in readable form."""
     if relative >= 10:
         return f"{relative:,.0f} times its size"
     return f"{100 * relative:.0f} %" if relative >= 0.1 else f"{100 * relative:.2g} %"
@@ -129,7 +130,7 @@ def listed(words: list[str]) -> str:
 def _findings(
     differences: list[Difference], limits: Limits, score: Score | None
 ) -> Iterator[tuple[bool, str, Part | None]]:
-    """Yield what is wrong: whether it is too much, what, and where."""
+    """Yield each finding: whether the file must be refused, the description, and the part."""
     if score and score.lost > LOST_WARNED:
         yield score.lost > LOST_REFUSED, str(score), None
     for each in differences:
@@ -157,12 +158,12 @@ def _findings(
             text = f"{_name(each.part)} is {percent(each.outlier)} off on one of the samples"
             yield False, text, each.part
         if _share_above(each.flipped, each.sure) > FLIPPED:
-            text = f"{each.flipped} of the {each.sure} clear cases get another class"
+            text = f"{each.flipped} of the {each.sure} clear cases get a different class"
             yield False, text, each.part
 
 
 def _share_above(hits: int, count: int) -> float:
-    """A share that is certainly reached: the lower bound of the 95 % interval (Wilson 1927)."""
+    """The certain part of a share: the lower bound of the 95 % interval (Wilson 1927)."""
     if not hits:
         return 0.0
     z, share = 1.645, hits / count

@@ -1,4 +1,4 @@
-"""What makes a layer slow or hard to deploy: what reading it and trying it tell."""
+"""Find what makes a layer slow or hard to deploy, by reading its source and by running it."""
 
 from leankeras.lazy import face
 

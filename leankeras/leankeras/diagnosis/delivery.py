@@ -1,4 +1,4 @@
-"""What shipping a layer shows: its config, its .keras file, its SavedModel and its .tflite."""
+"""Trials of delivering a layer: its config, its .keras file, its SavedModel and its .tflite."""
 
 import inspect
 import tempfile
@@ -20,17 +20,17 @@ from leankeras.graph import flat_layers
 
 
 def try_delivery(trial: Trial) -> None:
-    """Save and reload it, export it, convert it, and compare the outputs each time.
+    """Save and reload a layer, export it, convert it, and compare the outputs each time.
 
     Args:
-        trial: of a layer that takes one sample and can be traced.
+        trial: the trial of a layer that accepts one sample and can be traced.
     """
     if trial.failed("random-at-inference", "graph-differs"):
         return  # nothing to compare with
     try:
         model = _as_model(trial)
     except (Exception, SystemExit) as error:
-        message = f"it cannot stand in a functional model: {one_line(error)}"
+        message = f"it cannot be used in a functional model: {one_line(error)}"
         trial.record("graph-fails", message, error)
         return
     expected = trial.call(trial.batch())
@@ -38,24 +38,24 @@ def try_delivery(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         if not trial.failed("reload-fails"):
             _try_keras_file(trial, model, Path(scratch, "model.keras"), expected)
-        if not trial.failed("dynamic-batch"):  # which an export asks for
+        if not trial.failed("dynamic-batch"):  # which an export requires
             _try_saved_model(trial, model, Path(scratch, "saved_model"), expected)
-        if not trial.failed("savedmodel-fails"):  # where the converter starts
+        if not trial.failed("savedmodel-fails"):  # which the converter starts from
             _try_tflite(trial, model, Path(scratch, "model.tflite"))
 
 
 def try_config(trial: Trial) -> None:
-    """Compare the constructor arguments of each of the user's layers before and after a config."""
+    """Compare constructor arguments of the user's layers before and after a config round trip."""
     layers = {type(layer): layer for layer in custom_layers(trial.layer)}
     for cls, layer in layers.items():
         try:
             config = layer.get_config()
-            # as a file does it
+            # as loading a file does
             restored = keras.saving.deserialize_keras_object(
                 keras.saving.serialize_keras_object(layer), _by_name(layers)
             )
         except (Exception, SystemExit) as error:
-            message = f"{cls.__name__} cannot be made from its get_config: {one_line(error)}"
+            message = f"{cls.__name__} cannot be rebuilt from its get_config: {one_line(error)}"
             trial.record("reload-fails", message)
             continue
         trial.kept_arguments |= {f"{cls.__name__}.{name}" for name in config}
@@ -67,12 +67,12 @@ def try_config(trial: Trial) -> None:
 
 
 def custom_layers(layer: keras.Layer) -> list[keras.Layer]:
-    """The layers in it, itself included, whose class is the user's."""
+    """The layers in a layer, itself included, whose class is the user's."""
     return [part for part in flat_layers(layer) if not is_library(type(part))]
 
 
 def _by_name(classes: Iterable[type]) -> dict[str, type]:
-    """The classes as custom objects: Keras finds those that are registered by itself."""
+    """The classes as custom objects; registered ones Keras finds on its own."""
     return {cls.__name__: cls for cls in classes}
 
 
@@ -82,7 +82,7 @@ def _wrong_shape(model: keras.Model, expected: list[np.ndarray]) -> str | None:
             size in (None, seen) for size, seen in zip(said.shape[1:], given.shape[1:], strict=True)
         )
         if not same:
-            return f"it says {tuple(said.shape)} and gives {given.shape}"
+            return f"it declares {tuple(said.shape)} and returns {given.shape}"
     return None
 
 
@@ -150,7 +150,7 @@ def _is_plain(value: Any) -> bool:
 
 
 def _made_anew(model: keras.Model, loaded: keras.Model) -> set[str]:
-    """The attributes whose tensors and arrays are the same in a reloaded model."""
+    """The attributes whose tensors and arrays are equal in a reloaded model."""
     pairs = zip(custom_layers(model), custom_layers(loaded), strict=False)
     same: dict[str, bool] = {}
     for layer, other in pairs:

@@ -1,4 +1,4 @@
-"""Diagnosing a layer or model: it is read, tried, and both are judged together."""
+"""Diagnose a layer or model: read it, run it, and judge both together."""
 
 import warnings
 from typing import Any
@@ -17,8 +17,8 @@ from leankeras.equivalence import check_shape, kept, perturb
 def diagnose(target: Any, input_shape: Any = None, samples: Any = None) -> Diagnosis:
     """Find out why a layer or model is slow or cannot be deployed.
 
-    The source of every class of the user's in it is read, and the whole is tried: at batch 1
-    and 8, twice, as a graph, saved and reloaded, as a SavedModel and in TFLite. The rules are in
+    The source of each of the user's classes in it is read, and the whole is run: at batch 1 and
+    8, twice, as a graph, saved and reloaded, as a SavedModel and in TFLite. The rules are in
     ``docs/diagnosis.md``. A path ``FILE.py:Class`` runs that file, as ``python FILE.py`` would; a
     ``.keras`` file is opened in safe mode.
 
@@ -27,15 +27,15 @@ def diagnose(target: Any, input_shape: Any = None, samples: Any = None) -> Diagn
             or a ``.keras`` file.
         input_shape: shape of one sample, without the batch, such as ``(128, 6)``; a list or dict
             of shapes for several inputs. A model with inputs needs none; without shape and
-            samples a layer is read and not tried.
-        samples: inputs of your own, shape ``(n, *input_shape)``, in place of random numbers; a
-            list or dict of arrays for several inputs. Needed where random numbers are no inputs:
+            samples a layer is read but not run.
+        samples: your own inputs, shape ``(n, *input_shape)``, in place of random numbers; a list
+            or dict of arrays for several inputs. Needed if random numbers are not valid inputs:
             indices, masks, boxes.
 
     Raises:
         ModelError: the target is none of these, cannot be found, or fails when loaded.
         EquivalenceError: ``input_shape`` is not a shape of one sample.
-        DataError: the samples are no numbers, or do not fit the inputs.
+        DataError: the samples are not numbers, or do not fit the inputs.
 
     Example:
         >>> leankeras.diagnose(CustomConv(64), (256, 16))
@@ -55,7 +55,7 @@ def diagnose(target: Any, input_shape: Any = None, samples: Any = None) -> Diagn
     files = frozenset(source.path for layer in sources for source in layer.classes)
     trial = Trial(found.layer, inputs, files)
     with warnings.catch_warnings():
-        # What they warn of is what is tried here.
+        # Their warnings concern the same faults that are tested here.
         warnings.simplefilter("ignore")
         _try(trial)
     return Diagnosis(found.name, tuple(judge(found, sources, trial)), trial.figures)

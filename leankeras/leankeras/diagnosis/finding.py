@@ -1,4 +1,4 @@
-"""What a diagnosis says: findings, worst first, and the facts observed on the way."""
+"""The result of a diagnosis: findings, worst first, and the facts observed on the way."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,13 +13,13 @@ class Finding:
     """One thing to know before a layer or model is deployed.
 
     Args:
-        rule: name of the rule, as in ``docs/diagnosis.md``.
+        rule: name of the rule, from ``docs/diagnosis.md``.
         severity: "error" (it will not deploy, or not as the same function), "warning" (it
             deploys, but slowly or by luck), "info" (a remark).
         message: what was seen, and why it matters for deployment.
         where: ``file:line`` of the source, or the name of the layer or model.
         fix: what to do, with a pattern to follow.
-        lines: all lines of that file that it is about.
+        lines: all lines of that file that it concerns.
     """
 
     rule: str
@@ -32,12 +32,12 @@ class Finding:
 
 @dataclass(frozen=True, repr=False)
 class Diagnosis:
-    """The findings on one target, errors first. Prints itself in a terminal and a notebook.
+    """The findings on one target, errors first. Prints well in a terminal and a notebook.
 
     Args:
-        target: what was diagnosed.
+        target: name of what was diagnosed.
         findings: errors, then warnings, then remarks.
-        observed: figures from trying it, such as its number of graph nodes.
+        observed: figures from running it, such as its number of graph nodes.
     """
 
     target: str
@@ -55,7 +55,7 @@ class Diagnosis:
 
     @property
     def summary(self) -> str:
-        """How many findings of each severity, in a line."""
+        """The number of findings of each severity, in one line."""
         counts = [
             f"{sum(finding.severity == severity for finding in self.findings)} {severity}"
             for severity in SEVERITIES
@@ -64,11 +64,11 @@ class Diagnosis:
 
     @property
     def facts(self) -> str:
-        """The observed figures, in a line."""
+        """The observed figures, in one line."""
         return ", ".join(f"{name}: {value}" for name, value in self.observed.items())
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything in it as plain values, for JSON."""
+        """The whole diagnosis as plain values, for JSON."""
         return {
             "target": self.target,
             "findings": [asdict(finding) for finding in self.findings],

@@ -1,4 +1,4 @@
-"""Where the tensors of a traced graph come from: an input and its axis, or weights."""
+"""The origins of the tensors in a traced graph: an input and its axis, or weights."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ SAME = {"Identity", "StopGradient", "Cast", "ReadVariableOp"}
 
 @dataclass(frozen=True)
 class Cut:
-    """A part taken from a tensor along one axis: where it begins and how wide it is.
+    """A part taken from a tensor along one axis: its start and its width.
 
-    Where that is computed, it begins at what the tensor of that name says, and the width is 0.
+    If the start is computed, ``start`` is the name of the tensor that holds it, and the width is 0.
     """
 
     tensor: str
@@ -29,7 +29,7 @@ class Flow:
 
     def __init__(self, graph: tf.Graph) -> None:
         self.operations = graph.get_operations()
-        # A tensor that was there before the graph is a constant in it.
+        # A tensor that existed before the graph is a constant in it.
         self.constants = {
             inside.op.name
             for outside, inside in getattr(graph, "captures", ())
@@ -54,7 +54,7 @@ class Flow:
 
     @cached_property
     def from_constants(self) -> set[str]:
-        """Names of the operations that depend on a tensor that was there before the graph."""
+        """Names of the operations that depend on a tensor that existed before the graph."""
         found = set(self.constants)
         for op in self.operations:
             if any(tensor.op.name in found for tensor in op.inputs):
@@ -63,7 +63,7 @@ class Flow:
 
     @cached_property
     def from_weights(self) -> dict[str, frozenset[str]]:
-        """Of each operation that depends on nothing but weights: the variables it reads."""
+        """For each operation that depends only on weights, the variables it reads."""
         found: dict[str, frozenset[str]] = {}
         for op in self.operations:
             if op.type == "Placeholder" and op.outputs[0].dtype == tf.resource:
@@ -79,11 +79,11 @@ class Flow:
         return tensor.op.name in self.from_input
 
     def value(self, tensor: tf.Tensor) -> np.ndarray | None:
-        """The value of a tensor that depends on no values but on shapes, None of another."""
+        """The value of a tensor that depends only on shapes, None for any other."""
         known = tf.get_static_value(tensor)
         if known is not None or self._depends(tensor):
             return known
-        # Whatever is fed, a shape stays what it is.
+        # A shape is the same whatever is fed.
         inputs = [op.outputs[0] for op in operations_before([tensor]) if op.type == "Placeholder"]
         if not all(one.shape.is_fully_defined() for one in inputs):
             return None
@@ -99,7 +99,7 @@ class Flow:
         return tf.compat.v1.Session(graph=self.operations[0].graph)
 
     def cuts(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
-        """The parts that an operation takes, each with the tensor it is of."""
+        """The parts that an operation takes, each with its source tensor."""
         if op.type == "StridedSlice":
             yield from self._sliced(op)
         elif op.type == "Slice":
@@ -139,7 +139,7 @@ class Flow:
             yield source, Cut(_name(source), axis, start, width)
 
     def pieces(self, tensor: tf.Tensor) -> Iterator[tuple[tf.Tensor, Cut]]:
-        """What a tensor is a piece of, where it is an output of a split or an unstack."""
+        """The source of a tensor, if it is an output of a split or an unstack."""
         op = tensor.op
         if op.type == "Unpack":
             source, axis = op.inputs[0], op.get_attr("axis")
@@ -154,7 +154,7 @@ class Flow:
             yield source, Cut(_name(source), axis, tensor.value_index, width)
 
     def origin(self, tensor: tf.Tensor, axis: int) -> tuple[tf.Tensor, int]:
-        """The first tensor that has an axis of another one, and which of its axes that is."""
+        """The first tensor in which the axis of another one exists, and the number of that axis."""
         while True:
             for source in tensor.op.inputs:
                 before = _axis_before(tensor.op, source, tensor, axis)
@@ -166,7 +166,7 @@ class Flow:
 
 
 def operations_before(tensors: list[tf.Tensor]) -> list[tf.Operation]:
-    """The operations that tensors are computed by."""
+    """The operations that compute the given tensors."""
     found: dict[str, tf.Operation] = {}
     waiting = [tensor.op for tensor in tensors]
     while waiting:
@@ -178,7 +178,7 @@ def operations_before(tensors: list[tf.Tensor]) -> list[tf.Operation]:
 
 
 def _name(tensor: tf.Tensor) -> str:
-    """What a tensor is called, a weight by its variable, which each step may read anew."""
+    """A tensor's name; for a weight that of its variable, which each step may read again."""
     while tensor.op.type in ("Identity", "ReadVariableOp"):
         tensor = tensor.op.inputs[0]
     return tensor.name
@@ -189,7 +189,7 @@ def _from_front(place: int, size: int | None) -> int:
 
 
 def _places(op: tf.Operation) -> list[int | None]:
-    """For each axis of what is sliced, the place of its slice; None where it is taken whole."""
+    """For each axis of the sliced tensor, the place of its slice; None if it is taken whole."""
     rank = op.inputs[0].shape.rank
     new, ellipsis = op.get_attr("new_axis_mask"), op.get_attr("ellipsis_mask")
     count = op.inputs[1].shape[0] or 0
@@ -222,7 +222,7 @@ def _axis_before(op: tf.Operation, source: tf.Tensor, tensor: tf.Tensor, axis: i
             if before[place] == after[axis] and before[place:].num_elements() == behind:
                 return place
         return None
-    if op.type == "GatherV2" and source is op.inputs[1]:  # a look-up: the indices' axes lead
+    if op.type == "GatherV2" and source is op.inputs[1]:  # a lookup: the indices' axes come first
         return axis if axis < before.rank else None
     same = before.rank == after.rank and before[axis] == after[axis]
     return axis if same else None

@@ -1,8 +1,8 @@
-"""What reading a layer and trying it say together.
+"""Findings from reading a layer and from running it, combined.
 
-Severity follows what was observed: a fault that reading explains is reported where it was read,
-as an error; a suspicion that trying disproved is dropped, and so is one about a line that did not
-run.
+Severity follows what was observed: an observed fault that the source explains is reported at that
+place in the source, as an error; a suspicion that the trial disproved is dropped, and so is one
+about a line that did not run.
 """
 
 import re
@@ -25,13 +25,13 @@ BY_LOOP = {rule.over: rule for rule in RULES.values() if rule.over}
 
 @dataclass
 class Suspicion:
-    """A rule that a layer seems to break, with all the places where it does so in one way.
+    """A rule that a layer seems to break, with all the places where it does so in the same way.
 
     Args:
         rule: the rule.
-        readings: what was read, at least one.
+        readings: the readings, at least one.
         message: what was seen.
-        severity: as long as nothing was observed.
+        severity: the severity if nothing was observed.
         observed: the faults that it explains.
     """
 
@@ -42,7 +42,7 @@ class Suspicion:
     observed: list[Fault] = field(default_factory=list)
 
     def explains(self, fault: Fault) -> bool:
-        """Whether a fault comes from it, going by the fault's message and its lines, if any."""
+        """Whether it causes a fault, judging by the fault's message and its lines, if any."""
         pattern = self.rule.confirmed_by.get(fault.rule)
         if pattern is None or not re.search(pattern, fault.message):
             return False
@@ -53,7 +53,7 @@ class Suspicion:
         )
 
     def finding(self) -> Finding:
-        """What there is to say of it."""
+        """The finding for this suspicion."""
         severity = self.severity
         if any(_severity(fault) == "error" for fault in self.observed):
             severity = "error"
@@ -69,9 +69,9 @@ def judge(found: Target, sources: list[LayerSource], trial: Trial | None) -> Ite
     """The findings on a target.
 
     Args:
-        found: what is diagnosed.
+        found: the target.
         sources: the user's classes in it.
-        trial: what trying it showed; None where it was only read.
+        trial: the results of running it; None if it was only read.
     """
     if trial is None:
         reason = found.untried or "no input_shape was given"
@@ -96,13 +96,13 @@ def judge(found: Target, sources: list[LayerSource], trial: Trial | None) -> Ite
 
 
 def _is_cause(fault: Fault) -> bool:
-    """Whether it is a fault that only trying shows and that explains others."""
+    """Whether a fault shows only in a trial and explains others."""
     rule = RULES[fault.rule]
     return bool(rule.confirmed_by) and rule.reads is None
 
 
 def _severity(fault: Fault) -> str:
-    """How bad a fault is that was observed: an error, unless its rule is only about such."""
+    """The severity of an observed fault: an error, unless its rule covers only observed faults."""
     rule = RULES[fault.rule]
     return "error" if rule.reads or rule.over else rule.severity
 
@@ -114,7 +114,7 @@ def _is_withdrawn(one: Suspicion, trial: Trial | None) -> bool:
 
 
 def _read(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicion]:
-    """What the rules read, one suspicion for each subject."""
+    """The readings of all rules, one suspicion for each subject."""
     found: dict[tuple[str, str, str], Suspicion] = {}
     for rule in RULES.values():
         for layer in sources if rule.reads else ():
@@ -146,13 +146,13 @@ def _lambdas(found: Target, trial: Trial | None) -> Iterator[Suspicion]:
         names = ", ".join(dict.fromkeys(layer.name for layer in layers))
         name = layers[0].function.__name__
         message = f"a Lambda layer around the Python function {name}"
-        # In a layer of the user's it may do no harm, which only trying shows.
+        # In a user's layer it may be harmless, which only a trial shows.
         severity = rule.severity if trial else "warning"
         yield Suspicion(rule, [Reading(names, 0, name, name, (0, 0))], message, severity)
 
 
 def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicion]:
-    """The loops, by what they run over: as traced, else as they are written."""
+    """The loops, by what they run over: as traced, otherwise as written."""
     loops = {loop.positions: loop for layer in sources for loop in read_loops(layer)}
     traced = {key: trace_loop(trial, loop) for key, loop in loops.items()} if trial else {}
     over = {
@@ -169,20 +169,20 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
             if traced.get(other) and over[other] == over[key] and loop in (part, *part.around)
         ]
         found = _loop(BY_LOOP[over[key]], loop, traced.get(key), inner)
-        # A short one goes with the loop that it stands in.
+        # A short loop is reported with the loop around it.
         short = found.severity == "info" and over[key] != "recurrence"
         if not (around and short):
             yield found
 
 
 def _guess(loop: Loop, trial: Trial | None) -> str | None:
-    """What a loop runs over where no graph shows it; None where the loop does not run."""
+    """What a loop runs over if no graph shows it; None if the loop does not run."""
     ran = trial is None or trial.ran(loop.path, (loop.line, loop.line))
     return loop.over if ran else None
 
 
 def _loop(rule: Rule, loop: Loop, traced: TracedLoop | None, nest: list[TracedLoop]) -> Suspicion:
-    """A loop; the loops in it that run over the same are part of it."""
+    """The suspicion for a loop, including the loops in it that run over the same thing."""
     one = Reading(loop.path, loop.line, loop.code, loop.code, (loop.line, loop.last), True)
     severity, message = rule.severity, f"{rule.summary}: {loop.code}"
     if traced:

@@ -17,12 +17,12 @@ class Loop:
 
     Args:
         path: the file.
-        line: where it is.
+        line: its first line.
         last: its last line.
         code: what it runs over, as written.
-        over: what that seems to be; None where it seems to be no fault.
-        outer: the loop it stands in.
-        positions: where Python says that it takes a step, by version.
+        over: what that seems to be; None if it does not seem to be a fault.
+        outer: the loop around it.
+        positions: where Python reports that it takes a step, by version.
     """
 
     path: str
@@ -35,12 +35,12 @@ class Loop:
 
     @property
     def around(self) -> list["Loop"]:
-        """The loops that it stands in, the nearest first."""
+        """The loops around it, the innermost first."""
         return [self.outer, *self.outer.around] if self.outer else []
 
 
 def read_loops(layer: LayerSource) -> Iterator[Loop]:
-    """The loops in ``call`` and in what it reaches, outer ones first."""
+    """The loops in ``call`` and in the methods it calls, outer ones first."""
     for method in layer.reached("call"):
         yield from _read_block(method.node, scope_of(layer, method), method, None)
 
@@ -59,7 +59,7 @@ def _read_block(node: ast.AST, scope: Scope, method: Method, outer: Loop | None)
 def _loop(node: ast.AST, scope: Scope, method: Method, outer: Loop | None) -> Loop:
     path = method.source.path
     iterables = [node.iter] if isinstance(node, ast.For) else [g.iter for g in node.generators]
-    # Up to Python 3.12 a step stands where the loop does, from 3.13 on where its iterable does.
+    # Up to Python 3.12 a step has the position of the loop, from 3.13 on that of its iterable.
     places = [(path, part.lineno, part.col_offset) for part in (node, *iterables)]
     return Loop(
         path=path,

@@ -1,4 +1,4 @@
-"""What a layer is tried on: samples of the user's, or random numbers of the shapes given."""
+"""The inputs of a trial: the user's samples, or random numbers of the given shapes."""
 
 import inspect
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ class Inputs:
     """Sixteen samples for each input.
 
     Args:
-        structure: shape of one sample, or a list or dict of shapes, as the layer takes its inputs.
+        structure: shape of one sample, or a list or dict of shapes, nested like the inputs.
         arrays: the samples, one array for each input, in the order in which Keras flattens them.
-        keywords: names of the arguments of ``call`` where it takes several tensors by themselves.
+        keywords: names of the arguments of ``call`` if it takes several tensors separately.
     """
 
     structure: Any
@@ -59,10 +59,10 @@ class Inputs:
 
 
 def find_inputs(layer: keras.Layer, input_shape: Any, samples: Any) -> Inputs | None:
-    """The inputs to try a layer on, None where neither shape nor samples are known.
+    """The inputs to run a layer on, None if neither shape nor samples are known.
 
     Raises:
-        ModelError: a model has inputs of open shape and nothing says which to try.
+        ModelError: a model has inputs of open shape and no shape to use is given.
         EquivalenceError: ``input_shape`` is not a shape of one sample.
         DataError: the samples do not fit the layer's inputs or the shape.
     """
@@ -75,7 +75,7 @@ def find_inputs(layer: keras.Layer, input_shape: Any, samples: Any) -> Inputs | 
         ):
             raise DataError(
                 f"the samples have shape {structure} and input_shape is {input_shape}; leave "
-                "input_shape out, the samples tell it"
+                "input_shape out, it follows from the samples"
             )
         chosen = [_sixteen(array) for array in keras.tree.flatten(arrays)]
         return Inputs(structure, chosen, _keywords(layer, structure))
@@ -121,7 +121,7 @@ def _is_several(samples: Any) -> bool:
 
 
 def _sixteen(array: np.ndarray) -> np.ndarray:
-    """Sixteen samples, evenly spaced, or as often as it takes."""
+    """Sixteen samples, evenly spaced, or repeated if there are fewer."""
     many = len(array) >= SAMPLES
     chosen = np.linspace(0, len(array) - 1, SAMPLES).astype(int) if many else np.arange(SAMPLES)
     array = array[chosen % len(array)]
@@ -130,7 +130,7 @@ def _sixteen(array: np.ndarray) -> np.ndarray:
 
 
 def _keywords(layer: keras.Layer, structure: Any) -> tuple[str, ...]:
-    """The arguments that take the inputs where ``call`` wants each as one of its own."""
+    """The arguments that take the inputs, if ``call`` takes each as a separate one."""
     if isinstance(layer, keras.Model) or not isinstance(structure, (list, dict)):
         return ()
     needed = [
@@ -147,7 +147,7 @@ def _keywords(layer: keras.Layer, structure: Any) -> tuple[str, ...]:
 
 
 def _known_shape(layer: keras.Layer) -> Any:
-    """The shape of one sample that a model's inputs tell, None where there are none."""
+    """The shape of one sample according to a model's inputs, None if it has none."""
     inputs = getattr(layer, "inputs", None)
     if not inputs:
         return None

@@ -1,7 +1,7 @@
 """The source of a layer class as syntax trees, and which of its methods run.
 
-A tree is found through the code object of a method rather than through the class, so that a class
-defined in a notebook cell has a source as well.
+A tree is found through the code object of a method rather than through the class, so a class
+defined in a notebook cell also has a source.
 """
 
 import ast
@@ -29,13 +29,13 @@ LIBRARIES = ("keras", "tensorflow", "tf_keras", "builtins")
 
 @dataclass(frozen=True)
 class ClassSource:
-    """One class of the user's, parsed.
+    """One of the user's classes, parsed.
 
     Args:
-        name: of the class.
+        name: the class's name.
         path: the file its code came from, as in tracebacks.
-        tree: of the whole file or cell, with its line numbers.
-        node: of the class in it.
+        tree: the tree of the whole file or cell, with its line numbers.
+        node: the node of the class in it.
         methods: its functions by name.
     """
 
@@ -59,7 +59,7 @@ class Method:
         return tensor_names(self.node)
 
     def parts(self) -> Iterator[tuple[ast.stmt, ast.AST]]:
-        """Each statement with each expression in it; what runs outside the graph is left out."""
+        """Each statement with each expression in it, without code that runs outside the graph."""
         outside = self.outside
         waiting = list(self.node.body)
         while waiting:
@@ -78,7 +78,7 @@ class Method:
 
     @cached_property
     def outside(self) -> set[ast.AST]:
-        """The functions that are handed to a py_function or numpy_function, and all in them."""
+        """The functions passed to a py_function or numpy_function, and everything in them."""
         calls = [node for node in ast.walk(self.node) if called(node) in PYTHON_CALLS]
         handed = [node.args[0] for node in calls if node.args]
         handed += [word.value for node in calls for word in node.keywords if word.arg == "func"]
@@ -93,18 +93,18 @@ class Method:
 
 @dataclass(frozen=True)
 class LayerSource:
-    """A layer class of the user's with the classes of theirs that it inherits from.
+    """A user's layer class with the user's classes that it inherits from.
 
     Args:
         cls: the class.
-        classes: those whose source can be read, itself first, in the order Python looks them up.
+        classes: those with readable source, itself first, in Python's lookup order.
     """
 
     cls: type
     classes: list[ClassSource]
 
     def reached(self, *entries: str) -> list[Method]:
-        """The methods that run where these do: a method that a subclass overrides does not."""
+        """The methods that run when the given ones do, without those a subclass overrides."""
         waiting = [(0, name) for name in entries]
         found: dict[tuple[str, str], Method] = {}
         while waiting:
@@ -119,7 +119,7 @@ class LayerSource:
         return list(found.values())
 
     def _called_by(self, method: Method, place: int) -> Iterator[tuple[int, str]]:
-        """The methods that one calls, each with the class to look from."""
+        """The methods that a method calls, each with the class where the lookup starts."""
         parents = {source.name for source in self.classes}
         for _, node in method.parts():
             if own_attribute(node):
@@ -131,7 +131,7 @@ class LayerSource:
 
     @cached_property
     def attributes(self) -> dict[str, str]:
-        """Attribute name to "layers" or "weights", as ``__init__`` and ``build`` fill it."""
+        """Attribute name to "layers" or "weights", according to ``__init__`` and ``build``."""
         found = {}
         for method in reversed(self.reached("__init__", "build")):
             for statement in ast.walk(method.node):
@@ -158,15 +158,15 @@ class LayerSource:
 
 @dataclass(frozen=True)
 class Reading:
-    """Something that reading a class showed.
+    """Something found by reading a class.
 
     Args:
         path: the file.
-        line: where it is.
-        code: what is written there.
-        subject: what it is about, such as an attribute; readings on one subject are one finding.
-        span: first and last line of its statement, a block's without the block.
-        in_call: whether it is said of what runs at inference.
+        line: its line.
+        code: the code there.
+        subject: what it concerns, such as an attribute; readings on one subject are one finding.
+        span: first and last line of its statement; for a block, of its header.
+        in_call: whether it concerns code that runs at inference.
     """
 
     path: str
@@ -184,7 +184,7 @@ def reading(
     subject: str = "",
     in_call: bool = True,
 ) -> Reading:
-    """What is written at a node of a class; without a subject it is about itself."""
+    """The reading of a node of a class; the default subject is the code itself."""
     code = ast.unparse(node)
     body = getattr(statement, "body", None)
     last = body[0].lineno - 1 if body else statement.end_lineno
@@ -193,9 +193,9 @@ def reading(
 
 
 def where(path: str, line: int) -> str:
-    """``file:line``, the file relative to here if it is below, a notebook cell by what it is.
+    """``file:line``, the file relative to the working directory if inside it, or a notebook cell.
 
-    What has no line stands in no file, and is where it says.
+    Without a line there is no file, and the path is returned as it is.
     """
     if not line:
         return path
@@ -212,7 +212,7 @@ def is_library(cls: type) -> bool:
 
 
 def read_class(cls: type) -> LayerSource:
-    """The sources of a class and of the user's classes it inherits from; unreadable ones left out.
+    """The readable sources of a class and of the user's classes it inherits from.
 
     Args:
         cls: a subclass of ``keras.Layer``.
@@ -222,7 +222,7 @@ def read_class(cls: type) -> LayerSource:
 
 
 def unread_call(layer: LayerSource) -> type | None:
-    """The user's class that defines ``call`` for this one, where its source was not read."""
+    """The user's class that defines ``call`` for this one, if its source could not be read."""
     author = next(base for base in layer.cls.__mro__ if "call" in vars(base))
     read = any("call" in source.methods for source in layer.classes)
     return None if read or is_library(author) else author
@@ -230,7 +230,7 @@ def unread_call(layer: LayerSource) -> type | None:
 
 def _parse(cls: type) -> ClassSource | None:
     for member in vars(cls).values():
-        # tf.function and decorators hide the function that was written
+        # tf.function and decorators hide the original function
         function = inspect.unwrap(getattr(member, "python_function", member))
         code = getattr(getattr(function, "__func__", function), "__code__", None)
         if code is None or function.__module__ != cls.__module__:
@@ -238,7 +238,7 @@ def _parse(cls: type) -> ClassSource | None:
         text = "".join(linecache.getlines(code.co_filename))
         try:
             tree = ast.parse(text)
-        except SyntaxError:  # a cell with a magic in it, or a file changed since
+        except SyntaxError:  # a cell with a magic command, or a file changed since
             return None
         for node in ast.walk(tree):
             inside = isinstance(node, ast.ClassDef) and node.name == cls.__name__

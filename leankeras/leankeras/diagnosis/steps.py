@@ -1,7 +1,7 @@
-"""Which nodes of a graph each step of each loop made, recorded while the graph is traced.
+"""The graph nodes that each step of each loop creates, recorded while the graph is traced.
 
-``FOR_ITER`` is the instruction that takes a step of a loop, and its position in the source tells
-of which. From Python 3.12 on ``sys.monitoring`` reports where it branches to
+``FOR_ITER`` is the instruction that takes a step of a loop, and its position in the source
+identifies the loop. From Python 3.12 on ``sys.monitoring`` reports where it branches to
 (https://docs.python.org/3/library/sys.monitoring.html); Python 3.11 calls a tracer before each
 instruction of a frame that asks for it.
 """
@@ -27,7 +27,7 @@ YIELD = dis.opmap["YIELD_VALUE"]
 
 @dataclass
 class Run:
-    """One run of a loop: the numbers of the nodes that each of its steps made, in one graph."""
+    """One run of a loop: the numbers of the nodes that each of its steps created, in one graph."""
 
     graph: tf.Graph
     starts: list[int] = field(default_factory=list)
@@ -35,20 +35,20 @@ class Run:
 
     @property
     def steps(self) -> list[range]:
-        """The node numbers of each step that made any."""
+        """The node numbers of each step that created any."""
         ends = [*self.starts[1:], self.graph.num_operations() if self.end is None else self.end]
         steps = [range(*pair) for pair in zip(self.starts, ends, strict=True)]
         return [step for step in steps if step]
 
     @property
     def nodes(self) -> int:
-        """How many nodes its steps made."""
+        """The number of nodes its steps created."""
         return sum(map(len, self.steps))
 
 
 @dataclass(frozen=True)
 class _ForIter:
-    """The instruction of a loop: whose it is, where a step goes on, and the lines of the loop."""
+    """The instruction of a loop: its position, the offset of the loop's body, and its lines."""
 
     position: Position
     body: int
@@ -57,12 +57,12 @@ class _ForIter:
 
 @dataclass
 class Log:
-    """What ran while a graph was traced.
+    """A record of what ran while a graph was traced.
 
     Args:
         files: the user's files, whose lines are followed.
-        visits: how often each line of theirs was run.
-        runs: the runs of each loop by the position of its ``for`` or of what it runs over.
+        visits: how often each of their lines ran.
+        runs: the runs of each loop by the position of its ``for`` or of its iterable.
     """
 
     files: frozenset[str]
@@ -73,7 +73,7 @@ class Log:
         self._open: dict[FrameType, dict[_ForIter, Run]] = defaultdict(dict)
 
     def ran(self, path: str, first: int, last: int) -> bool:
-        """Whether a statement of a file ran, any line of it."""
+        """Whether any line of a statement in a file ran."""
         return any(self.visits[path, line] for line in range(first, last + 1))
 
     @contextmanager
@@ -84,14 +84,14 @@ class Log:
         self._open.clear()
 
     def line(self, frame: FrameType) -> None:
-        """A frame comes to a line; what it has left by ``break`` is over."""
+        """Note that a frame reaches a line; loops it has left by ``break`` are over."""
         self.visits[frame.f_code.co_filename, frame.f_lineno] += 1
         for loop in list(self._open.get(frame, ())):
             if frame.f_lineno not in loop.lines:
                 self.end(frame, loop)
 
     def step(self, frame: FrameType, loop: _ForIter) -> None:
-        """A loop takes a step."""
+        """Note that a loop takes a step."""
         graph = tf.compat.v1.get_default_graph()
         run = self._open[frame].get(loop)
         if run is None or run.graph is not graph:
@@ -100,13 +100,13 @@ class Log:
         run.starts.append(graph.num_operations())
 
     def end(self, frame: FrameType, loop: _ForIter) -> None:
-        """A loop is over."""
+        """Note that a loop is over."""
         run = self._open.get(frame, {}).pop(loop, None)
         if run is not None:
             run.end = run.graph.num_operations()
 
     def leave(self, frame: FrameType) -> None:
-        """A frame is left for good."""
+        """Note that a frame is left for good."""
         for loop in list(self._open.get(frame, ())):
             self.end(frame, loop)
         self._open.pop(frame, None)
@@ -141,7 +141,7 @@ def _monitoring(log: Log) -> Iterator[None]:
         for event, listener in listeners.items():
             monitoring.register_callback(tool, event, listener)
         monitoring.set_events(tool, events.LINE | events.BRANCH | events.PY_RETURN)
-        monitoring.restart_events()  # what an earlier recording had no ear for
+        monitoring.restart_events()  # those that an earlier recording disabled
         yield
     finally:
         monitoring.set_events(tool, events.NO_EVENTS)
@@ -163,7 +163,7 @@ def _tracing(log: Log) -> Iterator[None]:
                 log.line(frame)
             elif event == "opcode":
                 asks = loops.get(frame.f_lasti)
-                if asked is not None and asks is not asked:  # what comes next is the answer
+                if asked is not None and asks is not asked:  # the next instruction is the answer
                     going_on = frame.f_lasti == asked.body
                     log.step(frame, asked) if going_on else log.end(frame, asked)
                 asked = asks
@@ -185,7 +185,7 @@ def _tracing(log: Log) -> Iterator[None]:
 def _loops(code: CodeType) -> dict[int, _ForIter]:
     """The FOR_ITER instructions by their offsets.
 
-    Where the loop is long, the instruction starts with one or more EXTENDED_ARG.
+    In a long loop, the instruction starts with one or more EXTENDED_ARG.
     """
     found: dict[int, _ForIter] = {}
     begun: list[int] = []

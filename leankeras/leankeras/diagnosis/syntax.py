@@ -1,4 +1,4 @@
-"""What expressions in a syntax tree are: calls, tensors, what makes weights and layers."""
+"""Recognize expressions in a syntax tree: calls, tensors, creation of weights and layers."""
 
 import ast
 from collections.abc import Iterator
@@ -13,14 +13,14 @@ PYTHON_CALLS = {"py_function", "numpy_function", "eager_py_func", "py_func"}
 
 
 def own_attribute(node: ast.AST) -> str | None:
-    """``name`` where the node is ``self.name``."""
+    """``name`` if the node is ``self.name``."""
     if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
         return node.attr if node.value.id == "self" else None
     return None
 
 
 def dotted(node: ast.AST) -> str:
-    """``tf.nn.conv1d`` of such an expression, "" of any other."""
+    """The dotted name of an expression, such as ``tf.nn.conv1d``, or "" for any other."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -30,7 +30,7 @@ def dotted(node: ast.AST) -> str:
 
 
 def called(node: ast.AST) -> str:
-    """The last part of the name of a called function: ``conv1d`` of ``tf.nn.conv1d(x)``."""
+    """The last part of the name of a called function: ``conv1d`` in ``tf.nn.conv1d(x)``."""
     if not isinstance(node, ast.Call):
         return ""
     return node.func.attr if isinstance(node.func, ast.Attribute) else dotted(node.func)
@@ -42,7 +42,7 @@ def names_in(node: ast.AST) -> set[str]:
 
 
 def constant_int(node: ast.AST) -> int | None:
-    """The value of a whole number written in the source, also a negative one."""
+    """The value of an integer literal in the source, including negative ones."""
     try:
         value = ast.literal_eval(node)
     except (ValueError, TypeError, SyntaxError):
@@ -51,7 +51,7 @@ def constant_int(node: ast.AST) -> int | None:
 
 
 def expressions(statement: ast.stmt) -> Iterator[ast.AST]:
-    """A statement and the expressions in it, without the statements that it holds."""
+    """A statement and the expressions in it, without the statements inside it."""
     yield statement
     waiting = [part for part in ast.iter_child_nodes(statement) if not isinstance(part, ast.stmt)]
     while waiting:
@@ -63,7 +63,7 @@ def expressions(statement: ast.stmt) -> Iterator[ast.AST]:
 
 
 def assigned(statement: ast.AST) -> Iterator[tuple[str, ast.expr]]:
-    """``(attribute, value)`` of each ``self.attribute = value`` and ``.append(value)``."""
+    """``(attribute, value)`` for each ``self.attribute = value`` and ``.append(value)``."""
     if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value is not None:
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         for target in targets:
@@ -78,7 +78,7 @@ def assigned(statement: ast.AST) -> Iterator[tuple[str, ast.expr]]:
 
 
 def made_of(value: ast.expr) -> str | None:
-    """Whether an expression makes "weights" or "layers", going by the names it calls."""
+    """Whether an expression creates "weights" or "layers", judging by the names it calls."""
     for node in ast.walk(value):
         if called(node) in WEIGHT_MAKERS:
             return "weights"
@@ -89,7 +89,7 @@ def made_of(value: ast.expr) -> str | None:
 
 
 def is_layer_call(node: ast.Call) -> bool:
-    """Whether a call makes a sub-layer: ``Dense(8)``, ``keras.layers.Dense(8)``, ``MyHead()``."""
+    """Whether a call creates a sub-layer: ``Dense(8)``, ``keras.layers.Dense(8)``, ``MyHead()``."""
     name = called(node)
     return name[:1].isupper() and not name.isupper() and name not in NOT_LAYERS
 
@@ -114,7 +114,7 @@ def is_tensor(node: ast.AST, tensors: set[str]) -> bool:
 
 
 def tensor_names(method: ast.FunctionDef) -> set[str]:
-    """The names in a method that hold tensors: its inputs, and what is computed from them."""
+    """The names in a method that hold tensors: its inputs, and values computed from them."""
     arguments = [*method.args.posonlyargs, *method.args.args, *method.args.kwonlyargs][1:]
     tensors = {argument.arg for argument in arguments} - {"training", "mask", "kwargs"}
     for _ in range(2):  # twice, since a loop's later lines feed its earlier ones
@@ -130,7 +130,7 @@ def tensor_names(method: ast.FunctionDef) -> set[str]:
 
 
 def _assignments(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
-    """Each target with its value; of ``a, b = x, y`` each by itself."""
+    """Each target with its value; ``a, b = x, y`` gives two pairs."""
     if isinstance(node, (ast.AugAssign, ast.AnnAssign)) and node.value:
         yield node.target, node.value
     for target in node.targets if isinstance(node, ast.Assign) else ():

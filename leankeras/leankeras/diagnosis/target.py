@@ -1,4 +1,4 @@
-"""What a user may ask a diagnosis of: a layer, a class, a model, or a path to one of them."""
+"""The target of a diagnosis: a layer, a class, a model, or a path to one of them."""
 
 import inspect
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ FORMS = "expected a layer, a layer class, a model, FILE.py:Class, module:Class o
 
 @dataclass(frozen=True)
 class Target:
-    """What is diagnosed.
+    """The layer or class to diagnose.
 
     Args:
-        name: as it is called in the answer.
+        name: its name in the diagnosis.
         cls: its class.
-        layer: an instance, or None where the class could not be instantiated.
+        layer: an instance, or None if the class could not be instantiated.
         untried: why there is no instance.
     """
 
@@ -32,10 +32,10 @@ class Target:
 
 
 def resolve(target: Any) -> Target:
-    """Find what is meant, running a ``FILE.py`` and opening a ``.keras`` file in safe mode.
+    """Find the target, running a ``FILE.py`` and opening a ``.keras`` file in safe mode.
 
     Raises:
-        ModelError: it is none of the forms, cannot be found, or fails when it is loaded.
+        ModelError: it is in none of the forms, cannot be found, or fails when loaded.
     """
     if isinstance(target, (str, Path)):
         found = _load(str(target))

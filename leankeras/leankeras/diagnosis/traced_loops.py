@@ -1,8 +1,8 @@
-"""What a loop runs over, as the graph shows that tracing made of it.
+"""What a loop runs over, according to the traced graph.
 
-Python unrolls a loop into the operations of its steps. Which axis of which tensor a step takes its
-part from, which weights it reads that the others do not, and whether it needs what the step before
-computed is all in the graph, however the loop is written.
+Python unrolls a loop into the operations of its steps. The graph shows which axis of which tensor a
+step takes its part from, which weights it reads that the others do not, and whether it needs the
+result of the previous step, however the loop is written.
 """
 
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ class TracedLoop:
     """A loop as it was traced.
 
     Args:
-        over: what it runs over, as a rule about loops has it; None where it is no fault.
-        steps: how many steps it took, in all its runs.
-        runs: how often it was run.
-        nodes: how many nodes its steps made.
-        of_nodes: of how many in that graph; a map or scan has one of its own.
-        along: the axis that its steps take parts along.
+        over: what it runs over, as named by a rule about loops; None if it is not a fault.
+        steps: the number of steps it took, in all its runs.
+        runs: the number of runs.
+        nodes: the number of nodes its steps created.
+        of_nodes: the number of nodes in that graph; a map or scan has a graph of its own.
+        along: the axis along which its steps take parts.
         is_constant: whether nothing in it depends on an input.
     """
 
@@ -45,7 +45,7 @@ class TracedLoop:
 
 
 def trace_loop(trial: Trial, loop: Loop) -> TracedLoop | None:
-    """What tracing shows of a loop; None where the layer could not be traced."""
+    """The traced form of a loop; None if the layer could not be traced."""
     if "graph-fails" not in trial.passed:
         return None
     runs = _runs(trial.traced.runs, loop)
@@ -71,7 +71,7 @@ def _runs(runs: dict, loop: Loop) -> list[Run]:
 
 
 def _over(loop: Unrolled) -> str | None:
-    """What a loop runs over; None where that is no fault."""
+    """What a loop runs over; None if that is not a fault."""
     if len(loop.steps) < 2:
         return None
     if loop.is_carried():
@@ -82,7 +82,7 @@ def _over(loop: Unrolled) -> str | None:
         op.type in CROPS and any(loop.is_part(tensor) for tensor in op.inputs[1:])
         for op in loop.steps[loop.middle]
     ):
-        return "regions"  # what a step takes says where it cuts something else
+        return "regions"  # the part a step takes determines where it cuts something else
     weighted = loop.with_own_weights()
     if weighted and all("Gather" in op.type for op in weighted):
         return "branches"  # a table for each column
@@ -98,11 +98,11 @@ def _over(loop: Unrolled) -> str | None:
 
 
 def _axis(loop: Unrolled, tensor: tf.Tensor, cut: Cut) -> str | None:
-    """What an axis is, None for one that the layer itself has made."""
+    """The meaning of an axis, None for one that the layer itself has made."""
     rank = tensor.shape.rank
     first, axis = loop.flow.origin(tensor, cut.axis)
     if cut.axis == rank - 1 and rank > 1:
-        # A reshape may have made it, of anchors say, before the last axis was cut off.
+        # A reshape may have made it, for anchors say, before the last axis was cut off.
         if axis != first.shape.rank - 1:
             return None
         return "channels" if cut.width == 1 else "groups"
@@ -115,7 +115,7 @@ def _axis(loop: Unrolled, tensor: tf.Tensor, cut: Cut) -> str | None:
 
 
 def _along(loop: Unrolled) -> str:
-    """The axis of a tensor that its steps take their parts along, "" where there is none."""
+    """The axis of a tensor along which its steps take their parts, "" if there is none."""
     for _, tensor, cut in loop.parts[loop.middle]:
         return f"along axis {cut.axis} of shape {tuple(tensor.shape)}"
     return ""

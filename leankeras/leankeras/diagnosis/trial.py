@@ -1,4 +1,4 @@
-"""What trying a layer shows: batches, repeated calls, its graph and its traces."""
+"""Trials of a layer: batches, repeated calls, its graph and its traces."""
 
 import inspect
 import traceback
@@ -24,12 +24,12 @@ PLAIN = (int, float, str, bool, type(None), tf.TensorShape)
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that went wrong when it was tried.
+    """Something that went wrong in a trial.
 
     Args:
         rule: the rule it falls under.
         message: what was seen.
-        places: lines of the user's files that it comes from, the innermost last.
+        places: the lines of the user's files that caused it, the innermost last.
     """
 
     rule: str
@@ -39,24 +39,24 @@ class Fault:
 
 @dataclass
 class Trial:
-    """What trying a layer has shown so far, filled by the ``try_`` functions.
+    """The results of running a layer so far, filled by the ``try_`` functions.
 
     Args:
-        layer: what is tried.
-        inputs: what it is tried on.
-        files: the user's files, whose lines are told apart.
+        layer: the layer.
+        inputs: the inputs it is run on.
+        files: the user's files, whose lines are recorded.
         faults: what went wrong.
-        passed: rules of probes that were made and found nothing.
+        passed: rules whose probes were made and found nothing.
         eager: the lines that ran when it was called on one sample.
         traced: the lines and the steps of loops that ran when it was traced at batch 1.
         several: the same at a larger batch.
-        graph: at batch 1.
-        places: for each of its nodes, the ``(file, line)`` of the calls it is from.
+        graph: the graph at batch 1.
+        places: for each of its nodes, the ``(file, line)`` of the calls that created it.
         settled: attributes, as ``self.name``, that no further call changed.
         lost_variables: attributes with a variable that is lost on reload or never trained.
-        made_anew: attributes that a reloaded layer has with the same values.
+        made_anew: attributes that have the same values in a reloaded layer.
         kept_arguments: constructor arguments, as ``Class.name``, that ``get_config`` returns.
-        figures: what is shown beside the findings.
+        figures: figures shown with the findings.
     """
 
     layer: keras.Layer
@@ -83,7 +83,7 @@ class Trial:
         error: BaseException | None = None,
         places: tuple[Place, ...] = (),
     ) -> bool:
-        """Note the outcome of a probe, None for no fault; returns whether it passed."""
+        """Record the outcome of a probe, None for no fault; returns whether it passed."""
         if message is None:
             self.passed.add(rule)
             return True
@@ -97,29 +97,29 @@ class Trial:
         return any(fault.rule in rules for fault in self.faults)
 
     def ran(self, path: str, span: tuple[int, int]) -> bool:
-        """Whether a statement runs at inference, as far as was seen."""
+        """Whether a statement was seen to run at inference."""
         if "graph-fails" in self.passed:
             return self.traced.ran(path, *span)
         if self.failed("call-fails"):
-            return True  # what comes after the failure was not reached
+            return True  # code after the failure was not reached
         return self.eager.ran(path, *span) or self.traced.ran(path, *span)
 
     @property
     def fixed_batch(self) -> int | None:
-        """The batch size that a functional model was made for, None where it is open."""
+        """The batch size that a functional model was made for, None if it is open."""
         tensors = keras.tree.flatten(getattr(self.layer, "inputs", None) or [])
         return tensors[0].shape[0] if tensors else None
 
     def batch(self, size: int = 1) -> Any:
-        """The first samples, as many as the layer's own batch size where it has one."""
+        """The first samples, as many as the layer's own batch size if it has one."""
         return self.inputs.batch(self.fixed_batch or size)
 
     def several_samples(self) -> Any:
-        """A batch of eight, or of one where it takes no other."""
+        """A batch of eight, or of one if the layer accepts no other."""
         return self.batch(1 if self.failed("batch-dependent") else SEVERAL)
 
     def apply(self, inputs: Any, **options: Any) -> Any:
-        """The layer's outputs in inference mode, as it gives them."""
+        """The layer's outputs in inference mode, in its own structure."""
         return self.inputs.call(self.layer, inputs, training=False, **options)
 
     def call(self, inputs: Any) -> list[np.ndarray]:
@@ -128,12 +128,12 @@ class Trial:
 
 
 def try_calls(trial: Trial) -> bool:
-    """Call it on one sample and on several, twice; returns whether it takes one sample."""
+    """Call it on one sample and on several, twice; returns whether it accepts one sample."""
     outputs: dict[int, list[np.ndarray]] = {}
     failures: dict[int, BaseException] = {}
     batches = (SEVERAL, 1) if trial.fixed_batch is None else (trial.fixed_batch,)
     for batch in batches:
-        # A user's layer may raise anything, and what it says is the finding.
+        # A user's layer may raise anything; its message becomes the finding.
         try:
             with trial.eager.recording():
                 outputs[batch] = trial.call(trial.batch(batch))
@@ -153,14 +153,14 @@ def try_calls(trial: Trial) -> bool:
         trial.record("batch-dependent", f"batch {failed} fails: {one_line(error)}", error)
     elif steady and len(batches) > 1:
         apart = max(_gap_alone(trial, outputs[SEVERAL], place) for place in (0, SEVERAL - 1))
-        message = f"a sample alone and among {SEVERAL} gives outputs that differ by {apart:.3g}"
+        message = f"the outputs of a sample alone and among {SEVERAL} differ by {apart:.3g}"
         trial.record("batch-dependent", message if apart else None)
     trial.figures["weights"] = int(sum(np.prod(w.shape) for w in trial.layer.weights))
     return batches[-1] in outputs
 
 
 def _gap_alone(trial: Trial, together: list[np.ndarray], place: int) -> float:
-    """How far a sample's outputs among others are from those it has alone."""
+    """How far a sample's outputs in a batch are from its outputs alone."""
     one = keras.tree.map_structure(lambda t: t[place : place + 1], trial.batch(SEVERAL))
     return largest_gap(trial.call(one), [out[place : place + 1] for out in together], RELATIVE)
 
@@ -203,7 +203,7 @@ def try_graph(trial: Trial) -> bool:
 
 
 def try_python_arguments(trial: Trial) -> None:
-    """Count the traces over new values of a Python number that call takes."""
+    """Count the traces for new values of each Python number that call takes."""
     parameters = inspect.signature(trial.layer.call).parameters.values()
     numbers = [
         parameter.name
@@ -220,7 +220,7 @@ def try_python_arguments(trial: Trial) -> None:
         for number in (1, 2, 3):
             infer(inputs, number)
         traces = infer.experimental_get_tracing_count()
-        trial.record("retrace", f"3 values of {name} made {traces} traces" if traces > 1 else None)
+        trial.record("retrace", f"3 values of {name} gave {traces} traces" if traces > 1 else None)
 
 
 def flat_arrays(outputs: Any) -> list[np.ndarray]:
@@ -229,7 +229,7 @@ def flat_arrays(outputs: Any) -> list[np.ndarray]:
 
 
 def largest_gap(expected: list[np.ndarray], seen: list[np.ndarray], relative: float) -> float:
-    """The largest difference that is more than rounding, 0.0 where there is none."""
+    """The largest difference that is more than rounding, 0.0 if there is none."""
     if [part.shape for part in expected] != [part.shape for part in seen]:
         return float("inf")
     distances = [distance(*pair, relative) for pair in zip(expected, seen, strict=True)]
@@ -237,7 +237,7 @@ def largest_gap(expected: list[np.ndarray], seen: list[np.ndarray], relative: fl
 
 
 def _plain_attributes(layer: keras.Layer) -> dict[str, str]:
-    """Attributes of the user's layers whose values are all plain, by name, as they print."""
+    """Attributes of the user's layers with only plain values, by name, as printed."""
     found: dict[str, list[Any]] = {}
     for part in flat_layers(layer):
         if not is_library(type(part)):

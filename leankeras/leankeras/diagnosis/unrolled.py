@@ -1,4 +1,4 @@
-"""One run of a loop as the graph shows it: what its steps take, share, and hand to one another."""
+"""One run of a loop in the graph: what its steps take, share, and pass to one another."""
 
 from collections import Counter
 from collections.abc import Container, Iterator
@@ -11,7 +11,7 @@ from leankeras.diagnosis.steps import Run
 
 Part = tuple[tf.Operation, tf.Tensor, Cut]
 
-# What adds up, whatever the order of the steps, by what it is called together.
+# Operations that accumulate in any order of the steps, grouped under a common name.
 SUMS = {
     "Add": "+", "AddV2": "+", "AddN": "+", "Sub": "+", "Mul": "*",
     "Maximum": "max", "Minimum": "min", "ConcatV2": "concat",
@@ -19,7 +19,7 @@ SUMS = {
 QUIET = {"Placeholder", "Const", "ReadVariableOp", "Identity", "Pack"}
 TAKES = {"StridedSlice", "Slice", "GatherV2", "GatherNd"}
 MOVES = {"Reshape", "Transpose", "ExpandDims", "Squeeze", "Shape"}
-# What these do is in their arguments, not in their attributes.
+# The effect of these is in their arguments, not in their attributes.
 GEOMETRY = ("SpaceToBatch", "BatchToSpace", "Resize", "Roll", "Pad")
 
 
@@ -27,7 +27,7 @@ class Unrolled:
     """One run of a loop.
 
     Args:
-        flow: the graph that its steps are in.
+        flow: the graph that holds its steps.
         run: the numbers of their operations.
 
     Attributes:
@@ -39,7 +39,7 @@ class Unrolled:
     def __init__(self, flow: Flow, run: Run) -> None:
         self.flow = flow
         self.steps = [[flow.operations[number] for number in step] for step in run.steps]
-        # What is captured or constant stands where it is used first, but belongs to no step.
+        # Captures and constants are placed at their first use, but belong to no step.
         self.step_of = {
             op.name: number
             for number, step in enumerate(self.steps)
@@ -55,22 +55,22 @@ class Unrolled:
 
     @property
     def computes(self) -> bool:
-        """Whether a step does more than take parts and move them about."""
+        """Whether a step does more than take parts and rearrange them."""
         return any(op.type not in QUIET | TAKES | MOVES for op in self.steps[self.middle])
 
     @cached_property
     def parts(self) -> list[list[Part]]:
-        """What each step takes of tensors made before the loop, where others take other parts."""
+        """The parts each step takes of tensors made before the loop, if they differ by step."""
         return self._varying(self.flow.from_input)
 
     @cached_property
     def slices(self) -> list[list[Part]]:
-        """The same of weights."""
+        """The parts of weights that each step takes, if they differ by step."""
         return self._varying(self.flow.from_weights)
 
     @cached_property
     def own(self) -> list[frozenset[str]]:
-        """The variables that each step reads, less those that all of them read."""
+        """The variables that each step reads, except those that all of them read."""
         read = []
         for step in self.steps:
             names = {op.name for op in step} | {t.op.name for op in step for t in op.inputs}
@@ -80,7 +80,7 @@ class Unrolled:
         return [names - shared for names in read]
 
     def is_carried(self) -> bool:
-        """Whether a step needs what a step before it computed; sums do not count."""
+        """Whether a step needs the result of an earlier step; sums do not count."""
         return any(
             self.step_of.get(tensor.op.name, number) != number and op.name not in self._sums
             for number, step in enumerate(self.steps)
@@ -89,16 +89,16 @@ class Unrolled:
         )
 
     def is_stack(self) -> bool:
-        """Whether each step has weights of its own, as layers in a row have."""
+        """Whether each step has weights of its own, like a stack of layers."""
         return all(self.own) or (all(self.slices) and not any(self.parts))
 
     def are_alike(self) -> bool:
-        """Whether its steps do the same, but for one; what differs cannot be done at once."""
+        """Whether all steps, except at most one, do the same; different ones cannot be batched."""
         seen = Counter(self._signature(number) for number in range(len(self.steps)))
         return seen.most_common(1)[0][1] >= max(2, len(self.steps) - 1)
 
     def with_own_weights(self) -> list[tf.Operation]:
-        """The operations of a step in which its own weights meet what depends on an input."""
+        """The operations of a step that combine its own weights with values from an input."""
         mine = {
             name
             for op in self.steps[self.middle]
@@ -132,7 +132,7 @@ class Unrolled:
         return self._after(self._taking)
 
     def _after(self, names: set[str]) -> set[str]:
-        """The operations of a step that depend on some of them, these included."""
+        """The given operations of a step and those that depend on them."""
         reached = set(names)
         for op in self.steps[self.middle]:
             if any(tensor.op.name in reached for tensor in op.inputs):
@@ -163,7 +163,7 @@ class Unrolled:
         return cut.tensor.partition(":")[0] in self.step_of
 
     def _taken(self, op: tf.Operation) -> Iterator[tuple[tf.Tensor, Cut]]:
-        """The parts that an operation takes, or is given of what was cut up before the loop."""
+        """The parts that an operation takes, or gets from a tensor cut up before the loop."""
         yield from self.flow.cuts(op)
         for tensor in op.inputs:
             if tensor.op.name not in self.step_of:
@@ -172,7 +172,7 @@ class Unrolled:
 
     @cached_property
     def _sums(self) -> set[str]:
-        """The operations that add to a sum, of which the loop reads nothing but its next sum."""
+        """The operations that add to a sum that the loop reads only to add to it again."""
         found: set[str] = set()
         for step in self.steps:
             own = {op.name for op in step}
@@ -188,7 +188,7 @@ class Unrolled:
         return found
 
     def _signature(self, number: int) -> tuple:
-        """What a step does, with weights of which shapes, and the shapes of what it gives."""
+        """A step's operations, and the shapes of its own weights and of its results."""
         step = self.steps[number]
         own = [
             str(tensor.shape)
@@ -201,7 +201,7 @@ class Unrolled:
             for op in step
             for tensor in op.outputs
             if any(self.step_of.get(reader.name) != number for reader in tensor.consumers())
-            # of a sum, what this step adds to it
+            # for a sum, the term that this step adds
             for part in (op.inputs if op.type in SUMS else [tensor])
             if self.step_of.get(part.op.name) == number
         ]
@@ -210,7 +210,7 @@ class Unrolled:
 
 
 def _action(op: tf.Operation) -> str:
-    """What an operation does, whatever it does it to."""
+    """The action of an operation, regardless of its operands."""
     names = [name for name in ("strides", "dilations", "ksize") if name in op.node_def.attr]
     sizes = op.inputs[1:] if op.type.startswith(GEOMETRY) else ()
     given = [*(op.get_attr(name) for name in names), *map(tf.get_static_value, sizes)]

@@ -1,4 +1,4 @@
-"""What trying shows about weights: those that do nothing, and variables that Keras never sees."""
+"""Trials of weights: those that have no effect, and variables that Keras does not track."""
 
 import ast
 from collections.abc import Iterator
@@ -36,10 +36,10 @@ def try_weights(trial: Trial) -> None:
 
 
 def try_variables(trial: Trial) -> None:
-    """Find out which variables outside of ``layer.weights`` are more than constants.
+    """Find out which variables outside ``layer.weights`` are more than constants.
 
-    Nothing is lost of a constant that is made anew with each layer. What is lost is a variable
-    that a call changes, and one that was meant to be learnt: trainable, all one value at first.
+    A constant that each new layer recreates loses nothing. A variable is lost if a call changes
+    it, or if it was meant to be learnt: trainable, with a single initial value.
     """
     with _put_back(trial) as outside:
         used = _with_gradient(trial, [variable for _, variable, _ in outside])
@@ -52,7 +52,7 @@ def try_variables(trial: Trial) -> None:
 
 @contextmanager
 def _put_back(trial: Trial) -> Iterator[list[tuple[str, tf.Variable, np.ndarray]]]:
-    """The variables outside of ``layer.weights``, by attribute; they end as they began."""
+    """The variables outside ``layer.weights``, by attribute; they are restored at the end."""
     tracked = {id(weight.value) for weight in trial.layer.variables}
     outside = [
         (name, variable, variable.numpy())
@@ -79,7 +79,7 @@ def _with_gradient(trial: Trial, sources: list[tf.Variable]) -> list[bool]:
         return [one is not None for one in tape.gradient(loss, sources)]
     except LookupError:  # an operation in it has no gradient
         return [False] * len(sources)
-    except (Exception, SystemExit):  # it does not train, which says nothing of its weights
+    except (Exception, SystemExit):  # it cannot be trained, which says nothing about its weights
         return [True] * len(sources)
 
 
@@ -92,13 +92,13 @@ def _real(outputs: Any) -> Iterator[tf.Tensor]:
 
 
 def _is_read(graph: tf.Graph, variable: tf.Variable) -> bool:
-    """Whether an output of a graph depends on a variable, by whatever way."""
+    """Whether an output of a graph depends on a variable in any way."""
     handles = [inside.op.name for outside, inside in graph.captures if outside is variable.handle]
     return bool({op.name for op in operations_before(graph.outputs)} & set(handles))
 
 
 def _owner(layer: keras.Layer, weight: keras.Variable) -> tuple[keras.Layer, str, str]:
-    """The user's layer that holds a weight, in which attribute, and how to call the weight."""
+    """The user's layer that holds a weight, the attribute it is in, and the weight's name."""
     for part in flat_layers(layer):
         for attribute, value in own_attributes(part) if not is_library(type(part)) else ():
             for held in _held(value):
@@ -125,7 +125,7 @@ def own_attributes(layer: keras.Layer) -> Iterator[tuple[str, Any]]:
 
 
 def _held(value: Any) -> Iterator[Any]:
-    """What an attribute holds: itself, or what is in its list or dict."""
+    """The values an attribute holds: itself, or the items of its list or dict."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, (list, tuple)):
@@ -136,7 +136,7 @@ def _held(value: Any) -> Iterator[Any]:
 
 
 def _made_at(cls: type, names: set[str]) -> tuple[Place, ...]:
-    """The first line of a class that makes one of these attributes, where it can be read."""
+    """The first line of a class that creates one of these attributes, if it can be read."""
     if is_library(cls):
         return ()
     places = [

@@ -1,6 +1,6 @@
-"""What a loop runs over, going by how it is written: a guess for layers that are only read.
+"""What a loop runs over, judging by its source: a guess for layers that are only read.
 
-Where a layer was traced, :mod:`leankeras.diagnosis.traced_loops` knows.
+For a traced layer, :mod:`leankeras.diagnosis.traced_loops` knows.
 """
 
 import ast
@@ -22,18 +22,18 @@ Comprehension = ast.ListComp | ast.GeneratorExp | ast.SetComp
 
 @dataclass(frozen=True)
 class Scope:
-    """What the names in one method stand for."""
+    """The meaning of the names in one method."""
 
     layer: LayerSource
     tensors: set[str]
-    sizes: dict[str, int]  # name of a whole number: the axis of the input it is the size of
+    sizes: dict[str, int]  # name of an integer: the axis of the input whose size it is
     parts: dict[str, str | int]  # name of a list of tensors: "groups", or the axis it was cut along
     ranks: dict[str, int]
 
 
 @dataclass(frozen=True)
 class _Use:
-    """A place where a loop variable is an index."""
+    """A place where a loop variable is used as an index."""
 
     of: ast.expr
     axis: int
@@ -41,7 +41,7 @@ class _Use:
 
 
 def scope_of(layer: LayerSource, method: Method) -> Scope:
-    """What the names in a method stand for."""
+    """The meaning of the names in a method."""
     scope = Scope(layer, method.tensors, {}, {}, {})
     for node in ast.walk(method.node):
         if isinstance(node, ast.Assign):
@@ -64,7 +64,7 @@ def scope_of(layer: LayerSource, method: Method) -> Scope:
 
 
 def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) -> str | None:
-    """What a loop seems to run over, as a rule about loops has it; None for no fault."""
+    """What a loop seems to run over, as named by a rule about loops; None for no fault."""
     if isinstance(loop, ast.For):
         iterables, targets, body = [loop.iter], names_in(loop.target), loop.body
         carried = _carried(loop, method)
@@ -75,7 +75,7 @@ def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) 
     if all(_shape_of(getattr(part, "value", part)) or _shape_of(part) for part in iterables):
         return None  # arithmetic with sizes
     if any(dotted(getattr(part, "func", part)) == "tf.range" for part in iterables):
-        return None  # it does not run at all, which another rule says
+        return None  # it does not run at all, which another rule reports
     work = any(is_tensor(node, scope.tensors | targets) for node in body)
     if not work or not _computes(body):
         return None
@@ -88,7 +88,7 @@ def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) 
     axes += [_axis_of_use(use, scope) for use in _uses(fed, targets) if not own_attribute(use.of)]
     axes = [axis for axis in axes if axis is not None]
     if carried:
-        # else it may be a stack of layers, each fed by the one before, which is no fault
+        # otherwise it may be a stack of layers, each fed by the previous one, which is not a fault
         return "recurrence" if axes else None
     tensors = scope.tensors - targets
     if any(_is_at_tensor(node, tensors) for part in body for node in ast.walk(part)):
@@ -109,14 +109,14 @@ def guess(loop: ast.For | Comprehension, scope: Scope, method: ast.FunctionDef) 
 
 
 def _is_at_tensor(node: ast.AST, tensors: set[str]) -> bool:
-    """Whether a part is taken from where the values of a tensor say."""
+    """Whether a part is taken at a position given by the values of a tensor."""
     return isinstance(node, ast.Slice) and any(
         is_tensor(bound, tensors) for bound in (node.lower, node.upper) if bound
     )
 
 
 def _carried(loop: ast.For, method: ast.FunctionDef) -> bool:
-    """Whether a step reads what the step before assigned; sums over the steps do not count."""
+    """Whether a step reads what the previous step assigned; sums over the steps do not count."""
     known = {argument.arg for argument in method.args.args}
     for node in ast.walk(method):
         if isinstance(node, ast.Assign) and node.lineno < loop.lineno:
@@ -131,7 +131,7 @@ def _carried(loop: ast.For, method: ast.FunctionDef) -> bool:
                 return True
         loaded = names_in(statement) - _stored_in(statement)
         read |= loaded & known
-        known -= _stored_in(statement)  # assigned anew in this step, whatever is read later
+        known -= _stored_in(statement)  # reassigned in this step, whatever is read later
     return False
 
 
@@ -158,7 +158,7 @@ def _is_sum(node: ast.Assign, names: set[str]) -> bool:
 
 
 def _computes(body: list[ast.AST]) -> bool:
-    """Whether there is an operation in it, beyond taking parts and collecting them."""
+    """Whether it contains an operation other than taking parts and collecting them."""
     collecting = {"append", "range", "len", "zip", "enumerate"}
     return any(
         (isinstance(node, ast.Call) and called(node) not in collecting)
@@ -173,7 +173,7 @@ def _calls(body: list[ast.AST], word: str) -> bool:
 
 
 def _product(body: list[ast.AST]) -> str:
-    """Only products with weights can be made one projection."""
+    """The rule for a loop over weights: only products can become one projection."""
     operators = (isinstance(n, ast.MatMult) for part in body for n in ast.walk(part))
     multiplies = any(_calls(body, word) for word in ("matmul", "dot", "einsum"))
     return "branches" if multiplies or any(operators) else "python-loop"
@@ -188,7 +188,7 @@ def _unwrapped(iterable: ast.expr) -> list[ast.expr]:
 
 
 def _uses(body: list[ast.AST], targets: set[str]) -> Iterator[_Use]:
-    """Each place where a loop variable is an index."""
+    """Each place where a loop variable is used as an index."""
     for part in body:
         for node in ast.walk(part):
             if isinstance(node, ast.Subscript):
@@ -205,7 +205,7 @@ def _uses(body: list[ast.AST], targets: set[str]) -> Iterator[_Use]:
 
 
 def _fed_to_layers(body: list[ast.AST], targets: set[str]) -> list[ast.AST]:
-    """The arguments of the sub-layers that the loop calls: only those say what each is fed."""
+    """The arguments of the sub-layers that the loop calls: only they show what each is fed."""
     calls = [
         node
         for part in body
@@ -255,7 +255,7 @@ def _size_of_axis(value: ast.expr, scope: Scope) -> int | None:
 
 
 def _shape_of(value: ast.expr) -> str:
-    """``x`` where the expression is the shape of x, else ""."""
+    """``x`` if the expression is the shape of x, else ""."""
     if isinstance(value, ast.Attribute) and value.attr == "shape":
         return ast.unparse(value.value)
     if called(value) == "shape" and value.args:

@@ -1,4 +1,4 @@
-"""A student trained by a teacher."""
+"""Training a student with a teacher."""
 
 from leankeras.lazy import face
 

@@ -1,7 +1,7 @@
 """Knowledge distillation: a small student learns from the labels and from a trained teacher.
 
-Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), on
-`keras.distillation`.
+Hinton, Vinyals and Dean, "Distilling the Knowledge in a Neural Network" (arXiv:1503.02531), based
+on `keras.distillation`.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ def distill(
     learning_rate: float = 1e-3,
     verbose: int = 1,
 ) -> keras.Model:
-    """Train a copy of the student on the labels and on what the teacher says.
+    """Train a copy of the student on the labels and on the teacher's outputs.
 
     The loss is ``alpha * CE(labels, student) + (1 - alpha) * T² * KL(teacher / T, student / T)``,
     the second part on logits divided by the temperature T; T² keeps its gradients as large as
@@ -50,9 +50,9 @@ def distill(
         student: the model to train, with outputs of the same shapes. It is not changed.
         data: samples of both models' input shape; the test part is not looked at.
         temperature: above 0; the higher, the more the teacher's wrong answers count.
-        alpha: weight of the labels, from 0 (the teacher alone) to 1 (the labels alone).
+        alpha: weight of the labels, from 0 (only the teacher) to 1 (only the labels).
         epochs: passes over the training part.
-        features: teacher layer -> student layer whose outputs are to agree as well; the mean
+        features: teacher layer -> student layer whose outputs should agree as well; the mean
             squared error of each pair is added to the teacher's part of the loss. Both layers
             must have outputs of the same shape.
         learning_rate: where the cosine schedule starts.
@@ -63,7 +63,7 @@ def distill(
 
     Raises:
         ParameterError: temperature, alpha or epochs are out of range.
-        ModelError: a model is unbuilt, holds NaN or does not fit the data, teacher and student
+        ModelError: a model is not built, holds NaN or does not fit the data, teacher and student
             differ in their outputs, a feature layer is missing or of another shape, or training
             diverged.
 
@@ -163,7 +163,7 @@ def _check_features(
 
 @contextmanager
 def _unchanged_trainability(model: keras.Model) -> Iterator[None]:
-    """Give every layer its own ``trainable`` back, whatever the Distiller froze."""
+    """Restore the ``trainable`` of every layer after the Distiller has frozen some."""
     before = [(layer, layer.trainable) for layer in flat_layers(model)]
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a classifier says before the softmax."""
+"""A classifier's outputs before the softmax."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The same distillation over settings and seeds, to tell a better setting from a lucky one."""
+"""Repeat a distillation over settings and seeds, to tell a better setting from a lucky one."""
 
 from collections.abc import Sequence
 
@@ -28,8 +28,8 @@ def distillation_trials(
         student: where every trial starts; it is left as it is.
         data: what to train and score on.
         settings: pairs of ``(temperature, alpha)``; None trains on the labels alone.
-        seeds: of the order in which the samples come.
-        epochs: of each trial.
+        seeds: seeds for the order of the samples.
+        epochs: epochs of each trial.
 
     Returns:
         A row for each trial: ``setting`` in words, ``seed``, and the score on the validation part

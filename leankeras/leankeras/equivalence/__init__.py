@@ -1,4 +1,4 @@
-"""Whether two layers compute the same function."""
+"""Check whether two layers compute the same function."""
 
 from leankeras.lazy import face
 

@@ -1,10 +1,10 @@
-"""Which weights and inputs of the reference no probe depends on.
+"""The weights and inputs of the reference that no probe depends on.
 
 A probe that gives the same outputs whatever a weight is would also accept a candidate that has
-that weight wrong. So each weight and each input is replaced by other values, by itself: what
-moves no output beyond the tolerance, on any probe, has not been tested. Other inputs are searched
-for that show it. What is left over in the end either matters nowhere (:mod:`.cancellation`) or
-stays untested.
+that weight wrong. So each weight and each input is replaced by other values, one at a time: if no
+output moves beyond the tolerance, on any probe, it has not been tested, and a search looks for
+inputs that test it. Those left over at the end either matter nowhere (:mod:`.cancellation`) or
+stay untested.
 """
 
 from collections.abc import Iterator
@@ -22,21 +22,21 @@ from leankeras.equivalence.trials import Trial, Trials
 from leankeras.equivalence.usage import Usage
 from leankeras.equivalence.values import draw
 
-SEARCHES = 24  # combinations of kinds tried for what the usual probes do not show
-FEWER_SEARCHES = 8  # where all that is left seems to matter nowhere
+SEARCHES = 24  # combinations of kinds tried when the usual probes do not suffice
+FEWER_SEARCHES = 8  # if everything left seems to matter nowhere
 # A weight matters clearly if it moves the outputs by this many tolerances.
 CLEAR = 4
 
 
 class Sight:
-    """What has not been seen yet of the reference.
+    """The parts of the reference that have not been tested yet.
 
     Args:
-        trials: of the reference, whose weights are put back after each look.
-        roles: what its inputs are.
-        weights: those that outputs may depend on.
-        uses: of each input.
-        batch: how many samples a batch has.
+        trials: trials of the reference, whose weights are restored after each look.
+        roles: the roles of its inputs.
+        weights: the weights that outputs may depend on.
+        uses: the usage of each input.
+        batch: number of samples in a batch.
     """
 
     def __init__(
@@ -70,12 +70,12 @@ class Sight:
         """Go through the trials, then search for others that show more.
 
         Args:
-            tried: on the usual probe first.
-            slopes: the reference's gradients there.
+            tried: the trials, that of the usual probe first.
+            slopes: the reference's gradients on that probe.
             rounded: the same with weights and inputs rounded differently.
 
         Returns:
-            The trials that the search has added.
+            The trials added by the search.
         """
         usual, *others = tried
         clear = CLEAR * _norm(usual.tolerances)
@@ -87,7 +87,7 @@ class Sight:
         for trial in tried:
             self._look_at(trial)
         suspects = self._cancelling(usual, slopes, rounded)
-        # On inputs that are nowhere alike, so that what cancels is not the inputs' doing.
+        # On inputs with no equal values, so that cancellation is not caused by the inputs.
         for trial in [each for each in others if each.probe.name in GENERIC]:
             if len(suspects) < len(self._weights):
                 again = gradients(self._trials.reference, trial.probe.arrays)
@@ -147,7 +147,7 @@ class Sight:
         arrays = list(trial.probe.arrays)
         role, array = self._roles[position], arrays[position]
         if role.kind == NUMBERS:
-            # Numbers above 0 stay above 0, for what takes logarithms.
+            # Numbers above 0 stay above 0, for logarithms.
             factors = np.exp(0.5 * self._rng.normal(size=array.shape))
             arrays[position] = (array * factors).astype(array.dtype)
         else:

@@ -1,7 +1,7 @@
-"""A layer as a function of flat inputs: which arguments they are, run eagerly or as a graph.
+"""A layer as a function of flat inputs: how it takes them, run eagerly or as a graph.
 
-Eager calls decide what a layer computes. Where its graph computes the same, the many calls of a
-check run on the graph: a loop of a hundred operations takes a hundredth of the time there.
+Eager calls define what a layer computes. If its graph computes the same, the many calls of a check
+run on the graph, where a loop of a hundred operations takes a hundredth of the time.
 """
 
 import inspect
@@ -28,10 +28,10 @@ class Callee:
     """A layer, and how it takes its inputs.
 
     Args:
-        name: what messages call it, "reference" or "candidate".
-        layer: what is called.
-        input_shape: checked shape of one sample, nested as the inputs are.
-        spread: whether each input is an argument of its own, not all of them the first argument.
+        name: its name in messages, "reference" or "candidate".
+        layer: the layer to call.
+        input_shape: checked shape of one sample, nested like the inputs.
+        spread: whether each input is a separate argument, instead of all being the first one.
         graph: the traced call, for batches like the one it was traced on.
     """
 
@@ -42,15 +42,15 @@ class Callee:
     graph: Any = field(default=None, init=False)
 
     def __call__(self, tensors: list[Any], training: bool = False, **arguments: Any) -> list[Any]:
-        """The outputs, flat, of an eager call; ``arguments`` are further ones of ``call``."""
+        """The flat outputs of an eager call; ``arguments`` are passed on to ``call``."""
         packed = pack(self.input_shape, tensors)
         args, kwargs = (packed,), {}
         if self.spread:
             args, kwargs = ((), packed) if isinstance(packed, dict) else (tuple(packed), {})
         with warnings.catch_warnings():
-            # Keras warns of masks that end here; whether they matter is what is tried.
+            # Keras warns of masks that end here; the check finds out whether they matter.
             warnings.filterwarnings("ignore", message=".*does not support masking")
-            # Whatever a user's layer raises belongs in one line that names the layer.
+            # Any error of a user's layer becomes one line that names the layer.
             try:
                 outputs = self.layer(*args, **kwargs, **arguments, training=training)
             except Exception as error:
@@ -58,7 +58,7 @@ class Callee:
         return keras.tree.flatten(outputs)
 
     def run(self, arrays: Arrays) -> Arrays:
-        """The outputs in inference mode as arrays, from the graph where it fits."""
+        """The outputs in inference mode as arrays, from the graph if it fits."""
         tensors = [tf.convert_to_tensor(array) for array in arrays]
         if self.graph is not None and self._fits(tensors):
             try:
@@ -76,13 +76,13 @@ class Callee:
         specs = [tf.TensorSpec(array.shape, array.dtype) for array in arrays]
         traced = tf.function(lambda *flat: self(list(flat)), autograph=False)  # as Keras does
         self.graph = None
-        # A user's layer may raise anything when traced, and is compared eagerly then.
+        # A user's layer may raise anything when traced; it is then compared eagerly.
         with suppress(Exception):
             self.graph = traced.get_concrete_function(*specs)
         return self.graph is not None
 
     def keep_graph_if(self, arrays: Arrays, eager: Arrays) -> None:
-        """Drop the graph unless it computes what the layer computed eagerly."""
+        """Drop the graph unless its outputs equal those of the eager call."""
         if self.graph is not None:
             relative = RELATIVE_16_BIT if self.is_half() else RELATIVE
             pairs = zip(eager, self.run(arrays), strict=True)
@@ -99,7 +99,7 @@ class Callee:
 
     @property
     def inputs(self) -> list[Any]:
-        """The symbolic inputs of a built model, in the order of flat inputs; else nothing."""
+        """The symbolic inputs of a built model, in the order of flat inputs; otherwise empty."""
         return keras.tree.flatten(getattr(self.layer, "inputs", None) or [])
 
     def argument_names(self) -> list[str]:
@@ -129,7 +129,7 @@ class Callee:
 
     @property
     def may_spread(self) -> bool:
-        """Whether ``call`` may mean its first arguments to be an input each."""
+        """Whether the first arguments of ``call`` may be one input each."""
         if self.must_spread or is_graph(self.layer) or not isinstance(self.input_shape, list):
             return self.must_spread
         names = self.argument_names()
@@ -144,7 +144,7 @@ class Callee:
 
 
 def as_arrays(outputs: list[Any]) -> Arrays:
-    """Outputs as arrays of real numbers; a complex one as its real and its imaginary part."""
+    """Outputs as arrays of real numbers; complex ones as their real and imaginary parts."""
     arrays = [np.asarray(output) for output in outputs]
     return [
         np.stack([array.real, array.imag], axis=1) if array.dtype.kind == "c" else array

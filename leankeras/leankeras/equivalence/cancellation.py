@@ -1,9 +1,9 @@
-"""Weights that matter nowhere, told from weights that did not matter on what was tried.
+"""Distinguish weights that matter nowhere from weights that did not matter on the inputs tried.
 
-The bias of the keys in an attention moves all scores of a query alike, and a softmax ignores
-that. Its gradient is a sum of terms that cancel, so it is all rounding: with the weights and inputs
-rounded differently it is another tiny number, as large as the rounding of its terms. Where a
-softmax is saturated or a unit is dead, the terms themselves are zero, and so is their rounding.
+The bias of the keys in an attention layer shifts all scores of a query equally, and a softmax
+ignores that. Its gradient is a sum of terms that cancel, so it is pure rounding: with the weights
+and inputs rounded differently it is another tiny number, as large as the rounding of its terms. If
+a softmax is saturated or a unit is dead, the terms themselves are zero, and so is their rounding.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from leankeras.equivalence.gradients import Gradient
 from leankeras.equivalence.tolerance import rms
 
-# A gradient this many times as large as what rounding does to it is no sum that cancels.
+# A gradient this many times as large as its rounding is not a sum that cancels.
 TRUE_GRADIENT = 4
 
 
@@ -26,10 +26,10 @@ def cancelled(value: np.ndarray, gradient: Gradient, rounded: Gradient, rounding
     """How far it would move them if the terms of its gradient did not cancel; 0 if they do not.
 
     Args:
-        value: of the weight.
-        gradient: of the outputs with respect to it.
+        value: the weight's value.
+        gradient: the gradient of the outputs with respect to it.
         rounded: the same with everything rounded differently.
-        rounding: by how much of themselves numbers are off when they are rounded differently.
+        rounding: the relative error of numbers that are rounded differently.
     """
     if gradient is None or rounded is None:
         return 0.0

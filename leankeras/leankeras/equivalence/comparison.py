@@ -1,9 +1,9 @@
-"""Whether a rewritten layer computes the same function as the layer it replaces.
+"""Check whether a rewritten layer computes the same function as the layer it replaces.
 
 The reference's weights are perturbed (:mod:`leankeras.equivalence.perturbation`) and ported to the
-candidate; both are called on inputs of every kind (:mod:`.probes`) that make sense for what each
-input is (:mod:`.roles`). What counts as equal is in :mod:`.tolerance`, what was not tested by all
-this in :mod:`.blindness`.
+candidate; both are called on inputs of every kind (:mod:`.probes`) that make sense for the role of
+each input (:mod:`.roles`). :mod:`.tolerance` defines equality, and :mod:`.blindness` finds what
+all this did not test.
 """
 
 from typing import Any
@@ -37,33 +37,33 @@ def check_equivalence(
     port: Port | None = None,
     samples: Any = None,
 ) -> Equivalence:
-    """Try whether ``candidate`` computes what ``reference`` computes, with the same weights.
+    """Check whether ``candidate`` computes the same as ``reference``, with the same weights.
 
-    Outputs are compared in inference mode, with Keras masks where the reference heeds them, and in
-    training mode where the reference is not random there; gradients with respect to inputs and to
-    weights, where the reference has them. Weight gradients are compared through ``port``: moving
-    one weight of the reference and porting it must change the loss at the same rate. Both objects
-    are built if they were not, and both are left with the weights they came with. The random
-    numbers are seeded.
+    Outputs are compared in inference mode, with Keras masks if the reference uses them, and in
+    training mode if the reference is not random there; gradients are compared with respect to
+    inputs and weights, if the reference has them. Weight gradients are compared through ``port``:
+    moving one weight of the reference and porting it must change the loss at the same rate. Both
+    objects are built if necessary and keep their original weights. The random numbers are seeded.
 
-    An input that looks like a mask, indices, lengths, an adjacency or boxes, by its name, its
-    data type or what the reference does with it, is given such values. "equivalent" is answered
-    only if each weight and each input has been seen to matter, or to matter nowhere.
+    An input that looks like a mask, indices, lengths, an adjacency or boxes, judging by its name,
+    its data type or its use in the reference, gets such values. The verdict is "equivalent" only
+    if each weight and each input has been shown to matter, or to matter nowhere.
 
     Args:
         reference: the layer or model that is right.
         candidate: the layer or model that should do the same.
         input_shape: shape of one sample, without the batch, such as ``(128, 6)``; a list or a
-            dict of shapes where the layer takes several inputs, in a list or dict or as arguments
-            of their own.
+            dict of shapes if the layer takes several inputs, in a list or dict or as separate
+            arguments.
         port: ``port(reference, candidate)`` sets the candidate's weights from the reference's.
             Without it, weights are copied in order, which needs the same shapes on both sides.
-        samples: inputs of your own, shape ``(n, *input_shape)``, nested like ``input_shape``;
-            tried beside the generated ones, which take after them where they are whole numbers.
+        samples: your own inputs, shape ``(n, *input_shape)``, nested like ``input_shape``; tried
+            in addition to the generated ones, which are modelled on them if they are whole
+            numbers.
 
     Raises:
-        EquivalenceError: nothing could be compared: an input that one of them rejects, weights
-            that do not fit, a failing ``port``, a layer that is random at inference.
+        EquivalenceError: nothing could be compared: one of them rejects an input, weights do not
+            fit, ``port`` fails, or a layer is random at inference.
 
     Example:
         >>> slow, fast = CustomConv(64), keras.layers.Conv1D(64, 9)
@@ -83,11 +83,11 @@ def check_equivalence(
         for name, layer in (("reference", reference), ("candidate", candidate))
     ]
     pair = Pair(*callees, port)
-    with kept(reference, candidate):  # of what is built already
+    with kept(reference, candidate):  # for layers that are already built
         arrays, expected, seen = pair.settle(shapes, samples)
     described, wanted = _describe(seen), _describe(expected)
     if described != wanted:
-        reason = f"candidate's outputs are {described}, reference's {wanted}"
+        reason = f"candidate's outputs are {described}, those of the reference {wanted}"
         return Equivalence(DIFFERENT, float("inf"), reason, pd.DataFrame())
     with kept(reference, candidate):
         return _compare(pair, arrays, samples)

@@ -1,4 +1,4 @@
-"""How fast a layer's outputs change with its inputs and weights, compared between two layers."""
+"""Comparison of two layers' gradients with respect to inputs and weights."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,11 +27,11 @@ Gradient = np.ndarray | None
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of a fixed random combination of a layer's outputs; None where none flows.
+    """Gradients of a fixed random combination of a layer's outputs; None if there is none.
 
     Args:
         inputs: one for each input.
-        weights: one for each weight of the layer, trainable or not, in their order.
+        weights: one for each weight of the layer, trainable or not, in order.
     """
 
     inputs: list[Gradient]
@@ -44,10 +44,10 @@ class Slope:
 
     Args:
         weight: its path.
-        linear: whether the port is linear in it; without that the slopes say nothing.
+        linear: whether the port is linear in it; otherwise the slopes mean nothing.
         expected: slope of the reference.
         seen: slope of the candidate.
-        scale: how large a slope of unrelated gradients would be.
+        scale: the size of a slope of unrelated gradients.
         rounding: how far the reference's own slope moves when it is rounded differently.
     """
 
@@ -73,7 +73,7 @@ def gradients(callee: Callee, arrays: Sequence[np.ndarray]) -> Gradients:
                 loss += tf.reduce_sum(tf.cast(output, "float32") * direction)
     try:
         found = tape.gradient(loss, tensors + weights)
-    except LookupError:  # an operation in it has no gradient at all
+    except LookupError:  # it contains an operation without a gradient
         found = [None] * len(tensors + weights)
     dense = [None if one is None else _as_array(one) for one in found]
     return Gradients(dense[: len(tensors)], dense[len(tensors) :])
@@ -96,23 +96,23 @@ def compare_gradients(
     """The gradients of inputs and of trainable weights, side by side.
 
     Args:
-        pair: both built, the candidate ported; weights are moved, and put back.
-        trials: of the reference.
-        trial: on which the gradients are taken.
-        roles: what the inputs are; nothing follows a gradient of a mask or of indices.
-        first: the reference's gradients there.
-        rounded: what :func:`rounded_gradients` gave there.
+        pair: both built, the candidate ported; weights are moved and restored.
+        trials: trials of the reference.
+        trial: the trial on which the gradients are taken.
+        roles: the roles of the inputs; masks and indices have no useful gradient.
+        first: the reference's gradients on that trial.
+        rounded: the result of :func:`rounded_gradients` on it.
 
     Returns:
-        The comparisons, and what was left out, in words.
+        The comparisons, and descriptions of what was left out.
     """
     if all(each is None for each in [*first.inputs, *first.weights]):
-        return [], ["gradients, of which the reference has none"]
+        return [], ["gradients: the reference has none"]
     relative = 10 * trials.relative  # they pass through every operation twice
     seen = gradients(pair.candidate, trial.probe.arrays)
     rows, left_out = [], []
     outputs = np.concatenate([each.ravel() for each in trial.expected if is_float(each)])
-    # What moves the outputs by no more than their rounding has gradients of rounding, too.
+    # If something moves the outputs by no more than their rounding, its gradient is rounding, too.
     floor = RELATIVE_FLOOR * rms(outputs)
     columns = zip(roles, trial.probe.arrays, first.inputs, rounded.inputs, seen.inputs, strict=True)
     for role, array, wanted, moved, given in columns:
@@ -130,7 +130,7 @@ def compare_gradients(
     floor = max(16 * RELATIVE_FLOOR * largest, floor * np.sqrt(outputs.size))
     for slope in slopes:
         if not slope.linear:
-            left_out.append(f"gradient of {slope.weight}, in which port is not linear")
+            left_out.append(f"gradient of {slope.weight}: port is not linear in it")
             continue
         difference = abs(slope.seen - slope.expected)
         tolerance = relative * slope.scale + ROUNDING_MARGIN * slope.rounding + floor
@@ -140,8 +140,8 @@ def compare_gradients(
 
 
 def _slopes(pair: Pair, first: Gradients, rounded: Gradients, seen: Gradients) -> Iterator[Slope]:
-    # The two layers may hold their weights in other shapes, so gradients cannot be compared
-    # directly; the slope along a direction that port carries over can, by the chain rule.
+    # The two layers may hold their weights in different shapes, so gradients cannot be compared
+    # directly; the slopes along a ported direction can, by the chain rule.
     rng = np.random.default_rng(1)
     trained = {id(weight) for weight in pair.reference.layer.trainable_weights}
     columns = zip(pair.reference.layer.weights, first.weights, rounded.weights, strict=True)
@@ -199,7 +199,7 @@ class _Moves:
     def linear(
         self, values: Values, steps: list[np.ndarray], forward: list[list[np.ndarray]]
     ) -> list[bool]:
-        """Whether the port is linear in each weight; all at once where it can be seen so."""
+        """Whether the port is linear in each weight, checked for all at once if possible."""
         sizes = [rms(step) for step in steps]
         weights = [weight for weight, _ in values]
         back = [value - step for (_, value), step in zip(values, steps, strict=True)]

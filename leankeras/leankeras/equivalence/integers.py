@@ -1,9 +1,9 @@
-"""Comparison to the last bit, on small whole numbers.
+"""Bit-exact comparison on small whole numbers.
 
-With whole numbers as weights and inputs, sums, products and maxima are exact in float32 in
-whatever order they are computed, so that a right rewrite gives the same numbers and a wrong one is
-off by whole ones. It applies where the reference consists of such operations and its results are
-whole numbers below what float32 holds exactly.
+With whole numbers as weights and inputs, sums, products and maxima are exact in float32 in any
+order, so a correct rewrite gives the same numbers and a wrong one is off by whole numbers. This
+applies if the reference consists of such operations and its results are whole numbers that float32
+holds exactly.
 """
 
 import numpy as np
@@ -43,13 +43,13 @@ LARGEST_SUM = 2.0**23
 
 
 def compare_whole_numbers(pair: Pair, roles: list[Role], relative: float, batch: int) -> list[Row]:
-    """The outputs on whole numbers side by side; nothing where exactness cannot be expected.
+    """The outputs on whole numbers side by side; nothing if exactness cannot be expected.
 
     Args:
-        pair: both built, the reference traced; their weights are put back.
-        roles: what the inputs are.
-        relative: the tolerance of a candidate that is not exact on whole numbers itself.
-        batch: how many samples a batch has.
+        pair: both built, the reference traced; their weights are restored.
+        roles: the roles of the inputs.
+        relative: the tolerance for a candidate that is not itself exact on whole numbers.
+        batch: number of samples in a batch.
     """
     reference, candidate = pair.reference, pair.candidate
     if reference.graph is None or reference.is_half() or not _is_exact(reference):
@@ -63,7 +63,7 @@ def compare_whole_numbers(pair: Pair, roles: list[Role], relative: float, batch:
         if not all(_are_whole(outputs, LARGEST) for outputs in expected):
             return []
         pair.port()
-        # Eagerly: a port may set what is no variable, which the graph does not see.
+        # Eagerly: a port may set attributes that are not variables, which the graph does not see.
         seen = [candidate.eager(arrays) for arrays in batches]
         if not _sums_are_exact(reference, batches):
             return []
@@ -71,7 +71,7 @@ def compare_whole_numbers(pair: Pair, roles: list[Role], relative: float, batch:
         for number, (one, other) in enumerate(zip(wanted, given, strict=True)):
             gap = apart(one, other, 0.0)
             if not gap.equal and not _are_whole([other], np.inf):
-                gap = distance(one, other, relative)  # the rewrite takes another way, by fractions
+                gap = distance(one, other, relative)  # the rewrite computes with fractions
             name = "output" if len(wanted) == 1 else f"output {number}"
             rows.append(Row(WHOLE_NUMBERS, name, gap))
     return rows
@@ -102,7 +102,7 @@ def _are_whole(arrays: Arrays, largest: float) -> bool:
 
 
 def _sums_are_exact(reference: Callee, batches: list[Arrays]) -> bool:
-    # With nothing below 0, an output is as large as the sums that it came from.
+    # Without negative numbers, an output is as large as the sums it came from.
     for weight in reference.layer.weights:
         if is_float(weight):
             weight.assign(np.abs(weight.numpy()))

@@ -1,8 +1,8 @@
-"""Keras masks: what a layer does with steps that Embedding or Masking have marked as padding.
+"""Keras masks: how a layer treats steps that Embedding or Masking have marked as padding.
 
-A mask travels on a tensor and not among the inputs, so no probe holds one. Where the reference
-gives other outputs for inputs with a mask, the candidate is to give the same; so it is for an
-argument of ``call`` such as ``attention_mask``.
+A mask is attached to a tensor and is not an input, so no probe holds one. If a mask changes the
+reference's outputs, the candidate must give the same outputs with it; the same goes for an argument
+of ``call`` such as ``attention_mask``.
 """
 
 import inspect
@@ -32,16 +32,16 @@ Call = Callable[[Callee, list[Any]], list[Any]]
 def compare_masked(
     pair: Pair, trials: Trials, trial: Trial, roles: list[Role]
 ) -> tuple[list[Row], list[str]]:
-    """Compare two layers on inputs that carry masks, where the reference heeds them.
+    """Compare two layers on inputs that carry masks, if the reference uses them.
 
     Args:
-        pair: built, the candidate ported.
-        trials: of the reference.
-        trial: on the usual batch, which the masks are added to.
-        roles: what the inputs are.
+        pair: both built, the candidate ported.
+        trials: trials of the reference.
+        trial: the trial on the usual batch, to which the masks are added.
+        roles: the roles of the inputs.
 
     Returns:
-        The comparisons, and what was left out, in words.
+        The comparisons, and descriptions of what was left out.
     """
     reference, candidate = pair.reference, pair.candidate
     rows, left_out = [], []
@@ -50,7 +50,7 @@ def compare_masked(
         try:
             outputs = call(reference, tensors)
         except EquivalenceError:
-            continue  # not the mask that it takes
+            continue  # it takes another kind of mask
         expected = as_arrays(outputs)
         if not trial.tells_apart(expected):
             continue
@@ -112,7 +112,7 @@ def _passed(masks: dict[str, Any], callee: Callee, tensors: list[Any]) -> list[A
 
 
 def _steps(role: Role) -> int | None:
-    # What Keras masks is (batch, time, ...), or token ids (batch, time).
+    # Keras masks tensors of shape (batch, time, ...), or token ids (batch, time).
     ranks = {NUMBERS: 2, INDICES: 1}
     fits = role.kind in ranks and len(role.shape) >= ranks[role.kind]
     return role.shape[0] if fits and role.shape[0] > 1 else None

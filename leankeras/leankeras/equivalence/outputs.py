@@ -1,4 +1,4 @@
-"""Outputs held side by side: on every probe, in training, and of one layer called twice."""
+"""Comparison of outputs: on every probe, in training, and of one layer called twice."""
 
 from leankeras.equivalence.calling import Arrays, Callee
 from leankeras.equivalence.pair import Pair
@@ -17,9 +17,9 @@ from leankeras.errors import EquivalenceError
 
 
 def make_steady(callee: Callee, arrays: Arrays) -> Arrays:
-    """Make sure that a layer computes a function, and its graph the same one.
+    """Make sure that a layer is deterministic and that its graph computes the same.
 
-    A graph that computes something else than the layer is dropped. Returns the outputs.
+    A graph that computes something different is dropped. Returns the outputs.
 
     Raises:
         EquivalenceError: two calls on the same inputs gave different outputs.
@@ -30,7 +30,7 @@ def make_steady(callee: Callee, arrays: Arrays) -> Arrays:
     if not all(distance(*two, repeat).equal for two in zip(first, second, strict=True)):
         raise EquivalenceError(
             f"{callee.name} {callee.layer.name} is random at inference or changes its state: two "
-            "calls on the same input gave different outputs; heed training=False"
+            "calls on the same input gave different outputs; respect training=False"
         )
     callee.keep_graph_if(arrays, first)
     return first
@@ -42,7 +42,7 @@ def compare_outputs(candidate: Callee, trials: list[Trial]) -> list[Row]:
     for trial in trials:
         try:
             seen = candidate.run(trial.probe.arrays)
-        except EquivalenceError:  # what the reference takes
+        except EquivalenceError:  # the reference accepts these inputs
             rows.append(Row(trial.probe.name, "output", FAILS))
             continue
         columns = zip(trial.expected, seen, trial.tolerances, strict=True)
@@ -54,15 +54,15 @@ def compare_outputs(candidate: Callee, trials: list[Trial]) -> list[Row]:
 
 
 def compare_training(pair: Pair, trial: Trial) -> tuple[list[Row], list[str]]:
-    """The outputs in training mode, where the reference is not random there.
+    """The outputs in training mode, if the reference is not random there.
 
     Returns:
-        The comparisons, and what was left out, in words.
+        The comparisons, and descriptions of what was left out.
     """
     weights = read(pair.reference.layer.weights + pair.candidate.layer.weights)
     calls = []
     for callee in (pair.reference, pair.reference, pair.candidate):
-        # The seeds move on: a layer that is random in training draws other numbers each time.
+        # The seeds advance: a layer that is random in training draws other numbers each time.
         try:
             calls.append(callee.eager(list(trial.probe.arrays), training=True))
         except EquivalenceError as error:

@@ -1,4 +1,4 @@
-"""Reference and candidate side by side: inputs that both take, weights carried over."""
+"""Reference and candidate side by side: inputs that both accept, and ported weights."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -17,19 +17,19 @@ from leankeras.errors import EquivalenceError, one_line
 
 Port = Callable[[keras.Layer, keras.Layer], Any]
 
-BATCH = 3  # above 1, so that samples mixed with one another show
+BATCH = 3  # above 1, so that mixing of samples shows
 OTHER_TYPES = ("int32", "bool")
-MOST_CHANGED = 2  # inputs that are no floats, of those whose type is not declared
+MOST_CHANGED = 2  # at most this many inputs of undeclared type are tried as non-floats
 
 
 @dataclass
 class Pair:
-    """A reference, a candidate and what sets the candidate's weights.
+    """A reference, a candidate and the function that sets the candidate's weights.
 
     Args:
         reference: the layer that is right.
         candidate: the layer that should do the same.
-        user_port: the user's function, None to copy weights in order.
+        user_port: the user's function; None copies weights in order.
     """
 
     reference: Callee
@@ -59,30 +59,30 @@ class Pair:
             raise EquivalenceError(f"port failed: {one_line(error)}") from error
 
     def try_port(self) -> None:
-        """Do the same for the first time, and see whether the reference stays as it was.
+        """Call :meth:`port` for the first time, and check that the reference is unchanged.
 
         Raises:
-            EquivalenceError: also where the user's function changes the reference.
+            EquivalenceError: also if the user's function changes the reference.
         """
         before = read(self.reference.layer.weights)
         self.port()
         for weight, value in before:
             if not np.array_equal(weight.numpy(), value):
                 raise EquivalenceError(
-                    f"port changed the reference's {weight.path}; it should set the candidate's "
-                    "weights only"
+                    f"port changed the reference's {weight.path}; it should set only the "
+                    "candidate's weights"
                 )
 
     def settle(self, shapes: list[Shape], samples: Arrays | None) -> tuple[Arrays, Arrays, Arrays]:
-        """Build both, by calling them with inputs of types that both take.
+        """Build both, by calling them with inputs of types that both accept.
 
-        What type a custom layer takes is written nowhere: floats are tried first, then whole
-        numbers and truth values; random floats first, then zeros and ones, which most inputs
-        may be.
+        A custom layer does not declare the types it accepts: floats are tried first, then whole
+        numbers and truth values; random floats first, then zeros and ones, which are valid for
+        most inputs.
 
         Args:
-            shapes: of one sample of each input.
-            samples: the user's, one array for each input, whose types are taken.
+            shapes: the shape of one sample of each input.
+            samples: the user's samples, one array for each input, which set the types.
 
         Returns:
             The batch, the reference's outputs on it and the candidate's.
@@ -124,7 +124,7 @@ class Pair:
         for callee in (self.reference, self.candidate):
             for tensor in callee.inputs:
                 if tensor.shape and tensor.shape[0]:
-                    return tensor.shape[0]  # the only size that it takes
+                    return tensor.shape[0]  # the only size it accepts
         return BATCH
 
 

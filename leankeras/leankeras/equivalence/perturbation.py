@@ -1,4 +1,4 @@
-"""A layer's weights for the time of a trial: perturbed, and given back as they came."""
+"""A layer's weights during a trial: perturbed, and restored afterwards."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from leankeras.equivalence.tolerance import is_float
 
 Values = list[tuple[keras.Variable, np.ndarray]]
 
-# A constant below it, such as the 1e-6 that layer scale starts from, hides what it multiplies.
+# A constant below this, such as the initial 1e-6 of layer scale, hides its factor.
 TELLING = 0.05
 
 
 @contextmanager
 def kept(*layers: keras.Layer) -> Iterator[None]:
-    """Have all variables of the layers at the end what they were at the start, come what may."""
+    """Restore all variables of the layers at the end, even after an error."""
     values = read([variable for layer in layers for variable in layer.variables])
     try:
         yield
@@ -30,13 +30,13 @@ def read(variables: list[keras.Variable]) -> Values:
 
 
 def write(values: Values) -> None:
-    """Put values back that :func:`read` gave."""
+    """Restore values returned by :func:`read`."""
     for variable, value in values:
         variable.assign(value)
 
 
 def perturb(layer: keras.Layer) -> None:
-    """Give every trainable weight, and statistics still at their first value, values that tell.
+    """Give every trainable weight, and statistics at their initial value, informative values.
 
     Fresh biases are zero and fresh statistics constant, which hides a bias that is dropped or
     not saved. Values above 0 stay above 0 (a variance, a scale). Weights that are not trained and
@@ -44,7 +44,7 @@ def perturb(layer: keras.Layer) -> None:
     constants.
 
     Args:
-        layer: a built layer or model, changed in place; seeded by nothing but its weights' order.
+        layer: a built layer or model, changed in place; values depend only on its weights' order.
     """
     rng = np.random.default_rng(0)
 
@@ -60,7 +60,7 @@ def perturb(layer: keras.Layer) -> None:
 
 
 def make_whole(layer: keras.Layer) -> None:
-    """Give the weights that :func:`perturb` changes small whole numbers, above 0 where they were.
+    """Set the weights that :func:`perturb` changes to small whole numbers; those above 0 stay so.
 
     Args:
         layer: a built layer or model, changed in place.
@@ -83,9 +83,9 @@ def round_differently(values: Values, relative: float, seed: int) -> None:
 
 
 def nudged(value: np.ndarray, relative: float, rng: np.random.Generator) -> np.ndarray:
-    """An array whose fractions are off by a relative error of this size, up or down.
+    """An array whose fractional values are off by this relative error, up or down.
 
-    Whole numbers, such as the zeros and ones of a mask, have none.
+    Whole numbers, such as the zeros and ones of a mask, stay exact.
     """
     if not is_float(value):
         return value
@@ -95,7 +95,7 @@ def nudged(value: np.ndarray, relative: float, rng: np.random.Generator) -> np.n
 
 
 def other_values(value: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Values as large as those of a weight that have nothing to do with them."""
+    """Unrelated values of the same size as those of a weight."""
     given = value.astype("float64")
     size = float(np.sqrt(np.mean(np.square(given)))) if given.size else 0.0
     drawn = (size or 1.0) * rng.normal(size=value.shape)

@@ -1,7 +1,7 @@
-"""The inputs a layer or model is tried on: a batch of each kind that tells layers apart.
+"""The inputs for checking a layer or model: a batch of each kind that tells layers apart.
 
-No single kind is enough: on zeros alone most wrong rewrites look right, and ones cannot see an
-axis taken for another. What values an input takes in each kind is in :mod:`.values`.
+No single kind is enough: on zeros alone most wrong rewrites look right, and ones cannot reveal
+swapped axes. :mod:`.values` defines the values of an input for each kind.
 """
 
 from dataclasses import dataclass, replace
@@ -13,8 +13,8 @@ from leankeras.equivalence.roles import ADJACENCY, BOXES, INDICES, LENGTHS, MASK
 from leankeras.equivalence.values import draw
 from leankeras.errors import EquivalenceError
 
-USUAL = ("random", "positive")  # that say how large outputs are as a rule
-GENERIC = ("large", "small", "nothing masked", "samples")  # no two numbers in them are alike
+USUAL = ("random", "positive")  # these show the usual size of the outputs
+GENERIC = ("large", "small", "nothing masked", "samples")  # no two numbers in them are equal
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Probe:
     Args:
         name: kind of input.
         arrays: one for each input.
-        doubtful: whether its values may be none that the layer was made for, so that a difference
-            on it proves nothing.
-        finite: whether outputs there only have to be finite where the reference's are.
+        doubtful: whether the layer may not be made for its values, so that a difference on it
+            proves nothing.
+        finite: whether outputs only have to be finite where the reference's are.
     """
 
     name: str
@@ -39,9 +39,9 @@ def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int)
     """Batches of every kind, "random" first and the user's samples last.
 
     Args:
-        roles: what each input is.
-        samples: checked samples of the user's own.
-        batch: how many samples a batch has.
+        roles: the role of each input.
+        samples: the user's samples, checked.
+        batch: number of samples in a batch.
     """
     rng = np.random.default_rng(0)
     doubtful = any(role.doubtful for role in roles)
@@ -70,7 +70,7 @@ def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int)
         takers = [i for i, role in enumerate(roles) if alternative in role.also]
         groups = [[i] for i in takers] if alternative != BOXES else []
         for group in groups if len(takers) == 1 else [*groups, takers]:
-            # An input that takes no part is as random as it can be without being in doubt.
+            # An input that takes no part is as random as possible without being doubtful.
             kinds = [
                 alternative if i in group else BOXES if BOXES in role.also else "random"
                 for i, role in enumerate(roles)
@@ -84,14 +84,14 @@ def make_probes(roles: list[Role], samples: list[np.ndarray] | None, batch: int)
 
 
 def positive_probe(roles: list[Role], batch: int) -> Probe:
-    """Numbers above 0, for what takes logarithms and roots."""
+    """Numbers above 0, for layers that take logarithms and roots."""
     rng = np.random.default_rng(1)
     arrays = tuple(draw(role, "positive", batch, rng) for role in roles)
     return Probe("positive", arrays, any(role.doubtful for role in roles))
 
 
 def within_reach(reference: Callee, roles: list[Role], batch: int) -> list[Role]:
-    """The roles with indices low enough for the reference, where their range is not known."""
+    """The roles with indices low enough for the reference, if their range is not known."""
     if not any(role.kind == INDICES and role.rows is None for role in roles):
         return roles
     for limit in (None, 4, 2, 1):

@@ -1,9 +1,9 @@
-"""What an input is: numbers, a mask, indices, lengths, an adjacency or boxes.
+"""The role of an input: numbers, a mask, indices, lengths, an adjacency or boxes.
 
-Random numbers as a mask, or as the corners of boxes, show little: a softmax over scores less a
-billion times a random number is one-hot, whatever the scores are. What an input is follows from
-the samples that a user gave, else from its name and data type and from what the traced reference
-does with it.
+Random numbers as a mask, or as the corners of boxes, show little: a softmax over scores minus a
+billion times a random number is one-hot, whatever the scores are. The role follows from the user's
+samples if given, otherwise from the input's name and data type and its use in the traced
+reference.
 """
 
 import ast
@@ -29,25 +29,25 @@ WORDS = {
     BOXES: {"box", "boxes", "bbox", "bboxes", "roi", "rois", "anchor", "anchors", "proposals"},
     LENGTHS: {"length", "lengths", "len", "lens"},
 }
-SOME = 8  # whole numbers to try where the range is not known
+SOME = 8  # whole numbers to try if the range is not known
 
 
 @dataclass(frozen=True)
 class Role:
-    """What one input is, and what it is tried with.
+    """The role of one input, and the values to try.
 
     Args:
-        name: of the input.
-        kind: what it is taken for.
-        shape: of one sample.
-        dtype: of its values.
-        limit: indices lie below it; lengths reach it.
-        also: kinds it is tried as besides.
-        doubtful: whether it may be something on which other numbers make no sense, so that a
-            difference on numbers is no proof of a wrong rewrite.
-        penalized: the value of a mask that is turned into "minus infinity", which leaves nothing
-            but rounding where it masks all there is; None where that is not done.
-        rows: the user's samples of it, where its values are taken from them.
+        name: the input's name.
+        kind: its presumed kind.
+        shape: the shape of one sample.
+        dtype: the dtype of its values.
+        limit: indices are below it; lengths go up to it.
+        also: other kinds to try it as.
+        doubtful: whether it may be of a kind for which arbitrary numbers make no sense, so that a
+            difference on numbers does not prove a rewrite wrong.
+        penalized: the value of a mask that is turned into "minus infinity", which leaves only
+            rounding if everything is masked; None if there is no such value.
+        rows: the user's samples of it, if its values are taken from them.
     """
 
     name: str
@@ -62,7 +62,7 @@ class Role:
 
     @property
     def domain(self) -> str | None:
-        """The values tried, in words, where others exist; None where all kinds were tried."""
+        """A description of the values that were not tried; None if all kinds were tried."""
         if self.kind == NUMBERS:
             return None
         if self.rows is not None:
@@ -78,7 +78,7 @@ class Role:
 
 
 def input_names(callee: Callee, count: int) -> list[str]:
-    """What a layer calls its inputs: arguments, keys, Input layers, or names it unpacks them to."""
+    """The names of a layer's inputs: arguments, keys, Input layers, or names they unpack to."""
     if len(callee.inputs) == count and is_graph(callee.layer):
         return [input_name(tensor) for tensor in callee.inputs]
     if isinstance(callee.input_shape, dict) and len(callee.input_shape) == count:
@@ -89,7 +89,7 @@ def input_names(callee: Callee, count: int) -> list[str]:
 
 
 def declared_dtypes(callee: Callee, count: int) -> list[str | None]:
-    """The data types that a model or an Embedding says it takes, None where it does not say."""
+    """The data types that a model or an Embedding declares, None if not declared."""
     if len(callee.inputs) == count:
         return [tensor.dtype for tensor in callee.inputs]
     if isinstance(callee.layer, keras.layers.Embedding):
@@ -105,15 +105,15 @@ def find_roles(
     candidate: list[Usage],
     samples: list[np.ndarray] | None = None,
 ) -> list[Role]:
-    """What each input is.
+    """The role of each input.
 
     Args:
-        names: of the inputs.
-        shapes: of one sample of each.
-        dtypes: of each.
-        reference: how the traced reference uses each; plain usages where it cannot be traced.
-        candidate: how the traced candidate does.
-        samples: the user's, one array for each input.
+        names: the inputs' names.
+        shapes: the shape of one sample of each.
+        dtypes: the dtype of each.
+        reference: how the traced reference uses each; plain usages if it cannot be traced.
+        candidate: how the traced candidate uses each.
+        samples: the user's samples, one array for each input.
     """
     roles = []
     for i, name in enumerate(names):
@@ -173,7 +173,7 @@ def _unpacked_names(layer: keras.Layer, count: int) -> list[str] | None:
     # x, mask = inputs
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(layer.call)))
-    except (OSError, SyntaxError):  # made in a shell, or a lambda
+    except (OSError, SyntaxError):  # defined in a shell, or a lambda
         return None
     for node in ast.walk(tree):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple):

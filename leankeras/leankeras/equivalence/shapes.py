@@ -1,4 +1,4 @@
-"""The shape of one sample for each input, nested as a layer takes them, and arrays nested alike."""
+"""The shape of one sample for each input, nested like the inputs, and arrays nested alike."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def flat_shapes(input_shape: Any) -> list[Shape]:
 
 
 def pack(input_shape: Any, arrays: list[np.ndarray]) -> Any:
-    """Arrays in flat order, put into the structure of ``input_shape`` as backend tensors."""
+    """Pack arrays in flat order into the structure of ``input_shape``, as backend tensors."""
     remaining = iter(arrays)
 
     def fill(part: Any) -> Any:
@@ -61,7 +61,7 @@ def check_samples(samples: Any, shapes: list[Shape]) -> list[np.ndarray]:
     """A user's samples as one array for each input, at most 256 of them, evenly spaced.
 
     Raises:
-        EquivalenceError: they do not fit the shapes, or hold none, NaN or Inf.
+        EquivalenceError: they do not fit the shapes, are empty, or hold NaN or Inf.
     """
     arrays = [np.asarray(array) for array in keras.tree.flatten(samples)]
     if isinstance(samples, (list, tuple)) and len(shapes) == 1:

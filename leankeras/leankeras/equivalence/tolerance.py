@@ -1,13 +1,13 @@
-"""How far two arrays may be apart and still come from the same function.
+"""How far apart two arrays may be and still come from the same function.
 
-Two right implementations add float32 numbers in different orders, so they differ by rounding. An
-output passes where ``|candidate - reference| <= r * (|reference| + size) + w``. The relative part
-``r`` is 1e-4 (2e-2 where the reference computes in 16 bits). ``size`` lets an output near 0 carry
-the rounding of the large terms that cancelled in it; it is the root mean square of the outputs in
-the same channel, so that a confidence is not excused by boxes in pixels beside it (and of those
-at the same place along every other axis, whichever is smallest). ``w`` is measured: four times as
-far as the reference's own outputs move when inputs and weights are rounded differently. Gradients
-have ten times the ``r``, since they pass through every operation twice.
+Two correct implementations add float32 numbers in different orders, so they differ by rounding. An
+output passes if ``|candidate - reference| <= r * (|reference| + size) + w``. The relative part
+``r`` is 1e-4 (2e-2 if the reference computes in 16 bits). ``size`` lets an output near 0 carry the
+rounding of the large terms that cancelled in it; it is the root mean square of the outputs in the
+same channel, so that boxes in pixels do not loosen the tolerance of a confidence beside them (and
+of those at the same place along every other axis, whichever is smallest). ``w`` is measured: four
+times as far as the reference's own outputs move when inputs and weights are rounded differently.
+Gradients have ten times the ``r``, since they pass through every operation twice.
 """
 
 from collections.abc import Callable
@@ -20,20 +20,20 @@ import numpy as np
 RELATIVE = 1e-4
 RELATIVE_16_BIT = 2e-2
 RELATIVE_GRADIENT = 1e-3
-RELATIVE_REPEAT = 1e-6  # threads may add in another order the second time
+RELATIVE_REPEAT = 1e-6  # threads may add in a different order the second time
 HALF_TYPES = {"float16", "bfloat16"}
-# How many times as far as the reference moves by rounding the candidate may be off.
+# The candidate may be off by this many times the movement of the reference by rounding.
 ROUNDING_MARGIN = 4
-# An output that cancels to nothing on one probe is held to what it is on another. The less is left
+# An output that cancels to nothing on one probe is judged by its size on another. The less is left
 # of it, the larger the rounding: the root of a variance near 0 has the root of its rounding.
 RELATIVE_FLOOR, VANISHED = 2.0**-20, 2.0**-10
-# Beyond this part of an output's size, rounding is a fault of the function, not an excuse.
+# Beyond this share of an output's size, rounding is a fault of the function, not an excuse.
 LARGEST_ROUNDING = 0.01
 
 
 @dataclass(frozen=True)
 class Distance:
-    """How far two arrays are apart, at the place that is worst for its tolerance."""
+    """How far apart two arrays are, at the place that is worst for its tolerance."""
 
     equal: bool
     max_abs_diff: float
@@ -41,11 +41,11 @@ class Distance:
     where: str
 
 
-FAILS = Distance(False, float("inf"), 0.0, "")  # nothing to measure: an error, or another shape
+FAILS = Distance(False, float("inf"), 0.0, "")  # nothing to measure: an error, or a different shape
 
 
 def distance(expected: np.ndarray, seen: np.ndarray, relative: float) -> Distance:
-    """How far two arrays are apart, with one tolerance relative to all of ``expected``."""
+    """How far apart two arrays are, with one tolerance relative to all of ``expected``."""
     if not is_float(expected):
         return apart(expected, seen, 0.0)
     expected = expected.astype("float64")
@@ -53,10 +53,10 @@ def distance(expected: np.ndarray, seen: np.ndarray, relative: float) -> Distanc
 
 
 def apart(expected: np.ndarray, seen: np.ndarray, tolerance: np.ndarray | float) -> Distance:
-    """How far two arrays are apart, at the place where the tolerance is exceeded most.
+    """How far apart two arrays are, at the place where the tolerance is exceeded most.
 
-    Where the reference is not finite itself, there is nothing to compare with. Whole numbers and
-    truth values are to be equal.
+    Elements where the reference itself is not finite are not compared. Whole numbers and truth
+    values must be equal.
     """
     kind = "float64" if is_float(expected) else "int64"
     expected, seen = expected.astype(kind), seen.astype(kind)
@@ -89,12 +89,12 @@ def output_tolerance(
         expected: the reference's output on a probe, batch first.
         relative: the relative part.
         rounding: how far each element moved when the reference was rounded differently.
-        usual: :func:`usual_size` of the reference's output where nothing special cancels.
-        scale: how large the inputs are, compared with those then.
+        usual: :func:`usual_size` of the reference's output on the usual probes.
+        scale: how large the inputs are, compared with those of the usual probes.
     """
     if not is_float(expected):
         return np.zeros(expected.shape)
-    # Where the reference is not finite nothing is compared.
+    # Where the reference is not finite, nothing is compared.
     expected = np.where(np.isfinite(expected), expected, 0).astype("float64")
     size, usual = slice_size(expected), scale * usual
     left = size / np.where(usual > 0, usual, 1)
@@ -129,12 +129,12 @@ def changes(before: np.ndarray, after: np.ndarray) -> np.ndarray:
 
 
 def slice_size(output: np.ndarray) -> np.ndarray:
-    """The root mean square around each element: of its channel, or a smaller one beside it."""
+    """The root mean square around each element: of its channel, or a smaller one along an axis."""
     return _by_slice(output.astype("float64"), _rms_along)
 
 
 def usual_size(output: np.ndarray) -> np.ndarray:
-    """What :func:`output_tolerance` is to take for usual, for a batch of any size."""
+    """The argument ``usual`` of :func:`output_tolerance`, for a batch of any size."""
     size = slice_size(output)
     if output.ndim < 2:
         return np.max(size)
@@ -142,7 +142,7 @@ def usual_size(output: np.ndarray) -> np.ndarray:
 
 
 def rms(values: np.ndarray) -> float:
-    """The root mean square of the values that are finite."""
+    """The root mean square of the finite values."""
     known = values[np.isfinite(values)].astype("float64")
     return float(np.sqrt(np.mean(known**2))) if known.size else 0.0
 
@@ -153,7 +153,7 @@ def is_float(values: Any) -> bool:
 
 
 def _by_slice(values: np.ndarray, reduce: Callable) -> np.ndarray:
-    # Along every axis but the batch: what holds for the elements at the same place on it.
+    # For every axis but the batch: reduce over the elements at the same place on it.
     axes = range(1, values.ndim) if values.ndim > 1 else [None]
     found = []
     for axis in axes:

@@ -1,4 +1,4 @@
-"""The reference on a probe: its outputs, and how far another's may be off there."""
+"""The reference on a probe: its outputs, and how far a candidate's may be off."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ from leankeras.equivalence.values import SCALES
 from leankeras.errors import EquivalenceError
 
 ROUNDING, ROUNDING_16_BIT = 2.0**-22, 2.0**-8
-ROUNDINGS = 3  # by one alone, an output may happen not to move
+ROUNDINGS = 3  # with a single one, an output may happen not to move
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Trial:
     tolerances: Arrays
 
     def tells_apart(self, outputs: Arrays) -> bool:
-        """Whether outputs differ by more than twice what the comparison lets pass."""
+        """Whether outputs differ by more than twice the tolerance of the comparison."""
         for wanted, given, tolerance in zip(self.expected, outputs, self.tolerances, strict=True):
             difference = changes(wanted, given)
             if (difference / 2 > tolerance).any():
@@ -42,15 +42,15 @@ class Trial:
 
 
 class Trials:
-    """Makes trials of one reference, with the weights that it has now.
+    """Makes trials of one reference, with its present weights.
 
     Args:
-        reference: built and perturbed.
+        reference: the layer, built and perturbed.
 
     Attributes:
         relative: the relative part of the tolerance of outputs.
-        rounding: by how much of themselves numbers are off when they are rounded differently.
-        rejected: the error in a line for each probe that the reference rejects.
+        rounding: the relative error of numbers that are rounded differently.
+        rejected: a one-line error for each probe that the reference rejects.
     """
 
     def __init__(self, reference: Callee) -> None:
@@ -63,10 +63,10 @@ class Trials:
         self._usual: list[np.ndarray] | None = None
 
     def make(self, probes: list[Probe]) -> list[Trial]:
-        """A trial of each probe that the reference takes."""
+        """A trial of each probe that the reference accepts."""
         outputs, taken = [], []
         for probe in probes:
-            # What the reference raises on some input is no fault of the candidate's.
+            # If the reference rejects an input, the candidate is not to blame.
             try:
                 outputs.append(self.reference.run(probe.arrays))
                 taken.append(probe)
@@ -90,7 +90,7 @@ class Trials:
         """How far each element of each output may be off.
 
         Args:
-            probe: what the outputs are of.
+            probe: the probe that gave the outputs.
             expected: the reference's outputs.
             rounding: how far each of their elements moved when all was rounded differently.
         """
@@ -103,7 +103,7 @@ class Trials:
 
     @contextmanager
     def rounded(self, seed: int) -> Iterator[Callable[[Sequence[np.ndarray]], Arrays]]:
-        """The reference with weights rounded differently, and what rounds inputs differently."""
+        """Round the reference's weights differently; yields a function that does so for inputs."""
         rng = np.random.default_rng(seed)
         try:
             round_differently(self._weights, self.rounding, seed)
@@ -113,7 +113,7 @@ class Trials:
 
 
 def _usual_sizes(probes: list[Probe], outputs: list[Arrays]) -> list[np.ndarray]:
-    # Of random numbers, or of those above 0 where the others have no logarithm.
+    # For random numbers, or for those above 0 if the others have no logarithm.
     usual = [each for probe, each in zip(probes, outputs, strict=True) if probe.name in USUAL]
     return [
         np.max([usual_size(output) for output in column], axis=0) if is_float(column[0]) else 0.0

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-# What hands the values of its first input on, in another shape or type.
+# Operations that pass on the values of their first input, in another shape or type.
 CARRIERS = {
     *("Identity", "Reshape", "ExpandDims", "Squeeze", "Transpose", "StridedSlice", "Slice"),
     *("Split", "SplitV", "Unpack", "Tile", "BroadcastTo", "EnsureShape", "StopGradient", "Pack"),
@@ -20,7 +20,7 @@ CHOICES = {"Select", "SelectV2"}
 COMPARISONS = {"Less", "LessEqual", "Greater", "GreaterEqual", "Equal", "NotEqual"}
 LOGIC = {"LogicalAnd", "LogicalOr", "LogicalNot", "All", "Any", "Where"}
 PRODUCTS = {"MatMul", "BatchMatMul", "BatchMatMulV2", "BatchMatMulV3", "Einsum"}
-# Which input of an operation is an index, and which one tells how many there are.
+# Which input of an operation is an index, and which one gives their number.
 INDEXED = {
     "GatherV2": (1, 0),
     "GatherNd": (1, 0),
@@ -36,25 +36,25 @@ INDEXED = {
     "TensorScatterUpdate": (1, 0),
     "TensorScatterAdd": (1, 0),
 }
-# What needs the shape of a tensor and not its values.
+# Operations that need the shape of a tensor but not its values.
 SHAPE_ONLY = {"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"}
 HUGE = 1e3  # a factor that turns a mask into "minus infinity"
 
 
 @dataclass
 class Usage:
-    """What is done with the values of one input.
+    """How the values of one input are used.
 
     Args:
-        penalized: the value that is turned into "minus infinity", as only a mask's is.
-        as_mask: taken for true or false.
-        as_number: used in arithmetic, as any number is.
-        compared: held against constants, the highest of which is ``threshold``.
-        indices: for each use as an index, how many there are; None where that is not known.
+        penalized: the value that is turned into "minus infinity", as happens only to masks.
+        as_mask: used as true or false.
+        as_number: used in arithmetic, like any number.
+        compared: compared with constants, the highest of which is ``threshold``.
+        indices: for each use as an index, how many there are; None if that is not known.
         lengths: for each comparison with the steps 0, 1, 2 ..., how many there are.
-        multiplied: taken times other values, as a mask is, or a number.
-        projected: taken into a matrix product, as an adjacency is, or a number.
-        corners: sliced and compared with other slices, as the corners of boxes are.
+        multiplied: multiplied by other values, like a mask or a number.
+        projected: used in a matrix product, like an adjacency or a number.
+        corners: sliced and compared with other slices, like the corners of boxes.
         read: whether an output depends on its values.
     """
 
@@ -72,12 +72,12 @@ class Usage:
 
     @property
     def binary(self) -> bool:
-        """Whether nothing but zeros and ones makes sense."""
+        """Whether only zeros and ones make sense."""
         return self.penalized is not None or (self._decides and self.threshold <= 1)
 
     @property
     def levels(self) -> int | None:
-        """How many whole numbers make a difference, where nothing but comparisons is done."""
+        """How many whole numbers make a difference, if they are only used in comparisons."""
         return int(self.threshold) + 2 if self._decides and self.threshold > 1 else None
 
     @property
@@ -88,7 +88,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class _Place:
-    """A tensor that carries an input's values, and what was done to them on the way."""
+    """A tensor that carries an input's values, and the changes made to them on the way."""
 
     tensor: Any
     complement: bool = False  # 1 - m, or m - 1
@@ -96,7 +96,7 @@ class _Place:
 
 
 def usages(graph: Any, weights: list[keras.Variable]) -> list[Usage]:
-    """The usage of each input of a traced call, which reads some of the weights."""
+    """The usage of each input of a traced call, given the layer's weights."""
     read = _read_by_outputs(graph)
     rows = {id(weight.value.handle): weight.shape[0] for weight in weights if weight.shape}
     tables = {place: rows.get(outer) for place, outer in _handles(graph).items()}
@@ -121,7 +121,7 @@ def unread_weights(graph: Any, weights: list[keras.Variable]) -> list[keras.Vari
 
 
 def operations(graph: Any) -> set[str]:
-    """The kinds of all operations of a traced call, those of functions it calls included."""
+    """The kinds of all operations in a traced call, including those in functions it calls."""
     definition = graph.graph.as_graph_def()
     nodes = [*definition.node]
     nodes += [node for function in definition.library.function for node in function.node_def]
@@ -150,7 +150,7 @@ def _read_by_outputs(graph: Any) -> set[int]:
 
 
 def _uses(tensor: Any) -> Iterator[tuple[_Place, Any, int]]:
-    # Every place that the values come to, then each operation there that takes them in.
+    # Every place that the values reach, then each operation that consumes them there.
     queue, seen = [_Place(tensor)], set()
     while queue:
         place = queue.pop()
@@ -245,7 +245,7 @@ def _how_many(consumer: Any, tables: dict[int, int | None]) -> int | None:
 
 
 def _constant(tensor: Any) -> np.ndarray | None:
-    """The value of a tensor that depends on no input, None where it cannot be told."""
+    """The value of a tensor that depends on no input, None if it is unknown."""
     if tensor.dtype == tf.resource:
         return None
     value = tf.get_static_value(tensor)

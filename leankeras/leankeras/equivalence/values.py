@@ -1,6 +1,6 @@
-"""The values that an input takes in a batch: by the kind of the probe and by what the input is.
+"""The values of an input in a batch, by the kind of the probe and the role of the input.
 
-An input that is no plain number, such as a mask, takes values that make sense for it in every kind.
+An input that is not plain numbers, such as a mask, gets values that make sense for it in any kind.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ def draw(role: Role, kind: str, batch: int, rng: np.random.Generator) -> np.ndar
     """A batch of one input.
 
     Args:
-        role: what the input is.
-        kind: a kind of probe, or of role that the input is to be taken for.
-        batch: how many samples.
-        rng: where random numbers come from.
+        role: the role of the input.
+        kind: a kind of probe, or a kind of role to use for the input.
+        batch: number of samples.
+        rng: the source of random numbers.
     """
     shape = (batch, *role.shape)
     taken = kind if kind in DRAWN else role.kind
@@ -69,7 +69,7 @@ def _mask(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.n
     if kind == "padded" and len(shape) == 2:
         chosen = np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1))
     elif len(shape) == 2:
-        # No sample without anything left: what becomes of that is a question of its own.
+        # No sample is masked completely; that case is tested separately.
         chosen[np.arange(shape[0]), rng.integers(0, shape[1], shape[0])] = True
     elif len(shape) > 2:
         steps = np.arange(shape[-2])
@@ -99,7 +99,7 @@ def _adjacency(role: Role, kind: str, shape: Shape, rng: np.random.Generator) ->
         return np.ones(shape)
     if kind == "zeros":
         return np.broadcast_to(loops, shape)
-    values = np.maximum(rng.random(shape) < 0.4, loops).astype("float64")  # one way, as a rule
+    values = np.maximum(rng.random(shape) < 0.4, loops).astype("float64")  # mostly one-way
     if kind in ("large", "small", ADJACENCY):
         values /= values.sum(axis=-1, keepdims=True)
     elif kind in ("sparse", "padded"):
@@ -110,7 +110,7 @@ def _adjacency(role: Role, kind: str, shape: Shape, rng: np.random.Generator) ->
 
 
 def _boxes(role: Role, kind: str, shape: Shape, rng: np.random.Generator) -> np.ndarray:
-    # Corners in order, some boxes far apart and some one upon the other; in pixels when "large".
+    # Corners in order, some boxes far apart and some overlapping; in pixels when "large".
     corner = rng.uniform(0, 1, (*shape[:-1], 2))
     size = rng.uniform(0.05, 0.8, (*shape[:-1], 2))
     values = np.concatenate([corner, corner + size], axis=-1)

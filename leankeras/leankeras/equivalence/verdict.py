@@ -1,4 +1,4 @@
-"""What is answered: the verdict, what it rests on, and what was not looked at."""
+"""The answer: the verdict, its basis, and what was not compared."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ EQUIVALENT, DIFFERENT, UNKNOWN = "equivalent", "not equivalent", "cannot tell"
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison: on which probe, of what, and how far apart the two were."""
+    """One comparison: the probe, the thing compared, and how far apart the two were."""
 
     probe: str
     compared: str
@@ -25,18 +25,18 @@ class Equivalence:
     """The answer of :func:`check_equivalence`.
 
     Args:
-        verdict: "equivalent", "not equivalent", or "cannot tell" where they agree on all that was
-            tried, and what was tried does not show enough.
-        max_abs_diff: largest absolute difference of their outputs over all probes; inf where the
-            outputs have other shapes.
-        reason: one line: what agreed, on which probe and where they first parted, or what is
+        verdict: "equivalent", "not equivalent", or "cannot tell" if the probes do not show
+            enough to decide.
+        max_abs_diff: largest absolute difference of their outputs over all probes; inf if the
+            outputs have different shapes.
+        reason: one line: what agreed, on which probe and where they first differed, or what is
             missing.
         probes: a row for each comparison: ``probe`` (kind of input), ``compared`` (output,
             gradient), ``equal``, ``max_abs_diff``, ``tolerance`` (at the worst place), ``where``
             (index of the worst place, batch first).
         blind_to: names of the reference's weights and inputs that could be anything: no output on
             any probe depends on them.
-        not_compared: what the verdict says nothing about, in words.
+        not_compared: descriptions of what the verdict does not cover.
     """
 
     verdict: str
@@ -73,13 +73,13 @@ def conclude(
     blind_to: Sequence[str],
     not_compared: Sequence[str],
 ) -> Equivalence:
-    """The verdict of comparisons.
+    """The verdict on some comparisons.
 
     Args:
         rows: the comparisons.
         doubtful: names of probes on which a difference proves nothing.
-        blind_to: names of weights and inputs that nothing tried depends on.
-        not_compared: what was left out, in words.
+        blind_to: names of weights and inputs that no output depended on.
+        not_compared: descriptions of what was left out.
     """
     probes = pd.DataFrame(
         [{"probe": r.probe, "compared": r.compared, **asdict(r.distance)} for r in rows]
@@ -93,11 +93,11 @@ def conclude(
         verdict, reason = DIFFERENT, f"{_difference(proven)}; {_share(failed, probes)}"
     elif not failed.empty:
         verdict = UNKNOWN
-        reason = f"{_difference(failed)}; if inputs like that cannot occur, give samples of yours"
+        reason = f"{_difference(failed)}; if such inputs cannot occur, give your own samples"
     elif blind_to:
-        verdict, reason = UNKNOWN, f"nothing tried depends on {names}; give samples"
+        verdict, reason = UNKNOWN, f"no output depended on {names}; give samples"
         if "samples" in set(probes.probe):
-            reason = f"nothing tried depends on {names}, nor do the samples; give others"
+            reason = f"no output depended on {names}, not even on the samples; give others"
     else:
         gradient = " and gradients" if len(outputs) < len(probes) else ""
         count = probes.probe.nunique()

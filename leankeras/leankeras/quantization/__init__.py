@@ -1,4 +1,4 @@
-"""Training for eight bits, and what eight bits cost: error by layer, exemptions, calibration."""
+"""Training for 8 bits, and the cost of 8 bits: error by layer, exemptions, calibration."""
 
 from leankeras.lazy import face
 

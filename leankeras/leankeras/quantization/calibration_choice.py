@@ -26,8 +26,8 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
     fewer than asked for; one of under 10 is left out, since :func:`leankeras.convert` refuses it.
 
     Args:
-        model: as :func:`leankeras.convert` takes it.
-        data: the training part calibrates, the validation part decides.
+        model: as accepted by :func:`leankeras.convert`.
+        data: the training part calibrates, the validation part is scored.
         counts: sizes of the sets, 10 to 300.
 
     Returns:

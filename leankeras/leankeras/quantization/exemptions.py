@@ -16,7 +16,7 @@ MOST_LAYERS = 5
 
 @dataclass(frozen=True)
 class Exemptions:
-    """What :func:`find_exemptions` found.
+    """The result of :func:`find_exemptions`.
 
     Attributes:
         layers: to be named in ``keep_float``; none where int8 loses nothing significant, or where
@@ -37,11 +37,11 @@ class Exemptions:
     def __str__(self) -> str:
         int8 = f"int8 loses {self._lost('int8')} {self.score.unit} against float32"
         if not self.tried:
-            return f"{int8}: nothing significant that a layer in float could buy back"
+            return f"{int8}: nothing significant that a layer in float could recover"
         if not self.layers:
             return (
-                f"{int8}, and none of the {self.tried} layers with the largest error buys any of "
-                "it back; try other calibration samples, or leankeras.train_quantized"
+                f"{int8}, and none of the {self.tried} layers with the largest error recovers any "
+                "of it in float; try other calibration samples, or leankeras.train_quantized"
             )
         return f"{int8}; with {', '.join(self.layers)} in float it loses {self._lost('exempt')}"
 
@@ -60,24 +60,24 @@ def find_exemptions(
 ) -> Exemptions:
     """Find the layers that int8 has to leave in float to be as accurate as float32.
 
-    Attention is tried first, all of it: its errors are small at each operator and only together
-    cost accuracy. Then layers are added from the largest own error on, up to 5, until the loss
+    All attention layers are tried first: their errors are small at each operator and cost accuracy
+    only together. Then layers are added in order of decreasing own error, up to 5, until the loss
     against float32 is no longer significant (its 95 % interval reaches 0). One layer is often not
-    enough, since a layer in float still reads what an int8 one has rounded; so a layer that does
-    not help by itself stays until the end. Then each that can be left out again without a
-    significant loss is. If 5 layers do not reach float32, what they reach together is the goal, and
-    where they reach nothing none is left.
+    enough, since a layer in float still reads values that an int8 layer has rounded; so a layer
+    that does not help alone stays until the end. Then each layer that can be left out without a
+    significant loss is removed again. If 5 layers do not reach float32, the accuracy they reach
+    together is the goal, and if they gain nothing, none is kept.
 
-    The samples that decide are no fair test of the outcome any more; where the choice matters,
-    measure it on others.
+    The samples used for the choice are no longer a fair test of the result; if it matters, measure
+    it on others.
 
     Args:
-        model: what was converted, as :func:`leankeras.convert` takes it.
+        model: the converted model, as accepted by :func:`leankeras.convert`.
         float32: its conversion in mode ``"float32"``.
         int8: its conversion in mode ``"int8"``; the files tried are written beside it.
-        errors: what :func:`leankeras.quantization.layer_error.quantization_error` gave for them.
+        errors: the :func:`leankeras.quantization.layer_error.quantization_error` of the two.
         calibration: the samples ``int8`` was calibrated with, shape ``(n, ...)``.
-        data: its validation part decides.
+        data: its validation part is scored.
 
     Raises:
         ConversionError: the model cannot be converted with one of the layers in float.
@@ -126,7 +126,7 @@ def find_exemptions(
 
 
 def _attention(errors: pd.DataFrame) -> tuple[str, ...]:
-    """The layers that weigh by a softmax: all of each, with what it is made of."""
+    """The layers that use a softmax as weights, each as a whole, including sub-layers."""
     kinds = errors.operators.str.split(", ")
     return tuple(
         layer for layer, of in kinds.items() if layer and {"SOFTMAX", "BATCH_MATMUL"} <= set(of)

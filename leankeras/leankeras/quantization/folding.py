@@ -1,7 +1,7 @@
 """BatchNormalization and ReLU folded into the linear layer before them.
 
 At inference a BatchNormalization is a scale and a shift for each channel, which the weights of a
-convolution can take over (Jacob et al. 2018, "Quantization and Training of Neural Networks for
+convolution can absorb (Jacob et al. 2018, "Quantization and Training of Neural Networks for
 Efficient Integer-Arithmetic-Only Inference", section 3.2). Quantization-aware training of the
 folded model has no statistics left to converge, and quantizes the weights that are deployed.
 """
@@ -35,25 +35,25 @@ SEPARABLE = {
 }
 LINEAR = (*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *SEPARABLE, layers.Dense)
 
-# Folding changes the order of float32 operations; a mistake in it is far larger than this.
+# Folding changes the order of float32 operations; a mistake would differ by far more than this.
 TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class _Absorbed:
-    """What follows a linear layer and is to be folded into it."""
+    """The layers after a linear layer that are folded into it."""
 
     normalization: layers.BatchNormalization | None
     relu: bool
 
 
 def fold(model: keras.Model, like: Any = None) -> keras.Model:
-    """Fold what follows a linear layer into it, and write nested models out.
+    """Fold the layers that follow a linear layer into it, and flatten nested models.
 
     A BatchNormalization, and then a ReLU, directly after a convolution (also transposed,
-    depthwise or separable) or a Dense layer without an activation are folded into it, where
-    nothing else reads what lies between. A separable convolution becomes
-    its two parts. What cannot be folded stays as it is; a subclassed model stays one layer.
+    depthwise or separable) or a Dense layer without an activation are folded into it if nothing
+    else reads the tensors between them. A separable convolution becomes its two parts. Anything
+    that cannot be folded stays as it is; a subclassed model stays one layer.
 
     Args:
         model: a built Keras 3 model; it is not changed.
@@ -90,7 +90,7 @@ def fold(model: keras.Model, like: Any = None) -> keras.Model:
 
     inputs = new_inputs(flat)
     outputs = walk(flat, inputs, call)
-    # Copied once more, so that no layer remembers the graphs it went through.
+    # Copied once more, so that no layer keeps references to earlier graphs.
     folded = copy_model(keras.Model(inputs, outputs, name=model.name))
     for layer in flat_layers(folded):
         layer.trainable = True
@@ -99,7 +99,7 @@ def fold(model: keras.Model, like: Any = None) -> keras.Model:
 
 
 def _flatten(graph: keras.Model) -> keras.Model:
-    """Write nested models out; layers of the same name get a number."""
+    """Flatten nested models; layers with the same name get a number."""
     inputs = new_inputs(graph)
     names = {tensor.name: 0 for tensor in tree.flatten(inputs)}
 
@@ -113,7 +113,7 @@ def _flatten(graph: keras.Model) -> keras.Model:
 
 
 def _plan(flat: keras.Model) -> tuple[dict[int, _Absorbed], set[int]]:
-    """Decide what each linear layer absorbs, and list the operations that vanish by that."""
+    """Decide what each linear layer absorbs, and list the operations that disappear."""
     calls: dict[int, list[Any]] = {}
     readers: dict[int, list[Any]] = {}
     nodes = nodes_in_order(flat)
@@ -124,7 +124,7 @@ def _plan(flat: keras.Model) -> tuple[dict[int, _Absorbed], set[int]]:
     outputs = {id(tensor) for tensor in flat.outputs}
 
     def follower(operation: keras.Operation) -> keras.Operation | None:
-        """Return what alone reads the operation's results, and reads nothing else."""
+        """Return the only reader of the operation's results, if it reads nothing else."""
         results = [id(tensor) for node in calls[id(operation)] for tensor in node.outputs]
         found = [node for result in results for node in readers.get(result, [])]
         if not found or len({id(node.operation) for node in found}) > 1:
@@ -172,7 +172,7 @@ def _is_relu(operation: keras.Operation | None) -> bool:
 def _fold_layer(
     layer: layers.Layer, absorbed: _Absorbed, inputs: keras.KerasTensor
 ) -> list[layers.Layer]:
-    """Make the layers, in their order, that stand for ``layer`` and what it absorbed."""
+    """Make the layers, in order, that replace ``layer`` and what it absorbed."""
     activation = "relu" if absorbed.relu else keras.activations.serialize(layer.activation)
     weights = [weight.numpy().astype("float64") for weight in layer.weights]
     before = []
@@ -232,7 +232,7 @@ def _scale_and_shift(normalization: layers.BatchNormalization) -> tuple[np.ndarr
 
 
 def _along_outputs(layer: layers.Layer, kernel: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """Shape a scale of the output channels so that it multiplies the layer's kernel."""
+    """Shape a scale of the output channels so that it can multiply the layer's kernel."""
     if isinstance(layer, DEPTHWISE):
         return scale.reshape(kernel.shape[-2:])
     return scale[:, np.newaxis] if isinstance(layer, TRANSPOSED) else scale
@@ -241,7 +241,7 @@ def _along_outputs(layer: layers.Layer, kernel: np.ndarray, scale: np.ndarray) -
 def _check(model: keras.Model, flat: keras.Model, folded: keras.Model) -> None:
     inputs = packed_inputs(flat, sample_inputs(flat))
     references = [(model, TOLERANCE)]
-    if not is_float32(model):  # loosely with that, and closely with its copy in float32
+    if not is_float32(model):  # compare loosely with the model, closely with its float32 copy
         references = [(model, HALF_PRECISION_TOLERANCE), (flat, TOLERANCE)]
     outputs = tree.flatten(infer(folded, inputs))
     for reference, tolerance in references:
@@ -251,6 +251,6 @@ def _check(model: keras.Model, flat: keras.Model, folded: keras.Model) -> None:
             if not difference <= tolerance * max(1.0, np.abs(want).max()):
                 raise ModelError(
                     f"{model.name} computes something else when BatchNormalization is folded "
-                    f"(difference {difference:.2g}); a layer of it gives random or non-finite "
-                    "results, or depends on what is neither a weight nor in its config"
+                    f"(difference {difference:.2g}); one of its layers gives random or non-finite "
+                    "results, or depends on state outside its weights and config"
                 )

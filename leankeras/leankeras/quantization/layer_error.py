@@ -1,9 +1,9 @@
 """Where an int8 file loses accuracy: its error by Keras layer, against the float32 file.
 
-Two errors are told apart. The error of a result is what has gathered up to there. An operator's
-own error is that of the operator alone, run in int8 on exact inputs, as TensorFlow's quantization
-debugger has it (https://ai.google.dev/edge/litert/models/quantization_debugger); the layers where
-it is largest are the ones to name in ``keep_float``.
+There are two errors. The error of a result has accumulated up to that point. An operator's own
+error is that of the operator alone, run in int8 on exact inputs, as in TensorFlow's quantization
+debugger (https://ai.google.dev/edge/litert/models/quantization_debugger); the layers where it is
+largest are the ones to name in ``keep_float``.
 """
 
 from pathlib import Path
@@ -24,12 +24,12 @@ def quantization_error(
         float32: the model converted in mode ``"float32"``: a Conversion, which knows the layers'
             full names, or a path.
         int8: the same model converted in an int8 mode.
-        x: samples ``(n, ...)``, of which the first 16 are used.
+        x: samples ``(n, ...)``; the first 16 are used.
 
     Returns:
-        One row for each layer, the largest ``own_error`` first: ``own_error`` and ``error``, each
-        the root mean square of the difference divided by that of the float result (0.01 is 1 %),
-        of the layer's worst operator; ``operators``, their kinds.
+        One row for each layer, the largest ``own_error`` first: ``own_error`` and ``error`` of the
+        layer's worst operator, each the root mean square of the difference divided by that of the
+        float result (0.01 is 1 %); ``operators``, the kinds of its operators.
 
     Raises:
         ModelError: the two files are not conversions of one model.

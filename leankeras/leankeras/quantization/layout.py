@@ -1,9 +1,9 @@
-"""Where tfmot puts no fake quantization because TFLite fuses two layers into one.
+"""Places where tfmot omits fake quantization because TFLite fuses two layers into one.
 
-tfmot's own rule for a convolution before a ReLU leaves the weights of the convolution without
-fake quantization, unless a BatchNormalization stands between the two: training would not see what
-the file does to them. Here only an Add loses its quantization to the ReLU after it. A convolution
-keeps that of its weights, see ``quantize_schemes.annotate``.
+tfmot's own rule for a convolution before a ReLU leaves the weights of the convolution without fake
+quantization, unless there is a BatchNormalization between the two: training would not see the
+effect of the file on them. Here only an Add loses its quantization to the ReLU after it. A
+convolution keeps that of its weights; see ``schemes.annotate``.
 """
 
 import tf_keras
@@ -27,7 +27,7 @@ class FloatInput(default_8bit_transforms.InputLayerQuantize):
 
 
 class AddBeforeReLU(default_8bit_transforms.LayerReLUQuantize):
-    """Takes the quantization between an Add and a ReLU layer away."""
+    """Removes the quantization between an Add and a ReLU layer."""
 
     def pattern(self) -> transforms.LayerPattern:
         """Return what to look for."""
@@ -35,7 +35,7 @@ class AddBeforeReLU(default_8bit_transforms.LayerReLUQuantize):
 
 
 class AddBeforeActivation(default_8bit_transforms.LayerReluActivationQuantize):
-    """Takes the quantization between an Add and an Activation of "relu" away."""
+    """Removes the quantization between an Add and an Activation of "relu"."""
 
     def pattern(self) -> transforms.LayerPattern:
         """Return what to look for."""
@@ -47,7 +47,7 @@ class AddBeforeActivation(default_8bit_transforms.LayerReluActivationQuantize):
 
 
 class FoldedLayout(default_8bit_quantize_layout_transform.Default8BitQuantizeLayoutTransform):
-    """tfmot's rules for a model in which BatchNormalization is folded already."""
+    """tfmot's rules for a model in which BatchNormalization is already folded."""
 
     def apply(self, model: tf_keras.Model, layer_quantize_map: dict) -> tuple:
         """Return the model and the map with the rules applied."""

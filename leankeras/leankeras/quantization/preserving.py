@@ -1,8 +1,8 @@
-"""Keeping what pruning and clustering gained through a fine-tuning.
+"""Keep the gains of pruning and clustering through fine-tuning.
 
-tfmot's own prune- and cluster-preserving schemes know the layers it has schemes for, Conv1D and
-custom layers not among them. What they do to the weights is done here after each step, on any
-kernel: zeros are set back, and weights that were equal all take their mean.
+tfmot's own prune- and cluster-preserving schemes cover only the layers it has schemes for, which
+exclude Conv1D and custom layers. Here the same is done to the weights of any kernel after each
+step: zeros are restored, and weights that were equal all take their mean.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ SPARSITY, CLUSTERS, BOTH = PRESERVE = ("sparsity", "clusters", "both")
 
 
 class KeepWeights(tf_keras.callbacks.Callback):
-    """Puts the weights back into the form they had before the training, after every step.
+    """Restores the form the weights had before training, after every step.
 
     Args:
         what: ``"sparsity"``, ``"clusters"`` or ``"both"``.
@@ -36,7 +36,7 @@ class KeepWeights(tf_keras.callbacks.Callback):
         self._groups = []
         for _, variable, before in self._kernels:
             values, groups = np.unique(before, return_inverse=True)
-            # Weights that are all different form no clusters.
+            # Weights that are mostly different form no clusters.
             if len(values) <= before.size // 2:
                 self._groups.append((variable, groups.ravel(), len(values)))
 
@@ -51,11 +51,11 @@ class KeepWeights(tf_keras.callbacks.Callback):
                 variable.assign(tf.where(mask, variable, 0.0))
 
     def measure(self) -> pd.DataFrame:
-        """Compare the kernels with what they were.
+        """Compare the kernels with their values before training.
 
         Returns:
             One row for each kernel: ``layer``; ``sparsity``, the share of zeros before;
-            ``zeros_kept``, the share of those that still are (NaN where there were none);
+            ``zeros_kept``, the share of those that are still zero (NaN if there were none);
             ``distinct_before`` and ``distinct_after``, numbers of different weights.
         """
         rows = []

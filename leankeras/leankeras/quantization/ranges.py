@@ -1,8 +1,8 @@
 """The activation ranges of a quantization-aware model: calibrated first, then followed.
 
 tfmot starts every range at ±6 and follows the data with a decay of 0.999, which takes thousands
-of steps to converge. Here the ranges are read off the training samples before the first step, and
-followed with a decay that suits a fine-tuning of a few hundred steps.
+of steps to converge. Here the ranges are taken from the training samples before the first step,
+and followed with a decay that suits fine-tuning over a few hundred steps.
 """
 
 from collections.abc import Iterator
@@ -30,11 +30,11 @@ CALIBRATION_SAMPLES = 1024
 
 
 class FollowedRange(MovingAverageQuantizer):
-    """Fake quantization to 8 bits with one range a tensor, which can be observed first."""
+    """Fake quantization to 8 bits with one range per tensor, which can be observed first."""
 
     def __init__(self) -> None:
         super().__init__(num_bits=8, per_axis=False, symmetric=False, narrow_range=False)
-        # While a list is here, batch ranges go into it and values pass unquantized.
+        # While this is a dict, batch ranges are collected in it and values pass unquantized.
         self.observed: dict[Any, list[tuple[float, float]]] | None = None
 
     def __call__(
@@ -58,11 +58,11 @@ class FollowedRange(MovingAverageQuantizer):
 def calibrate(model: tf_keras.Model, samples: Arrays) -> None:
     """Set all ranges of a fresh quantization-aware model and have them followed from there.
 
-    Weights take the range they have; an activation takes the mean over batches of the smallest
-    and of the largest value, which is what a moving average would converge to.
+    Weights take their actual range; an activation takes the mean over batches of the smallest
+    and of the largest value, to which a moving average would converge.
 
     Args:
-        model: what ``quantize_apply`` returned.
+        model: the result of ``quantize_apply``.
         samples: training samples, shape ``(n, ...)``; the first 1024 are used.
     """
     quantizer = FollowedRange()
@@ -80,7 +80,7 @@ def calibrate(model: tf_keras.Model, samples: Arrays) -> None:
 
 
 def _use(quantizer: FollowedRange, model: tf_keras.Model) -> Iterator[tuple[Any, tf.Variable]]:
-    """Put the quantizer in all places of a model; yield its pairs of range variables."""
+    """Put the quantizer in all its places in a model; yield its pairs of range variables."""
     for layer in model.layers:
         if isinstance(layer, QuantizeLayer) and layer.quantizer:
             layer.quantizer = quantizer

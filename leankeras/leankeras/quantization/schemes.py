@@ -1,8 +1,8 @@
 """How each layer of a model is fake-quantized: tfmot's own scheme, a generic one, or not at all.
 
 tensorflow-model-optimization (tfmot) has schemes for a part of Keras. The generic scheme quantizes
-the weights (of rank 2 and more, symmetric, one scale a tensor) and the output of a layer; ranges
-of what lies inside the layer are calibrated when the model is converted.
+the weights (of rank 2 and more, symmetric, one scale per tensor) and the output of a layer; ranges
+of tensors inside the layer are calibrated when the model is converted.
 """
 
 from dataclasses import dataclass
@@ -29,9 +29,9 @@ from leankeras.twin import KerasOperation, native_layer
 NATIVE, GENERIC = "native", "generic"
 PASSING, LATER, FLOAT = "nothing to quantize", "at conversion", "left in float"
 
-# tfmot's: activations it can place fake quantization around.
+# Activations around which tfmot can place fake quantization.
 ACTIVATIONS = {"linear", "relu", "softmax", "sigmoid", "tanh", "gelu", "silu"}
-# TFLite's one_hot takes the two values it writes as floats or integers, not as quantized ones.
+# TFLite's one_hot takes the two values it writes as floats or integers, not quantized.
 WITHOUT_INTEGER_KERNEL = {"OneHot"}
 
 ONE_DIMENSIONAL = (layers.Conv1D, layers.DepthwiseConv1D)
@@ -41,12 +41,12 @@ _registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
 
 @dataclass(frozen=True)
 class Scheme:
-    """What is done with a layer, and why.
+    """The treatment of a layer, and the reason.
 
     Attributes:
         kind: ``"native"``, ``"generic"``, ``"nothing to quantize"``, ``"at conversion"`` or
             ``"left in float"``.
-        reason: why, in words.
+        reason: a description of why.
         output: whether training fixes the range of the output.
     """
 
@@ -69,7 +69,7 @@ def _scheme_of(operation: keras.Operation, is_tied: bool) -> Scheme:
     name = type(operation).__name__
     outputs = [tensor for node in producers(operation) for tensor in node.outputs]
     if is_passing(operation):
-        return Scheme(PASSING, "hands on the range of its input")
+        return Scheme(PASSING, "passes on the range of its input")
     if not all("float" in tensor.dtype for tensor in outputs):
         return Scheme(FLOAT, "gives integers or booleans")
     if name in WITHOUT_INTEGER_KERNEL:
@@ -78,7 +78,7 @@ def _scheme_of(operation: keras.Operation, is_tied: bool) -> Scheme:
     several = len(outputs) > len(producers(operation))
     output = not is_tied and not several
     if not output and not has_kernels:
-        why = "has several outputs" if several else "takes the range of what it is tied to"
+        why = "has several outputs" if several else "takes the range of the tensor it is tied to"
         return Scheme(LATER, why, output)
     if is_native(operation):
         if type(operation) in ONE_DIMENSIONAL:
@@ -89,11 +89,11 @@ def _scheme_of(operation: keras.Operation, is_tied: bool) -> Scheme:
 
 
 def is_native(layer: keras.Operation) -> bool:
-    """Whether tfmot has a scheme that holds for this very layer."""
+    """Whether tfmot has a scheme that is valid for this particular layer."""
     if not isinstance(layer, layers.Layer):
         return False
     activation = getattr(layer, "activation", None)
-    # a function of the user's own is serialized as a dict
+    # a user's function is serialized as a dict
     if activation is not None and str(keras.activations.serialize(activation)) not in ACTIVATIONS:
         return False
     if type(layer) in ONE_DIMENSIONAL:
@@ -107,15 +107,15 @@ def is_native(layer: keras.Operation) -> bool:
 class _As2D:
     """Runs a 1-D convolution as a 2-D one of width 1, as TFLite does.
 
-    tfmot quantizes kernels of rank 4 for each channel; for rank 3 that raises an error. Inside
-    the layer the activation, and the fake quantization around it, come before the width is taken
-    away again, so that the converter can fuse them.
+    tfmot quantizes kernels of rank 4 per channel; for rank 3 that raises an error. Inside the
+    layer the activation, and the fake quantization around it, come before the width is removed
+    again, so that the converter can fuse them.
     """
 
     def __init__(self, left_padding: int = 0, **kwargs: Any) -> None:
         self.left_padding = left_padding
         super().__init__(**kwargs)
-        # Theirs asks for rank 4 before the width is there.
+        # The base class requires rank 4 before the width is added.
         self.input_spec = None
 
     def build(self, input_shape: tuple) -> None:
@@ -172,7 +172,7 @@ def as_2d(layer: tf_keras.layers.Layer) -> tf_keras.layers.Layer:
     causal = config["padding"] == "causal"
     config.update(
         kernel_size=(size, 1),
-        # The depthwise operation takes equal strides only; a width of 1 does not notice.
+        # The depthwise operation takes only equal strides; for a width of 1 it makes no difference.
         strides=(stride, stride) if is_depthwise else (stride, 1),
         dilation_rate=(dilation, dilation) if is_depthwise else (dilation, 1),
         padding="valid" if causal else config["padding"],
@@ -185,7 +185,7 @@ class OperationConfig(tfmot.quantization.keras.QuantizeConfig):
     """The generic scheme, for a layer that runs a Keras 3 operation.
 
     Args:
-        output: whether the output is quantized, or the weights only.
+        output: whether the output is quantized, or only the weights.
     """
 
     def __init__(self, output: bool = True) -> None:
@@ -204,12 +204,12 @@ class OperationConfig(tfmot.quantization.keras.QuantizeConfig):
             setattr(layer, name, weight)
 
     def get_activations_and_quantizers(self, layer: KerasOperation) -> list[tuple]:
-        """Return none: what lies inside an operation is out of reach."""
+        """Return none: the inside of an operation is out of reach."""
         return []
 
     def set_quantize_activations(self, layer: KerasOperation, quantize_activations: list) -> None:
         """Do nothing; there are none."""
-        return  # AutoGraph cannot read a function of nothing but a docstring.
+        return  # AutoGraph cannot read a function with only a docstring.
 
     def get_output_quantizers(self, layer: KerasOperation) -> list:
         """Return the quantizer of the only output."""
@@ -226,20 +226,20 @@ def annotate(layer: tf_keras.layers.Layer, scheme: Scheme) -> tf_keras.layers.La
     """Mark a layer of a twin for ``quantize_apply`` according to its scheme.
 
     Args:
-        layer: a layer of the twin; a 1-D convolution comes back in its 2-D form, without
-            its weights.
-        scheme: that of the layer it stands for.
+        layer: a layer of the twin; a 1-D convolution is returned in its 2-D form, without its
+            weights.
+        scheme: the scheme of the original layer.
     """
     mark = tfmot.quantization.keras.quantize_annotate_layer
     if isinstance(layer, tf_keras.layers.InputLayer):
         return layer
     if scheme.kind not in (NATIVE, GENERIC):
-        # Marked all the same: what is not, tfmot quantizes the output of.
+        # Marked nevertheless: tfmot quantizes the output of unmarked layers.
         return mark(layer, default_8bit_quantize_configs.NoOpQuantizeConfig())
     if isinstance(layer, KerasOperation):
-        # A native scheme ends here where tf_keras's layer does not take the arguments.
+        # A native scheme ends here if tf_keras's layer does not take the arguments.
         return mark(layer, OperationConfig(scheme.output))
-    # TFLite fuses a ReLU with a bound into the layer before; the ReLU quantizes for both.
+    # TFLite fuses a bounded ReLU into the layer before; the ReLU quantizes for both.
     activations = ["activation"] if scheme.output and not _only_feeds_relu(layer) else []
     if isinstance(layer, tf_keras.layers.Conv1D | tf_keras.layers.DepthwiseConv1D):
         layer = as_2d(layer)
@@ -262,7 +262,7 @@ def _only_feeds_relu(layer: tf_keras.layers.Layer) -> bool:
     return linear and len(readers) == 1 and isinstance(readers[0], tf_keras.layers.ReLU)
 
 
-# What tfmot reads back from configs while it rebuilds a model.
+# The classes that tfmot restores from configs while it rebuilds a model.
 CUSTOM_OBJECTS = {
     made.__name__: made
     for made in (KerasOperation, Conv1DAs2D, DepthwiseConv1DAs2D, OperationConfig)

@@ -1,14 +1,15 @@
-"""Operators that force one scale on all of their inputs and outputs, and what follows from that.
+"""Operators that force one scale on all of their inputs and outputs, and the consequences.
 
-An operator that only hands values on (concatenation, selection, maximum, pooling) does not
-compute with scales: its integers are copied or compared as they are. The converter takes the scale
-of one of its tensors for all, and clips the others to it if that is an input's. So where several
-tensors are joined, only the result gets a range from training.
+An operator that only passes values on (concatenation, selection, maximum, pooling) does not
+compute with scales: its integers are copied or compared unchanged. The converter uses the scale of
+one of its tensors for all, and clips the others to it if that is an input's. So if several tensors
+are joined, only the result gets a range from training.
 
-What each step of a recurrent layer gives is carried on as well as collected. Tied to the range of
-something else through its collection, a step would have two scales, and the converter would leave
-its arithmetic in float. There a multiplication by one is put in between: an operator that
-computes, and may have another scale on each side. The same goes for a layer of several outputs.
+The result of each step of a recurrent layer is carried on as well as collected. If its collection
+tied it to the range of another tensor, a step would have two scales, and the converter would leave
+its arithmetic in float. In this case a multiplication by one is inserted: an operator that
+computes, and may have a different scale on each side. The same goes for a layer with several
+outputs.
 """
 
 from typing import Any
@@ -40,8 +41,8 @@ PASSING_OPERATIONS = {
     "ExpandDims", "GetItem", "Max", "Moveaxis", "Reshape", "Split", "Squeeze", "Swapaxes",
     "Transpose",
 }  # fmt: skip
-# Their outputs lie within the range of their input; training gives them one of their own, unless
-# they are joined with others.
+# Their outputs lie within the range of their input; training gives them a range of their own,
+# unless they are joined with others.
 NARROWING_LAYERS = (
     layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D, layers.Identity,
     layers.UpSampling2D, layers.UpSampling3D, layers.ZeroPadding3D, layers.Cropping3D,
@@ -54,8 +55,8 @@ JOINING_LAYERS = (layers.Concatenate, layers.Maximum, layers.Minimum)
 JOINING_OPERATIONS = {
     "Append", "Concatenate", "Hstack", "Maximum", "Minimum", "Stack", "Vstack", "Where",
 }  # fmt: skip
-# They give new numbers, which have a scale of their own, and so do Keras's layers with weights. Of
-# what is not known here, a user's layers included, it is not sure.
+# They compute new numbers, which have a scale of their own, as do Keras's layers with weights. For
+# anything not listed here, including a user's layers, this is not certain.
 COMPUTING_LAYERS = (
     layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Dot, layers.Attention,
     layers.AdditiveAttention, layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU,
@@ -67,22 +68,22 @@ COMPUTING_OPERATIONS = {
     "Matmul", "Mean", "Multiply", "Power", "Relu", "Relu6", "Rsqrt", "Sigmoid", "Silu", "Softmax",
     "Softplus", "Sqrt", "Square", "Subtract", "Sum", "Tanh", "Tensordot", "TrueDivide", "Var",
 }  # fmt: skip
-# One, but not to the converter, which would take a multiplication by 1.0 out.
+# Almost one: the converter would remove a multiplication by exactly 1.0.
 NEARLY_ONE = 1 + 2**-20
 
 
 def is_passing(operation: keras.Operation) -> bool:
-    """Whether an operation only moves or picks values, so that its range is its input's."""
+    """Whether an operation only moves or selects values, so that its range is its input's."""
     return _is_one_of(operation, PASSING_LAYERS, PASSING_OPERATIONS)
 
 
 def is_joining(operation: keras.Operation) -> bool:
-    """Whether an operation puts the values of several tensors into one."""
+    """Whether an operation combines the values of several tensors into one."""
     return _is_one_of(operation, JOINING_LAYERS, JOINING_OPERATIONS)
 
 
 def tied(folded: keras.Model) -> set[str]:
-    """Names of the operations whose output is to get no range from training.
+    """Names of the operations whose output must not get a range from training.
 
     Args:
         folded: a Functional model without nested ones.
@@ -102,13 +103,13 @@ def tied(folded: keras.Model) -> set[str]:
 
 
 def untie(folded: keras.Model) -> keras.Model:
-    """Put a multiplication between what a layer goes on computing with and what would tie it.
+    """Insert a multiplication between tensors still used in a layer and operators that tie them.
 
     Args:
-        folded: a Functional model without nested ones; its layers are called anew.
+        folded: a Functional model without nested ones; its layers are called again.
 
     Returns:
-        The model itself where there is no such thing, else a new one with the same weights.
+        The model itself if there are no such tensors, else a new one with the same weights.
     """
     untied: dict[int, keras.KerasTensor] = {}
 
@@ -131,7 +132,7 @@ def untie(folded: keras.Model) -> keras.Model:
 
 
 def _source(tensor: keras.KerasTensor) -> Any:
-    """The node that a tensor's values come from, behind those that only hand them on."""
+    """The node that computes a tensor's values, ignoring nodes that only pass them on."""
     node = producer(tensor)
     while is_passing(node.operation) and not node.is_input:
         node = producer(node.input_tensors[0])
@@ -139,12 +140,12 @@ def _source(tensor: keras.KerasTensor) -> Any:
 
 
 def _is_used_inside(node: Any) -> bool:
-    """Whether a node gives tensors that it may go on computing with, so that they have a scale."""
+    """Whether a node may go on computing with its outputs, so that they have a scale."""
     return _gives_steps(node) or len(node.outputs) > 1
 
 
 def _gives_steps(node: Any) -> bool:
-    """Whether a node gives the steps of a recurrent layer, or one that a mask chooses of them."""
+    """Whether a node returns the steps of a recurrent layer, or one of them chosen by a mask."""
     operation = node.operation
     if hasattr(operation, "return_sequences"):
         masked = any(mask_of(given) is not None for given in node.input_tensors)

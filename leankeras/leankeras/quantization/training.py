@@ -46,7 +46,7 @@ from leankeras.training import fit
 from leankeras.twin import KerasOperation, Twin
 
 LEARNING_RATE = 1e-4
-# For what computes a mask beside the graph of the model.
+# For operations that compute a mask outside the graph of the model.
 MASK = Scheme(FLOAT, "computes a mask")
 # They read tables or hash strings, for which LiteRT has no operators.
 TABLES = (
@@ -61,12 +61,12 @@ class QuantizedModel:
     """A model fine-tuned under fake quantization.
 
     Attributes:
-        model: the folded Keras 3 model with the fine-tuned float weights. The ranges of the
-            activations are not in it, so it is not what to convert.
+        model: the folded Keras 3 model with the fine-tuned float weights. It lacks the ranges of
+            the activations, so it is not the one to convert.
         tf_keras: the quantization-aware tf_keras model.
-        coverage: what ``quantization_coverage`` says about it.
+        coverage: its table from ``quantization_coverage``.
         kept: with ``preserve``, a row for each kernel: ``layer``, ``sparsity`` before,
-            ``zeros_kept`` (the share of the zeros that still are), ``distinct_before`` and
+            ``zeros_kept`` (the share of the zeros that are still zero), ``distinct_before`` and
             ``distinct_after`` (numbers of different weights); else None.
 
     Example:
@@ -87,7 +87,7 @@ class QuantizedModel:
         """Write a SavedModel that holds the fake quantization and needs no Keras to load.
 
         Args:
-            directory: where it goes.
+            directory: where to write it.
             batch_size: the fixed batch size of its only signature, ``serving_default``.
         """
         model, names = self.tf_keras, input_names(self.model)
@@ -113,7 +113,7 @@ class QuantizedModel:
                 layer.unroll = False
         holder = tf.Module()
         holder.serve = serve
-        # the graph holds them in no order, and the file would differ from run to run
+        # the graph holds them in no particular order, and the file would differ from run to run
         holder.captured = sorted(function.graph.variables, key=lambda variable: variable.name)
         tf.saved_model.save(holder, str(directory), signatures={"serving_default": function})
 
@@ -127,19 +127,19 @@ def train_quantized(
 ) -> QuantizedModel:
     """Fine-tune a trained model under 8-bit fake quantization.
 
-    BatchNormalization is folded first, nested models are written out, activation ranges are
-    calibrated on the training samples before the first step. Every layer is trained.
+    First BatchNormalization is folded, nested models are flattened, and activation ranges are
+    calibrated on the training samples. Every layer is trained.
 
     Args:
         model: a trained Keras 3 model; it is not changed.
         data: what to fine-tune on.
-        epochs: passes over the training samples; with 0 the ranges are calibrated only.
-        preserve: keep what was gained before: ``"sparsity"`` (zero weights stay zero),
-            ``"clusters"`` (weights that are equal stay equal), or ``"both"``.
+        epochs: passes over the training samples; with 0 the ranges are only calibrated.
+        preserve: what to keep of earlier compression: ``"sparsity"`` (zero weights stay zero),
+            ``"clusters"`` (equal weights stay equal), or ``"both"``.
         verbose: 0 prints nothing; 1 prints the coverage before training starts.
 
     Returns:
-        A :class:`QuantizedModel`, which ``leankeras.convert`` takes.
+        A :class:`QuantizedModel`, which ``leankeras.convert`` accepts.
 
     Raises:
         ParameterError: an unknown ``preserve``, or fewer than 0 epochs.
@@ -191,7 +191,7 @@ def train_quantized(
 
 
 def quantization_coverage(model: keras.Model) -> pd.DataFrame:
-    """Say, layer by layer, how quantization-aware training would treat a model.
+    """List, layer by layer, how quantization-aware training would treat a model.
 
     Args:
         model: a built Keras 3 model.
@@ -218,7 +218,7 @@ def _schemes(folded: keras.Model) -> dict[str, Scheme]:
         if isinstance(layer, TABLES) or (isinstance(layer, ENCODING) and counts):
             raise ModelError(
                 f"LiteRT has no operator for {layer.name} ({type(layer).__name__}); leave it out "
-                "of the model and train on what it gives"
+                "of the model and train on its output"
             )
     schemes = schemes_of(folded)
     if not any(
@@ -256,8 +256,8 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
     with tfmot.quantization.keras.quantize_scope(CUSTOM_OBJECTS):
         aware = tfmot.quantization.keras.quantize_apply(annotated, FoldedScheme())
     if not all(_takes_fixed_range(each, schemes) for each in _input_readers(twin.source)):
-        # Conversion gives the inside of a generic layer ranges of its own. Where that reads the
-        # input, a range fixed here would put a float tensor between the two.
+        # Conversion gives the inside of a generic layer its own ranges. If that reads the input, a
+        # range fixed here would put a float tensor between the two.
         for layer in aware.layers:
             if isinstance(layer, QuantizeLayer):
                 layer.quantizer = None
@@ -265,7 +265,7 @@ def _make_aware(twin: Twin, schemes: dict[str, Scheme]) -> tf_keras.Model:
 
 
 def _input_readers(folded: keras.Model) -> Iterator[keras.Operation]:
-    """Yield what first computes with the input, behind what only hands it on."""
+    """Yield the first operations that compute with the input, past those that only pass it on."""
     operations = [layer for layer in folded.layers if isinstance(layer, keras.layers.InputLayer)]
     while operations:
         for node in consumers(operations.pop()):
@@ -276,9 +276,9 @@ def _input_readers(folded: keras.Model) -> Iterator[keras.Operation]:
 
 
 def _takes_fixed_range(reader: keras.Operation, schemes: dict[str, Scheme]) -> bool:
-    """Whether a reader of the input leaves it to training to fix the range of that."""
+    """Whether a reader of the input allows training to fix the input's range."""
     if isinstance(reader, keras.layers.Embedding) or is_joining(reader):
-        return False  # indices are not to be rounded, and what is joined is clipped
+        return False  # indices must not be rounded, and joined tensors are clipped
     return schemes.get(reader.name, MASK).kind == NATIVE
 
 
@@ -287,7 +287,7 @@ def _variables_by_layer(aware: tf_keras.Model) -> dict[str, list[tf.Variable]]:
     variables = {}
     for layer in aware.layers:
         if isinstance(layer, QuantizeWrapperV2):
-            # The layer inside has given its quantized weights away to the wrapper.
+            # The layer inside has handed its quantized weights to the wrapper.
             inner = layer.layer
             variables[inner.name] = layer.trainable_weights + inner.non_trainable_weights
         else:

@@ -1,4 +1,4 @@
-"""Another implementation of a layer, put into a model with the weights it had."""
+"""Replace layers of a model with another implementation, keeping their weights."""
 
 from leankeras.lazy import face
 

@@ -1,4 +1,4 @@
-"""Put another implementation of a layer into a model, with the weights it had."""
+"""Replace layers of a model with another implementation, keeping their weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ class Rewrite:
     """Another implementation of a custom layer.
 
     Args:
-        name: how tables call it.
-        make: from the old layer to a new, unbuilt one that computes the same.
+        name: its name in tables.
+        make: returns a new, unbuilt layer that computes the same as the old one.
         port: copies the old layer's weights into the built new one, ``port(old, new)``.
     """
 
@@ -26,12 +26,12 @@ class Rewrite:
 def replace_layers(
     model: keras.Model, layer_type: type[keras.Layer], rewrite: Rewrite
 ) -> keras.Model:
-    """A copy of a model with every layer of a type rewritten; all weights carried over.
+    """A copy of a model with every layer of a type rewritten and all weights carried over.
 
     Args:
-        model: a built Functional or Sequential model; it is left as it is.
+        model: a built Functional or Sequential model; it is not changed.
         layer_type: the class of the layers to replace.
-        rewrite: what to put in their place, under the same layer names.
+        rewrite: the implementation to put in their place, under the same layer names.
 
     Raises:
         ModelError: the model has no layer of that type.

@@ -1,4 +1,4 @@
-"""Artifacts: opened, run, timed and scored, whole or by layer and operator."""
+"""Open, run, time and score artifacts, whole or by layer and operator."""
 
 from leankeras.lazy import face
 

@@ -1,6 +1,6 @@
 """Run and score any artifact: a callable, a Keras model, a model file, a SavedModel, a ``.tflite``.
 
-TensorFlow and Keras are imported only for the artifacts that need them, so that a ``.tflite`` is
+TensorFlow and Keras are imported only for the artifacts that need them, so a ``.tflite`` can be
 measured where only LiteRT and NumPy are installed.
 """
 
@@ -22,8 +22,8 @@ def as_call(target: Any, sample: Arrays, threads: int = 1) -> Callable[[], Any]:
 
     Args:
         target: see :func:`leankeras.compare_latency`.
-        sample: one input with its batch axis; of several inputs arrays by name, or in order.
-        threads: for LiteRT.
+        sample: one input with its batch axis; for several inputs, arrays by name or in order.
+        threads: threads for LiteRT.
 
     Raises:
         MeasurementError: the target is none of these, or does not run on the sample.
@@ -37,7 +37,7 @@ def as_call(target: Any, sample: Arrays, threads: int = 1) -> Callable[[], Any]:
     def trace() -> Callable[[], Any]:
         function, arrange = _tf_function(target)
         tensors = tf.nest.map_structure(tf.constant, arrange(sample))
-        # a concrete function: tracing anew for every target is meant, and no cause for a warning
+        # a concrete function: retracing for every target is intended and needs no warning
         concrete = function.get_concrete_function(tensors)
         return lambda: concrete(tensors)
 
@@ -49,13 +49,13 @@ def predict(target: Any, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:
 
     Args:
         target: a Keras model, or a path to a ``.tflite``, a Keras model file or a SavedModel.
-        x: samples, ``(n, ...)``; of several inputs arrays by name, or in order.
+        x: samples, ``(n, ...)``; for several inputs, arrays by name or in order.
 
     Returns:
-        An array, ``(n, ...)``; of several outputs arrays by name.
+        An array, ``(n, ...)``; for several outputs, arrays by name.
 
     Raises:
-        DataError: samples that the target does not take.
+        DataError: the target does not take the samples.
     """
     if is_tflite(target):
         return LiteRTModel(target)(x)
@@ -89,10 +89,10 @@ def is_tflite(target: Any) -> bool:
 
 
 def random_sample(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
-    """An input of an artifact's own shape to time it with, batch 1: standard normal, or 0 and 1.
+    """An input in an artifact's own shape to time it with, batch 1: standard normal, or 0 and 1.
 
     Returns:
-        An array; of several inputs arrays by name.
+        An array; for several inputs, arrays by name.
     """
     path = Path(path)
     if path.suffix == ".tflite":
@@ -123,7 +123,7 @@ def random_sample(path: str | Path) -> np.ndarray | dict[str, np.ndarray]:
 
 
 def _is_plain_callable(target: Any) -> bool:
-    """Whether a target is timed as it is: a function, and no Keras model."""
+    """Whether a target is timed as it is: a function, not a Keras model."""
     return callable(target) and not hasattr(target, "get_config")
 
 
@@ -131,7 +131,7 @@ def _tf_function(target: Any) -> tuple[Any, Callable[[Arrays], Any]]:
     """A compiled function of a batch for a Keras model or a path to one.
 
     Returns:
-        The function, and another that arranges samples as it takes them.
+        The function, and another that arranges samples in the form it takes.
     """
     import tensorflow as tf
 
@@ -161,7 +161,7 @@ def _serving_function(path: Path) -> tuple[Any, Callable[[Arrays], Any]]:
     loaded = _load_saved_model(path)
     specs = loaded.signatures["serving_default"].structured_input_signature[1]
 
-    def serve(arrays):  # holds the loaded object, which holds the weights
+    def serve(arrays):  # keeps the loaded object alive, and with it the weights
         outputs = loaded.signatures["serving_default"](**arrays)
         if len(outputs) == 1:
             return next(iter(outputs.values()))
@@ -183,14 +183,14 @@ def _load_saved_model(path: Path) -> Any:
     try:
         loaded = tf.saved_model.load(str(path))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: no SavedModel ({one_line(error)}); expected one") from error
+        raise ModelError(f"{path}: not a SavedModel ({one_line(error)}); expected one") from error
     if "serving_default" not in loaded.signatures:
         raise ModelError(f"{path}: a SavedModel without the signature serving_default; export one")
     return loaded
 
 
 def _run_once(target: Any, prepare: Callable[[], Callable[[], Any]]) -> Callable[[], Any]:
-    """Prepare a call and make it once, so that what cannot run is known before it is timed."""
+    """Prepare a call and make it once, so that a failure shows before any timing."""
     try:
         call = prepare()
         call()

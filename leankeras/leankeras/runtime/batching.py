@@ -1,4 +1,4 @@
-"""What a batch brings: time a sample when several go through at once."""
+"""The gain from batching: time per sample when several are processed at once."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ from leankeras.runtime.latency import compare_latency
 
 
 def batch_sizes(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) -> pd.DataFrame:
-    """Microseconds a sample when several go through a ``tf.function`` and ``predict`` at once.
+    """Microseconds per sample when a ``tf.function`` and ``predict`` process several at once.
 
     Returns:
-        Indexed by ``batch``: ``tf_function`` and ``predict``, medians in microseconds a sample.
+        Indexed by ``batch``: ``tf_function`` and ``predict``, medians in microseconds per sample.
     """
     function = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
     targets: dict[str, Any] = {}

@@ -1,6 +1,6 @@
-"""What a child process measures, whose settings of TensorFlow are its own.
+"""Measurements for a child process that has TensorFlow settings of its own.
 
-Only :mod:`leankeras.runtime.fresh_process` asks for these.
+Only :mod:`leankeras.runtime.fresh_process` requests them.
 """
 
 import sys
@@ -25,7 +25,7 @@ def profile(folder: str, modules: list[str], search_path: list[str]) -> None:
         folder: holds ``model.keras`` and ``sample.npy``; ``shares.json`` and ``ladder.json`` are
             written there.
         modules: names of the modules, or paths of the scripts, that define its custom layers.
-        search_path: where those modules are looked for.
+        search_path: the directories to search for those modules.
     """
     sys.path.extend(entry for entry in search_path if entry not in sys.path)
     for module in modules:

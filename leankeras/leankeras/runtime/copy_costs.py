@@ -1,4 +1,4 @@
-"""What copying samples into LiteRT and results out of it costs."""
+"""The cost of copying samples into LiteRT and results out of it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from leankeras.runtime.litert import LiteRTModel
 
 
 def copying(litert: str | Path, sample: np.ndarray) -> pd.DataFrame:
-    """What copying in and out of LiteRT costs, and whether writing in place saves it.
+    """The cost of copying in and out of LiteRT, and what writing in place saves.
 
     Returns:
         As :func:`leankeras.compare_latency`: "copy in, run, copy out"; "written in place" (into the
@@ -23,7 +23,7 @@ def copying(litert: str | Path, sample: np.ndarray) -> pd.DataFrame:
     read = in_place.interpreter.tensor(target["index"])
 
     def run_in_place(x: np.ndarray) -> float:
-        write()[...] = x  # a view kept over the run would make LiteRT refuse to run
+        write()[...] = x  # with a view kept during the run LiteRT would refuse to run
         in_place.invoke()
         return read()[0, 0]
 

@@ -1,4 +1,4 @@
-"""What other processes do with the cores meanwhile."""
+"""How much other processes use the cores during a measurement."""
 
 import time
 from typing import Any
@@ -11,13 +11,13 @@ class CoreWatch:
     """How busy other processes kept the machine while something ran.
 
     Attributes:
-        free: cores minus what other processes used of them, 0 to the number of cores.
-        others: share of the cores beside this process's own that others used, 0 to 1.
-        own: part of the wall time that this process was really running, 0 to 1.
+        free: cores minus the number that other processes used, 0 to the number of cores.
+        others: share of the cores other than this process's that others used, 0 to 1.
+        own: share of the wall time that this process was actually running, 0 to 1.
     """
 
     def __enter__(self) -> "CoreWatch":
-        psutil.cpu_percent()  # the next call tells about the time since this one
+        psutil.cpu_percent()  # the next call reports the time since this one
         self._began, self._running = time.perf_counter(), time.process_time()
         self.free = self.others = self.own = float("nan")
         return self

@@ -34,13 +34,13 @@ class Tensor:
     """One tensor.
 
     Attributes:
-        name: as the converter made it from the names of operations.
+        name: made by the converter from the names of operations.
         type: ``"float32"``, ``"int8"``, ...
         shape: with the batch axis.
         constant: whether its values are in the file.
-        variable: whether it is state that one run leaves to the next.
-        scales: of a quantized tensor, one or one for each channel.
-        zero_points: likewise.
+        variable: whether it is state that carries over from one run to the next.
+        scales: of a quantized tensor: one, or one for each channel.
+        zero_points: of a quantized tensor, as many as scales.
     """
 
     name: str
@@ -71,7 +71,7 @@ class TFLiteFile:
         path: the file.
 
     Raises:
-        ModelError: no such file, or not a .tflite.
+        ModelError: the file does not exist, or is not a .tflite.
 
     Example:
         >>> TFLiteFile("model.tflite").tensor_types
@@ -89,8 +89,8 @@ class TFLiteFile:
             )
         if self.content[4:8] != IDENTIFIER:
             raise ModelError(
-                f"{self.path}: not a .tflite (the mark {IDENTIFIER.decode()} is missing); convert "
-                "the model with leankeras.convert"
+                f"{self.path}: not a .tflite (identifier {IDENTIFIER.decode()} is missing); "
+                "convert the model with leankeras.convert"
             )
         try:
             self._model = schema.Model.GetRootAs(self.content, 0)
@@ -126,27 +126,27 @@ class TFLiteFile:
 
     @cached_property
     def inputs(self) -> dict[str, int]:
-        """Input name to tensor index; names from the first signature where there is one."""
+        """Input name to tensor index; names from the first signature if there is one."""
         return self._signature("Inputs")
 
     @cached_property
     def outputs(self) -> dict[str, int]:
-        """Output name to tensor index; names from the first signature where there is one."""
+        """Output name to tensor index; names from the first signature if there is one."""
         return self._signature("Outputs")
 
     def result(self, operator: Operator) -> Tensor:
-        """What an operator computes: its first output; a tensor of no name where it has none."""
+        """The result of an operator: its first output, or a nameless tensor if it has none."""
         return self.tensors[operator.outputs[0]] if operator.outputs else NOTHING
 
     def operator_layers(
         self, layers: Collection[str] = (), sources: Mapping[str, str] | None = None
     ) -> list[str]:
-        """The Keras layer of each operator, an empty string where there is none.
+        """The Keras layer of each operator, or an empty string if it has none.
 
         Args:
             layers: see :func:`layer_of`.
-            sources: output name to the operation that computes it; the converter gives output
-                tensors names of its own.
+            sources: output name to the operation that computes it; needed because the converter
+                renames output tensors.
         """
         renamed = {self.outputs[name]: source for name, source in (sources or {}).items()}
         for operator in reversed(self.operators):
@@ -164,11 +164,11 @@ class TFLiteFile:
         ]
 
     def _check(self) -> None:
-        """Read all that is read later, so that damage shows now and not in the middle of work."""
+        """Read everything that is used later, so that damage shows now and not halfway through."""
         count = len(self.tensors)
         used = [index for op in self.operators for index in (*op.inputs, *op.outputs)]
         if any(index >= count for index in used):
-            raise ValueError("an operator of a tensor that is not there")
+            raise ValueError("an operator refers to a tensor that does not exist")
         for side, names in (("Inputs", self.inputs), ("Outputs", self.outputs)):
             if not set(names.values()) <= set(self._indices(side)):
                 raise ValueError(f"{side} of the signature that the graph does not have")
@@ -188,18 +188,18 @@ class TFLiteFile:
 
 
 def layer_of(name: str, layers: Collection[str] = ()) -> str:
-    """The Keras layer a tensor was computed by, read from the tensor's name.
+    """The Keras layer that computed a tensor, read from the tensor's name.
 
     The converter joins the names of fused operators with ``;``; the first that belongs to a layer
     counts.
 
     Args:
         name: a tensor name, such as ``"net/stem/Relu;net/stem/convolution"``.
-        layers: paths of the model's layers (``"net/stem"``), where they are known.
+        layers: paths of the model's layers (``"net/stem"``), if they are known.
 
     Returns:
         The path of the layer below the model (``"stem"``, ``"block/dense"``), or an empty string
-        where the name tells nothing.
+        if the name does not show it.
 
     Example:
         >>> layer_of("net/stem/Relu;net/stem/convolution", {"net", "net/stem"})
@@ -221,7 +221,7 @@ def is_within(layer: str, names: Collection[str]) -> bool:
 
 
 def _as_tuple(values: np.ndarray | int, kind: type = int) -> tuple:
-    # The generated accessors give the integer 0 where a vector is absent.
+    # The generated accessors return the integer 0 if a vector is absent.
     return () if isinstance(values, int) else tuple(kind(value) for value in values)
 
 

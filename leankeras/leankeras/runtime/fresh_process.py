@@ -1,7 +1,7 @@
-"""Latencies under other settings of TensorFlow's threads.
+"""Latencies under other thread settings of TensorFlow.
 
-TensorFlow settles its threads when it starts, so each measurement has a process of its own. The
-model goes there as a file, with the names or files of the modules that define its custom layers.
+TensorFlow fixes its threads when it starts, so each measurement has a process of its own. The
+model is passed as a file, with the names or files of the modules that define its custom layers.
 """
 
 import sys
@@ -32,18 +32,18 @@ def explore(
     """Measure where the time goes and what each way to call costs, in a fresh process.
 
     Args:
-        model: as :func:`.profile_layers` takes it; custom layers must be defined in a file.
+        model: as accepted by :func:`.profile_layers`; custom layers must be defined in a file.
         sample: one input with its batch axis, shape ``(1, ...)``; it is repeated to the batch.
-        batch: samples a call.
-        threads: of TensorFlow, inter-op and intra-op.
-        report: called with a few words at the beginning of each of three steps.
+        batch: samples per call.
+        threads: TensorFlow threads, both inter-op and intra-op.
+        report: called with a short text at the beginning of each of three steps.
 
     Returns:
-        What :func:`leankeras.profile_layers` gives, and the table of the ladder as
-        :func:`leankeras.compare_latency` gives it against "tf.function"; times are of a batch.
+        The table of :func:`leankeras.profile_layers`, and the table of the ladder from
+        :func:`leankeras.compare_latency` against "tf.function"; times are per batch.
 
     Raises:
-        MeasurementError: the process failed; says why.
+        MeasurementError: the process failed; the message says why.
 
     Example:
         >>> shares, rungs = explore(model, data.x_test[:1], batch=8, threads=2)
@@ -73,10 +73,10 @@ def explore(
 def thread_settings(
     saved_model: str | Path, litert: str | Path, settings: Sequence[tuple[int, int]]
 ) -> pd.DataFrame:
-    """Latency of a SavedModel under several settings of TensorFlow's threads.
+    """Latency of a SavedModel under several thread settings of TensorFlow.
 
-    The settings hold for a process from its start, so each has a process of its own; there the
-    model is measured beside its ``.tflite`` on one thread, which ties the processes together.
+    The settings are fixed when a process starts, so each has a process of its own; there the model
+    is measured beside its ``.tflite`` on one thread, which makes the processes comparable.
 
     Args:
         saved_model: the SavedModel directory.

@@ -1,4 +1,4 @@
-"""Intervals that hold for the next measurement, too."""
+"""Intervals that also hold for the next measurement."""
 
 import numpy as np
 
@@ -10,8 +10,8 @@ def median_interval(values: np.ndarray, drift: float = 0.0) -> tuple[float, floa
 
     Args:
         values: shape ``(n,)``.
-        drift: half the width of the 95 % interval, relative to the median, of what changes from
-            one set of values to the next and so does not show within one; it is combined in
+        drift: half the width of the 95 % interval, relative to the median, of the change from one
+            set of values to the next, which does not show within one; it is combined in
             quadrature with a bootstrap over the values.
     """
     draws = np.random.default_rng(0).integers(0, len(values), (RESAMPLES, len(values)))
@@ -25,7 +25,7 @@ def median_interval(values: np.ndarray, drift: float = 0.0) -> tuple[float, floa
 
 
 def verdict(low: float, high: float) -> str:
-    """What the interval of a ratio says: "faster" or "slower" where it is clear of 1."""
+    """The verdict of a ratio's interval: "faster" or "slower" if it excludes 1."""
     if high < 1:
         return "faster"
     return "slower" if low > 1 else "cannot tell"

@@ -1,23 +1,22 @@
 """Latency as a paired ratio: every target is timed beside a reference, in the same blocks of time.
 
-A time on its own says as much about what else the machine was doing as about the model. Two
-things are done about it. Targets take turns, in a new random order each round, so that all of them
-see the same machine. And what is compared is the *undisturbed* latency: of every block of a
-quarter of a second the fastest turn of each target, when the machine let it be. On a shared
-machine the median of all turns moves with its neighbours, by more for a small int8 file than for a
-slow float one, and so does the ratio of two medians; the fastest turns of a block hold still (the
-figures are in docs/latency.md).
+A time on its own depends on what else the machine was doing as much as on the model. Two measures
+address this. Targets take turns, in a new random order each round, so that all of them see the
+same machine. And the *undisturbed* latency is compared: the fastest turn of each target in every
+block of a quarter of a second, when nothing interrupted it. On a shared machine the median of all
+turns moves with the load, by more for a small int8 file than for a slow float one, and so does the
+ratio of two medians; the fastest turns of a block stay stable (figures in docs/latency.md).
 
 The figure is the median over blocks. Its interval is a bootstrap over blocks (Efron and
 Tibshirani, "An Introduction to the Bootstrap", 1993, ch. 13), combined in quadrature with the
-drift between one comparison and the next, which no single comparison can see (the uncertainty of
-type B of JCGM 100:2008, 4.3) and which grows with what others do on the other cores. Where a
-machine changes its pace from block to block, the interval is wide.
+drift between one comparison and the next, which no single comparison can see (a type B
+uncertainty, JCGM 100:2008, 4.3) and which grows with the load on the other cores. If a machine
+changes its pace from block to block, the interval is wide.
 
-A turn begins with calls that are not timed: a slow target, which makes few calls a turn, would
-else pay more for cold caches than a fast one, which makes many. Where a file's tensors come to lie
-in memory can change its latency for as long as it is loaded; so every file is loaded several
-times, and the rounds go through the copies.
+A turn begins with calls that are not timed: otherwise a slow target, which makes few calls a turn,
+would pay more for cold caches than a fast one, which makes many. The place of a file's tensors in
+memory can change its latency for as long as it is loaded; so every file is loaded several times,
+and the rounds cycle through the copies.
 """
 
 import gc
@@ -39,13 +38,13 @@ from leankeras.runtime.intervals import median_interval, verdict
 SAMPLE_SECONDS = 100e-6
 SAMPLES = 3  # timed one after another in a turn
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
-LONG_CALL_SECONDS = 5e-3  # whose own length makes up for cold caches
+LONG_CALL_SECONDS = 5e-3  # from this length on, cold caches do not matter
 BLOCK_SECONDS = 0.25
 BLOCKS = 12
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
 # How far the same comparison drifts from one time and process to another, at 95 %: on a quiet
-# machine, and what others add who keep all other cores busy. Measured by
+# machine, and what is added when other processes keep all other cores busy. Measured by
 # benchmarks/coverage_of_intervals.py.
 RATIO_DRIFT, BUSY_RATIO_DRIFT = 0.02, 0.05
 TIME_DRIFT, BUSY_TIME_DRIFT = 0.05, 0.1
@@ -57,18 +56,18 @@ class Comparison:
 
     Attributes:
         table: indexed by target name; ``us``, the undisturbed latency in microseconds, with its
-            95 % interval ``us_low`` and ``us_high``; ``p95_us``, which 95 of 100 calls keep within,
-            disturbed as they were; ``ratio`` of the undisturbed latencies to the reference with
+            95 % interval ``us_low`` and ``us_high``; ``p95_us``, the 95th percentile of the calls,
+            disturbances included; ``ratio`` of the undisturbed latencies to the reference with
             its 95 % interval ``ratio_low`` and ``ratio_high`` (below 1 is faster); ``verdict``:
-            "reference", "faster", "slower", or "cannot tell" where the interval holds 1 or the
+            "reference", "faster", "slower", or "cannot tell" if the interval contains 1 or the
             machine was too busy.
         reference: the name of the target the others are compared with.
-        threads: threads that LiteRT targets were given.
-        blocks: number of blocks of time that the targets were timed in.
-        cpu_share: part of the wall time that this process was really running, 0 to 1; a low one
-            means that other processes held the core.
+        threads: threads given to LiteRT targets.
+        blocks: number of blocks of time in which the targets were timed.
+        cpu_share: share of the wall time that this process was actually running, 0 to 1; a low
+            value means that other processes held the core.
         others: share of the other cores that other processes used, 0 to 1; the larger it is, the
-            wider are the intervals.
+            wider the intervals.
         load: the system's load average over the last minute, in runnable processes.
     """
 
@@ -82,12 +81,12 @@ class Comparison:
 
     @property
     def busy(self) -> bool:
-        """Whether other processes held the core for too long to say anything."""
+        """Whether other processes held the core too long for a conclusion."""
         return self.cpu_share < BUSY_CPU_SHARE
 
     @property
     def conditions(self) -> str:
-        """Under what conditions the table was measured, in a line."""
+        """The conditions of the measurement, in one line."""
         line = (
             f"{self.blocks} blocks of time, {self.threads} LiteRT thread(s), "
             f"{self.cpu_share:.0%} of its core, {self.others:.0%} of the others in use, "
@@ -123,7 +122,7 @@ def compare_latency(
             ``tf.function``), or a path to a ``.tflite``, a ``.keras`` or a SavedModel.
         sample: the input of one call with its batch axis, shape ``(1, ...)`` for a ``.tflite``.
         reference: a name in ``targets``; by default the first.
-        threads: threads for LiteRT targets. TensorFlow's own are set before it starts.
+        threads: threads for LiteRT targets. Those of TensorFlow are set before it starts.
 
     Raises:
         MeasurementError: no targets, an unknown reference, a target that cannot be run.
@@ -140,7 +139,7 @@ def compare_latency(
         raise MeasurementError(f"reference {reference!r} is not among {', '.join(names)}")
     calls: dict[str, list[Callable]] = {name: [] for name in names}
     for copy in range(COPIES):
-        for name in names if copy % 2 else reversed(names):  # the first to be loaded lies worst
+        for name in names if copy % 2 else reversed(names):  # the first loaded has the worst place
             if copy == 0 or is_tflite(targets[name]):
                 calls[name].append(as_call(targets[name], sample, threads))
     rounds = paired_rounds(calls)
@@ -163,14 +162,14 @@ def compare_latency(
 
 @dataclass(frozen=True)
 class Rounds:
-    """What :func:`paired_rounds` measured.
+    """The measurements of :func:`paired_rounds`.
 
     Attributes:
-        seconds: name to the seconds a call of every timed sample.
+        seconds: name to the seconds per call of every timed sample.
         best: name to the shortest of them in every block.
-        cpu_share: part of the wall time that this process was really running, 0 to 1.
+        cpu_share: share of the wall time that this process was actually running, 0 to 1.
         others: share of the other cores that other processes used, 0 to 1.
-        free_cores: cores minus what other processes used of them.
+        free_cores: cores minus the number that other processes used.
     """
 
     seconds: dict[Any, np.ndarray]
@@ -196,7 +195,7 @@ def paired_rounds(calls: Mapping[Any, list[Callable[[], Any]]], warm: bool = Tru
     """Time functions in turns, block by block.
 
     Args:
-        calls: name to copies of a function of no arguments, gone through round by round.
+        calls: name to copies of a function of no arguments, used in turn round by round.
         warm: whether turns begin with calls that are not timed.
     """
     shortest = {name: min(map(_shortest, copies)) for name, copies in calls.items()}
@@ -224,7 +223,7 @@ def _block(
     order: np.random.Generator,
     warm: bool,
 ) -> dict[Any, list[float]]:
-    """Samples of every target from as many rounds as a block has time for, one at least."""
+    """Samples of every target from as many rounds as fit into a block, at least one."""
     names, block = list(calls), {name: [] for name in calls}
     end = time.perf_counter() + BLOCK_SECONDS
     rounds = 0
@@ -238,7 +237,7 @@ def _block(
 
 
 def _turn(call: Callable[[], Any], seconds: float, warm: bool) -> list[float]:
-    """Seconds a call, of some samples; ``seconds`` is about what one call takes."""
+    """Seconds per call for some samples; ``seconds`` is roughly the time of one call."""
     for _ in range(UNTIMED_CALLS if warm and seconds < LONG_CALL_SECONDS else 0):
         call()
     count = max(1, round(SAMPLE_SECONDS / seconds))
@@ -281,12 +280,12 @@ def _table(rounds: Rounds, reference: str) -> pd.DataFrame:
 
 
 def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, float]) -> Any:
-    """The fastest target; of those whose intervals overlap with its own the smallest one's name.
+    """The name of the smallest target whose interval overlaps with that of the fastest.
 
-    The smallest figure alone would name another target whenever two are about as fast.
+    The lowest ratio alone would name one or the other of two targets that are about as fast.
 
     Args:
-        table: some rows of a :class:`Comparison`'s table, or of what a stage has compared:
+        table: some rows of a :class:`Comparison`'s table, or of the table that a stage compares:
             ``ratio``, ``ratio_low`` and ``ratio_high``, by target name.
         sizes: target name to the size of its file, in any unit.
 

@@ -1,10 +1,10 @@
-"""Where a model's time goes, layer by layer, inside the model as it runs.
+"""Where a model's time goes, layer by layer, inside the running model.
 
-A layer timed on its own pays for a call of its own and misses what TensorFlow fuses or overlaps,
-so isolated times add up to far more than the model. Instead the model is cut after every layer and
-the growing prefixes are timed side by side; a layer costs what its prefix costs more than the one
-before. The costly layers are cross-checked the other way round: the whole model is timed with the
-layer swapped for one that does next to nothing.
+A layer timed on its own pays for its own call and misses what TensorFlow fuses or overlaps, so
+isolated times add up to far more than the model. Instead the model is cut after every layer and
+the growing prefixes are timed side by side; a layer's cost is the difference between its prefix
+and the one before. The costly layers are cross-checked the other way round: the whole model is
+timed with the layer swapped for one that does next to nothing.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ AGREEMENT = 0.1
 
 
 class _Stub(keras.Layer):
-    """Gives tensors like the wanted ones, which depend on the input and cost one broadcast each."""
+    """Returns tensors like the given ones that depend on the input and cost one broadcast each."""
 
     def __init__(self, outputs: Sequence[keras.KerasTensor], **kwargs):
         super().__init__(**kwargs)
@@ -36,7 +36,7 @@ class _Stub(keras.Layer):
     def compute_mask(self, *_):
         return None
 
-    def call(self, *args, **kwargs):  # whatever the swapped layer was called with
+    def call(self, *args, **kwargs):  # any arguments, like those of the swapped layer
         tensors = (each for each in keras.tree.flatten((args, kwargs)) if ops.is_tensor(each))
         first = next(tensors)
         scalar = ops.mean(first[(slice(None), *(slice(1),) * (len(first.shape) - 1))])
@@ -55,14 +55,14 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
         sample: one input with its batch axis, shape ``(1, ...)``.
 
     Returns:
-        A row for each layer in the order they run, "(call)" first, which is what TensorFlow takes
-        to call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
+        A row for each layer in the order they run, after "(call)", the time TensorFlow takes to
+        call a function that does nothing: ``layer``, ``type``, ``share`` of the whole (a
         fraction), ``us`` microseconds; for layers that are called once and take at least a fifth
         also ``share_by_swap``, the share by swapping the layer out, and ``agree``, whether the two
         are within 10 points.
 
     Raises:
-        MeasurementError: the model cannot be cut, being subclassed or having several inputs.
+        MeasurementError: the model is subclassed or has several inputs, so it cannot be cut.
 
     Example:
         >>> shares = profile_layers(model, data.x_test[:1])
@@ -91,7 +91,7 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
 
 
 def _prefixes(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
-    """The nodes in the order they run, and by layer the model cut off after each."""
+    """The nodes in the order they run, and by layer the model cut after each."""
     nodes = nodes_in_order(model)
     kept = {id(tensor) for tensor in model.outputs}
     prefixes = {
@@ -112,7 +112,7 @@ def _prefixes(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
 def _shares_by_swap(
     model: keras.Model, table: pd.DataFrame, nodes: list[Any], sample: np.ndarray
 ) -> pd.DataFrame:
-    """Columns ``share_by_swap`` and ``agree`` for the rows of layers that cost the most."""
+    """Columns ``share_by_swap`` and ``agree`` for the rows of the costliest layers."""
     calls = Counter(id(node.operation) for node in nodes)
     swapped = {
         row: keras.models.clone_model(model, clone_function=_stub_for(nodes[row - 1]))
@@ -131,14 +131,14 @@ def _shares_by_swap(
 
 
 def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Series:
-    """Microseconds of each model in the tenth of the rounds that went best.
+    """Microseconds of each model, the 10th percentile over the rounds.
 
-    Differences of medians would add up what disturbed each of them; on a busy machine that is
-    more than most layers take.
+    Differences of medians would add up the disturbances of each; on a busy machine that is more
+    than most layers take.
     """
     calls = {name: [as_call(model, sample)] for name, model in models.items()}
-    # With warm caches the two methods part by 6 to 14 points, as the layers behind a costly one
-    # are then charged for what it leaves to them; as it is, by 5 at most (signal and vision).
+    # With warm caches the two methods differ by 6 to 14 points, as the layers after a costly one
+    # are then charged for the state it leaves behind; without, by 5 at most (signal and vision).
     seconds = paired_rounds(calls, warm=False).seconds
     return pd.Series({name: 1e6 * np.quantile(times, 0.1) for name, times in seconds.items()})
 

@@ -1,4 +1,4 @@
-"""Running a .tflite file with LiteRT and NumPy alone, so that it also runs on a Raspberry Pi."""
+"""Running a .tflite file with only LiteRT and NumPy, which works on a Raspberry Pi as well."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from leankeras.startup import hushed
 
 
 class LiteRTModel:
-    """A .tflite file ready to run, taking and giving floats whatever its own types are.
+    """A .tflite file ready to run, with floats in and out whatever its own types are.
 
     Args:
         path: the .tflite file.
@@ -24,10 +24,10 @@ class LiteRTModel:
 
     Attributes:
         input_details: name to LiteRT's details (index, shape, dtype, quantization).
-        output_details: the same of the outputs.
+        output_details: the same for the outputs.
 
     Raises:
-        ModelError: not a .tflite, or one that LiteRT cannot run.
+        ModelError: the file is not a .tflite, or LiteRT cannot run it.
 
     Example:
         >>> model = LiteRTModel("model.tflite")
@@ -67,13 +67,13 @@ class LiteRTModel:
         """Run samples one by one.
 
         Args:
-            x: for one input an array of samples, ``(n, ...)``, or one sample without the batch
-                axis; for several a mapping by input name, or a sequence in the order of
-                :attr:`input_details`. Floats are quantized where the file takes integers.
+            x: for one input, an array of samples ``(n, ...)`` or one sample without the batch
+                axis; for several, a mapping by input name, or a sequence in the order of
+                :attr:`input_details`. Floats are quantized if the file takes integers.
 
         Returns:
-            Floats, with a batch axis if ``x`` has one; a dict by output name where there are
-            several.
+            Floats, with a batch axis if ``x`` has one; for several outputs, a dict by output
+            name.
 
         Raises:
             DataError: the wrong shape, number or names of arrays.
@@ -91,10 +91,10 @@ class LiteRTModel:
         return results if len(results) > 1 else next(iter(results.values()))
 
     def bind(self, x: Arrays) -> Callable[[], list[np.ndarray]]:
-        """A function of no arguments making one inference: copy in, invoke, copy out.
+        """A function of no arguments that makes one inference: copy in, invoke, copy out.
 
-        The sample is brought into the file's own type here, once, so that a latency does not
-        include it.
+        The sample is converted to the file's own type once, here, so a latency does not include
+        the conversion.
 
         Args:
             x: one sample, with or without its batch axis of 1.
@@ -120,7 +120,7 @@ class LiteRTModel:
         return infer
 
     def samples(self, x: Arrays, limit: int | None = None) -> Iterator[dict[str, np.ndarray]]:
-        """The samples in ``x`` one by one, each array with a batch axis of 1; ``limit`` at most."""
+        """The samples in ``x`` one by one, each array with a batch axis of 1; at most ``limit``."""
         arrays, _ = self._batches(x)
         for k in range(len(next(iter(arrays.values()))))[:limit]:
             yield {name: array[k : k + 1] for name, array in arrays.items()}
@@ -131,11 +131,11 @@ class LiteRTModel:
             self.interpreter.set_tensor(details["index"], quantized(name, sample[name], details))
 
     def invoke(self) -> None:
-        """Run once on the inputs that are set. State from the run before is kept."""
+        """Run once on the inputs that are set. State from the previous run is kept."""
         self.interpreter.invoke()
 
     def outputs(self) -> dict[str, np.ndarray]:
-        """The outputs of the last run by name, as floats where they are quantized."""
+        """The outputs of the last run by name; quantized ones are converted to floats."""
         return {
             name: dequantized(self.interpreter.get_tensor(details["index"]), details)
             for name, details in self.output_details.items()
@@ -181,7 +181,7 @@ class LiteRTModel:
                 )
         lengths = {len(array) for array in arrays.values()}
         if len(lengths) != 1 or lengths == {0}:
-            raise DataError(f"inputs with {sorted(lengths)} samples; expected as many of each, > 0")
+            raise DataError(f"inputs have {sorted(lengths)} samples; expected equal numbers, > 0")
         return arrays, batched
 
 
@@ -191,7 +191,7 @@ def _named(names: Mapping[str, int], details: Sequence[dict]) -> dict[str, dict]
 
 
 def quantized(name: str, array: np.ndarray, details: dict) -> np.ndarray:
-    """Values in the type that a tensor has, by its scale and zero point where it has them."""
+    """Values in a tensor's own type, using its scale and zero point if it has them."""
     scale, zero_point = details["quantization"]
     dtype = np.dtype(details["dtype"])
     if array.dtype == dtype:
@@ -207,7 +207,7 @@ def quantized(name: str, array: np.ndarray, details: dict) -> np.ndarray:
 
 
 def dequantized(array: np.ndarray, details: dict) -> np.ndarray:
-    """A tensor's values as floats where it has scales and zero points, else as they are."""
+    """A tensor's values as floats if it has scales and zero points, else unchanged."""
     parameters = details["quantization_parameters"]
     scales = parameters["scales"]
     if not len(scales):

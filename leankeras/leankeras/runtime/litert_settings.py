@@ -1,4 +1,4 @@
-"""What LiteRT's own settings do to a .tflite: its kernels, its threads, and who converts floats."""
+"""The effect of LiteRT's settings on a .tflite: kernels, threads, and who converts floats."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from leankeras.runtime.latency import (
 )
 from leankeras.runtime.litert import LiteRTModel
 
-FREE_CORE = 0.8  # with less of a core left over, a second thread often has to wait for it
+FREE_CORE = 0.8  # with less of a core free, a second thread often has to wait
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One way to run a file; ``input`` says what the caller hands over."""
+    """One way to run a file; ``input`` says what the caller passes."""
 
     kernels: str = "XNNPACK"
     threads: int = 1
@@ -38,12 +38,12 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
 
     The default is XNNPACK on one thread, with a sample of the file's own type copied in and the
     result copied out. The other rows change one thing: LiteRT's built-in kernels in place of the
-    XNNPACK delegate; two threads; and, for a file that takes integers, floats that NumPy brings
-    to the file's type and back in every call. All rows are timed in the same rounds, as
-    :func:`leankeras.compare_latency` does.
+    XNNPACK delegate; two threads; and, for a file that takes integers, floats that NumPy converts
+    to the file's type and back in every call. All rows are timed in the same rounds, as in
+    :func:`leankeras.compare_latency`.
 
-    Two threads need two cores. What other processes used of them meanwhile is counted, and where
-    no second core was idle there is no figure.
+    Two threads need two cores. Their use by other processes is measured as well, and if no second
+    core was idle, there is no figure.
 
     Args:
         files: name to ``.tflite`` path.
@@ -55,7 +55,7 @@ def runtime_settings(files: Mapping[str, str | Path], sample: np.ndarray) -> pd.
         ``verdict``: "reference", "faster", "slower", "cannot tell" or "cannot tell: core busy".
 
     Raises:
-        ModelError: not a .tflite, or one that LiteRT cannot run.
+        ModelError: a file is not a .tflite, or LiteRT cannot run it.
         DataError: the sample does not fit a file.
 
     Example:

@@ -1,9 +1,9 @@
-"""The first operators of a .tflite as a file of their own, made by changing a few of its bytes.
+"""The first operators of a .tflite as a separate file, made by changing a few of its bytes.
 
-Writing the file anew for each of n operators takes time in the square of n, and an unrolled
-recurrent layer has hundreds. In a flatbuffer (https://flatbuffers.dev/internals) a vector is its
-length followed by its elements, so a smaller length cuts the operators off; and a field holds the
-distance to its vector, so a new list of outputs can stand behind everything else.
+Rewriting the file for each of n operators takes time proportional to n², and an unrolled recurrent
+layer has hundreds. In a flatbuffer (https://flatbuffers.dev/internals) a vector is its length
+followed by its elements, so a smaller length cuts the operators off; and a field holds the
+distance to its vector, so a new list of outputs can be appended at the end.
 """
 
 import struct
@@ -19,23 +19,23 @@ SIGNATURES = 18
 
 
 def prefix(file: TFLiteFile, size: int) -> bytes:
-    """The operators up to ``size`` as a .tflite that takes what the whole file takes.
+    """The first ``size`` operators as a .tflite with the inputs of the whole file.
 
-    Its outputs are all results that the rest of the model would still need, so that no operator
-    of it is dead and left out, in the order of the tensors' indices. It has no signature.
+    Its outputs are all results that the rest of the model still needs, in the order of the
+    tensors' indices, so that none of its operators is dead and skipped. It has no signature.
 
     Args:
         file: the whole file.
         size: how many operators to keep, at least 1.
 
     Raises:
-        ModelError: more operators than the file has, or none.
+        ModelError: ``size`` is 0, or more than the file has.
 
     Example:
         >>> prefix(TFLiteFile("model.tflite"), 3)
     """
     if not 1 <= size <= len(file.operators):
-        raise ModelError(f"the first {size} operators of {file.path}; it has {len(file.operators)}")
+        raise ModelError(f"cannot keep {size} operators; {file.path} has {len(file.operators)}")
     kept, rest = file.operators[:size], file.operators[size:]
     made = {index for operator in kept for index in operator.outputs}
     read = {index for operator in kept for index in operator.inputs}

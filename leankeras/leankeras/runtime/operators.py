@@ -1,9 +1,9 @@
 """Latency of each operator of a .tflite, from the times of growing prefixes of the file.
 
 The file is cut after operator k, for every k, and each prefix is timed in turns with the whole
-file: what it takes longer than the prefix before it is operator k. Nothing is instrumented, so
-operators under a microsecond are seen, which LiteRT's own profiler rounds to zero inside a
-delegate.
+file: the difference from the previous prefix is the time of operator k. Nothing is instrumented,
+so this resolves operators under a microsecond, which LiteRT's own profiler rounds to zero inside
+a delegate.
 """
 
 import time
@@ -32,14 +32,14 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
         path: the file.
 
     Returns:
-        One row for each operator in order: ``operator`` (its kind), ``layer`` (the Keras layer, as
-        far as the name of its result tells), ``type`` of its result, ``kernel`` (``"XNNPACK"`` or
+        One row for each operator in order: ``operator`` (its kind), ``layer`` (the Keras layer, if
+        the name of its result shows it), ``type`` of its result, ``kernel`` (``"XNNPACK"`` or
         ``"built-in"``), ``share`` of the whole (the sum is 1), and ``us``, microseconds at batch
-        1, which add up to the latency of the whole file. The first operator carries the cost of
-        a call as such, about a third of a microsecond.
+        1, which add up to the latency of the whole file. The first operator includes the cost of
+        the call itself, about a third of a microsecond.
 
     Raises:
-        ModelError: not a .tflite.
+        ModelError: the file is not a .tflite.
         MeasurementError: LiteRT cannot run it, or it has no operators.
 
     Example:
@@ -51,7 +51,7 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
         raise MeasurementError(f"{path}: holds no operators; its outputs are its inputs")
     latency = _latency(whole)
     count = len(file.operators)
-    # In a round every prefix, half the whole on average, has a turn, and the whole beside it.
+    # In a round every prefix, on average half the whole, has a turn, followed by the whole.
     turns = count * (max(latency / 2, TURN_SECONDS) + max(latency, TURN_SECONDS))
     rounds = int(np.clip(SECONDS / turns, MIN_ROUNDS, ROUNDS))
     parts = [_ratio(_opened(path, prefix(file, size)), whole, rounds) for size in range(1, count)]
@@ -73,17 +73,17 @@ def profile_operators(path: str | Path) -> pd.DataFrame:
 def compare_operators(float32: pd.DataFrame, int8: pd.DataFrame) -> pd.DataFrame:
     """Two profiles of one model side by side: where int8 saves time, and what its casts cost.
 
-    Operators are matched by their kinds in the order they run, as two texts are by their lines;
-    those that only one file has, such as QUANTIZE, stand alone. Those of one kind in one layer, as
-    the steps of an unrolled recurrence have, are added up.
+    Operators are matched by kind in the order they run, like the lines of two texts in a diff;
+    those that only one file has, such as QUANTIZE, stand alone. Those of one kind in one layer,
+    such as the steps of an unrolled recurrence, are added up.
 
     Args:
-        float32: what :func:`profile_operators` gave for the float file.
-        int8: the same for the int8 file; of matched operators, the float file's layer counts.
+        float32: the result of :func:`profile_operators` for the float file.
+        int8: the result for the int8 file; matched operators take the float file's layer.
 
     Returns:
         Indexed by ``layer`` and ``operator``, in the order they run: ``count``; ``float_us`` and
-        ``int8_us``, 0 where a file has no such operator; ``saved_us``, the difference;
+        ``int8_us``, 0 if a file has no such operator; ``saved_us``, the difference;
         ``float_kernel`` and ``int8_kernel``.
 
     Example:
@@ -113,7 +113,7 @@ def compare_operators(float32: pd.DataFrame, int8: pd.DataFrame) -> pd.DataFrame
 
 
 def _side_by_side(a: Any, b: Any) -> dict[str, Any]:
-    """One row for an operator of the float file and its counterpart, either of which may lack."""
+    """One row for an operator of the float file and its counterpart; either may be missing."""
     float_us, int8_us = (0.0 if row is None else row.us for row in (a, b))
     named = b if a is None else a
     return {
@@ -136,7 +136,7 @@ def _opened(path: str | Path, content: bytes) -> Interpreter:
         return _ready(content)
     except (ValueError, RuntimeError) as error:
         raise MeasurementError(
-            f"{path}: LiteRT cannot run it, or the first of its operators alone "
+            f"{path}: LiteRT cannot run it, or its first operators alone "
             f"({one_line(error)}); convert the model again with leankeras.convert"
         ) from error
 
@@ -154,7 +154,7 @@ def _ready(content: bytes) -> Interpreter:
             limits = np.iinfo(dtype)
             values = generator.integers(limits.min, limits.max, shape, endpoint=True)
         else:
-            # An index that every table has.
+            # An index that is valid in every table.
             values = np.zeros(shape)
         interpreter.set_tensor(details["index"], values.astype(dtype))
     interpreter.invoke()
@@ -162,13 +162,13 @@ def _ready(content: bytes) -> Interpreter:
 
 
 def _latency(interpreter: Interpreter) -> float:
-    """Seconds of one call, the median of short turns."""
+    """Seconds per call, the median of short turns."""
     repeats = _repeats(interpreter)
     return float(np.median([_turn(interpreter, repeats) for _ in range(ROUNDS)]))
 
 
 def _ratio(part: Interpreter, whole: Interpreter, rounds: int) -> float:
-    """How much of the whole's time a prefix takes: the median over paired turns."""
+    """The fraction of the whole's time that a prefix takes: the median over paired turns."""
     repeats = {interpreter: _repeats(interpreter) for interpreter in (part, whole)}
     ratios = []
     for round_ in range(rounds):
@@ -179,11 +179,11 @@ def _ratio(part: Interpreter, whole: Interpreter, rounds: int) -> float:
 
 
 def _shares(until: np.ndarray) -> np.ndarray:
-    """Each operator's part of the whole, from the times up to and including each.
+    """Each operator's share of the whole, from the times up to and including each.
 
-    Noise makes some prefixes faster than a shorter one. Neighbours that fall are given their mean
-    until all rise (pool adjacent violators, Ayer et al., 1955), so that no operator takes less
-    than nothing, and the noise of many small ones does not add up to a time that nobody spent.
+    Noise makes some prefixes faster than a shorter one. Decreasing neighbours are replaced by their
+    mean until all times increase (pool adjacent violators, Ayer et al., 1955), so that no operator
+    has a negative time, and the noise of many small ones does not add up.
     """
     pools: list[tuple[float, int]] = []
     for time_until in until:
@@ -213,8 +213,8 @@ def _turn(interpreter: Interpreter, repeats: int) -> float:
 def _delegated(interpreter: Interpreter) -> set[int]:
     """Indices of the operators that a delegate runs.
 
-    LiteRT lists the delegate's own nodes behind the file's operators, by the tensors that they
-    read and write; the operators in between are the ones they stand for.
+    LiteRT lists the delegate's own nodes after the file's operators, by the tensors that they
+    read and write; they stand for the operators between those tensors.
     """
     nodes = interpreter._get_ops_details()
     operators = [node for node in nodes if node["op_name"] != "DELEGATE"]

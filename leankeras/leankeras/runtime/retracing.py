@@ -1,4 +1,4 @@
-"""What a first call costs: ``tf.function`` traces anew for every shape it has not seen."""
+"""The cost of a first call: ``tf.function`` retraces for every shape it has not seen."""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ def trace_times(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) 
     Args:
         model: a built Keras model with one input.
         sample: one input with its batch axis.
-        batches: batch sizes, in the order they are tried.
+        batches: batch sizes, in the order of the calls.
 
     Returns:
         A row for each call: ``batch``, ``ms`` without a signature, ``traced`` (whether it traced),
@@ -32,7 +32,7 @@ def _traced(model, sample, batches, signature) -> pd.DataFrame:
 
     def call(x):
         nonlocal traces
-        traces += 1  # runs while tracing only
+        traces += 1  # runs only while tracing
         return model(x, training=False)
 
     function = tf.function(call, input_signature=signature)

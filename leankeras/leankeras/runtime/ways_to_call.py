@@ -1,4 +1,4 @@
-"""The ways to call one model, from the slowest to the fastest: a ladder to climb."""
+"""The ways to call one model, as a ladder from the slowest to the fastest."""
 
 import tempfile
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ def ladder(
     Args:
         model: a built Keras model with one input.
         sample: one input with its batch axis, shape ``(1, ...)``.
-        litert: the model's ``.tflite``, to be the last rung.
+        litert: the model's ``.tflite``, for the last rung.
 
     Returns:
         By name, in this order: "predict" (what tutorials call), "eager" (a plain call), and
@@ -61,7 +61,7 @@ def xla(models: Mapping[str, keras.Model]) -> dict[str, Any]:
 
 
 def graph_size(model: keras.Model, sample: np.ndarray) -> int:
-    """Operations in the graph that ``tf.function`` traces: what a Python loop multiplies."""
+    """The number of operations in the graph of a ``tf.function``; a Python loop multiplies it."""
     function = tf.function(_call(model)).get_concrete_function(tf.constant(sample))
     return len(function.graph.get_operations())
 

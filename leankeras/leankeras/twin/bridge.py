@@ -1,11 +1,11 @@
-"""A tf_keras layer that runs one Keras 3 operation, for what tf_keras has no layer for.
+"""A tf_keras layer that runs one Keras 3 operation, for operations without a tf_keras layer.
 
-tensorflow-model-optimization copies layers through their configs, where a live operation cannot
-go. The config therefore holds a key, and the operation is looked up under it: every copy of a
+tensorflow-model-optimization copies layers through their configs, which cannot hold a live
+operation. The config therefore holds a key by which the operation is looked up: every copy of a
 bridge runs the same operation on the same variables.
 
 Keras attaches masks to tensors; the wrappers of tensorflow-model-optimization lose them. A bridge
-therefore takes them as tensors among its inputs, and nothing in a twin has a mask attached.
+therefore takes masks as additional input tensors, and nothing in a twin has a mask attached.
 """
 
 import itertools
@@ -32,7 +32,7 @@ from leankeras.graph import mask_of, set_mask
 class TensorSlot:
     """The place of a tensor among the arguments of a call: the ``index``-th tensor.
 
-    ``mask`` is that of its mask, where Keras has attached one to it.
+    ``mask`` is the place of its mask, if Keras has attached one to it.
     """
 
     index: int
@@ -41,11 +41,11 @@ class TensorSlot:
 
 @dataclass(frozen=True, eq=False)
 class OperationCall:
-    """A Keras 3 operation with the form of its arguments in a graph.
+    """A Keras 3 operation with the structure of its arguments in a graph.
 
     Args:
         operation: a ``keras.Layer`` or an operation of ``keras.ops``.
-        structure: ``(args, kwargs)`` as they are nested.
+        structure: the nesting of ``(args, kwargs)``.
         leaves: the flat arguments, each tensor replaced by its ``TensorSlot``.
     """
 
@@ -57,14 +57,14 @@ class OperationCall:
     def of(
         cls, operation: keras.Operation, args: tuple, kwargs: dict
     ) -> tuple["OperationCall", list[keras.KerasTensor]]:
-        """Split a symbolic call into its form and its tensors, the masks of tensors among them."""
+        """Split a symbolic call into its form and its tensors, including masks of tensors."""
         leaves, tensors = [], []
         for argument in tree.flatten((args, kwargs)):
             if not isinstance(argument, keras.KerasTensor):
                 leaves.append(argument)
                 continue
             found = [argument]
-            # What is no layer neither reads masks nor passes them on.
+            # Only layers read masks or pass them on.
             if isinstance(operation, keras.layers.Layer) and mask_of(argument) is not None:
                 found.append(mask_of(argument))
             leaves.append(TensorSlot(*range(len(tensors), len(tensors) + len(found))))
@@ -73,10 +73,10 @@ class OperationCall:
         return cls(operation, structure, tuple(leaves)), tensors
 
     def same_form(self, other: "OperationCall") -> bool:
-        """Whether two calls of an operation differ in their tensors only."""
+        """Whether two calls of an operation differ only in their tensors."""
         try:
             return bool(self.leaves == other.leaves and self.structure == other.structure)
-        except ValueError:  # arrays among the arguments, whose comparison is an array
+        except ValueError:  # comparing array arguments gives an array
             return False
 
     def run(self, tensors: list[tf.Tensor], training: bool | None) -> Any:
@@ -96,24 +96,24 @@ class OperationCall:
                 return leaf
             tensor = tensors[leaf.index]
             if leaf.mask is not None:
-                tensor = tf.identity(tensor)  # other layers are not to see its mask
+                tensor = tf.identity(tensor)  # other layers must not see its mask
                 set_mask(tensor, tensors[leaf.mask])
             return tensor
 
         args, kwargs = tree.pack_sequence_as(self.structure, [fill(leaf) for leaf in self.leaves])
         if isinstance(self.operation, keras.layers.Layer):
-            # Taken by every layer, and passed on to those inside it.
+            # Accepted by every layer, and passed on to those inside it.
             kwargs = {**kwargs, "training": False if training is None else training}
         return self.operation(*args, **kwargs)
 
 
 class HiddenMask(keras.Operation):
-    """The mask that a layer of a user's attaches to its output, as one that is known beforehand.
+    """The mask that a user's layer attaches to its output, made known in advance.
 
-    Where an Embedding inside the layer makes it, Keras learns of the mask at run time only.
+    If an Embedding inside the layer makes the mask, Keras sees it only at run time.
 
     Args:
-        call: of the layer.
+        call: the call of the layer.
     """
 
     def __init__(self, call: OperationCall) -> None:
@@ -125,20 +125,20 @@ class HiddenMask(keras.Operation):
         return self._call.mask(list(tensors))
 
 
-# Weak, so that a model that is dropped is freed; the bridges themselves hold their calls.
+# Weak, so that a discarded model is freed; the bridges themselves hold their calls.
 _CALLS: WeakValueDictionary[str, OperationCall] = WeakValueDictionary()
 _numbers = itertools.count()
 
 
 def register_call(call: OperationCall) -> str:
-    """Give a call the key under which bridges find it; it lives as long as a bridge holds it."""
+    """Give a call the key by which bridges find it; it lives as long as a bridge holds it."""
     key = f"{call.operation.name}:{next(_numbers)}"
     _CALLS[key] = call
     return key
 
 
 class NearestCentroid(ClusteringAlgorithm):
-    """Clustering for weights of any rank: each weight takes the centroid nearest to it."""
+    """Clustering for weights of any rank: each weight takes its nearest centroid."""
 
     def get_pulling_indices(self, weight: tf.Tensor) -> tf.Tensor:
         """Return the index of the nearest centroid for each weight, in the weight's shape."""
@@ -149,13 +149,13 @@ class NearestCentroid(ClusteringAlgorithm):
 class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
     """Runs a Keras 3 operation inside a tf_keras model and owns its variables.
 
-    Kernels (trainable, rank 2 or more, no biases) are prunable, clusterable and quantizable.
+    Kernels (trainable, rank 2 or more, not biases) are prunable, clusterable and quantizable.
     Each is an attribute ``weight_0``, ``weight_1``, ...; setting one to a tensor makes the
     operation compute with that tensor in place of its variable, which is how
     tensorflow-model-optimization puts clustered and quantized weights into a layer.
 
     Args:
-        key: what ``register_call`` returned.
+        key: the result of ``register_call``.
         **kwargs: arguments of ``tf_keras.layers.Layer``.
     """
 
@@ -168,7 +168,7 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         self.key = key
         self.operation_call = _CALLS[key]
         variables = getattr(self.operation_call.operation, "variables", [])
-        # The biases of attention and of a GRU have rank 2 as well.
+        # Biases of attention layers and GRUs also have rank 2.
         kernels = [v for v in variables if v.trainable and len(v.shape) >= 2 and v.name != "bias"]
         self.kernels = {f"weight_{index}": kernel for index, kernel in enumerate(kernels)}
         self._replaced = {}
@@ -194,7 +194,7 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
             self._replaced.pop(name, None)
         else:
             self._replaced[name] = value
-        # As in any tf_keras layer, a weight that was replaced is no longer the layer's own.
+        # As in any tf_keras layer, a replaced weight no longer belongs to the layer.
         given_away = {id(self.kernels[replaced].value) for replaced in self._replaced}
         self._trainable_weights[:] = [v for v in self._trained if id(v) not in given_away]
 
@@ -203,8 +203,8 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         """Run the operation.
 
         Args:
-            inputs: a tensor, or the list of tensors the operation was recorded with.
-            training: passed on to a layer that takes it.
+            inputs: a tensor, or a list of tensors as in the recorded call.
+            training: passed on to a layer that accepts it.
         """
         tensors = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
         if not self._replaced:
@@ -213,7 +213,7 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         replaced = {id(variable) for variable, _ in mapping}
         with keras.StatelessScope(state_mapping=mapping) as scope:
             outputs = self.operation_call.run(tensors, training)
-        # The scope keeps updates (moving statistics, seeds) to itself; hand them on.
+        # The scope keeps updates (moving statistics, seeds) to itself; apply them.
         for variable in self.operation.variables:
             update = scope.get_current_value(variable)
             if update is not None and id(variable) not in replaced:
@@ -221,11 +221,11 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         return outputs
 
     def get_prunable_weights(self) -> list[tf.Variable]:
-        """Return the kernels, as ``PrunableLayer`` asks."""
+        """Return the kernels, as ``PrunableLayer`` requires."""
         return [kernel.value for kernel in self.kernels.values()]
 
     def get_clusterable_weights(self) -> list[tuple[str, tf.Variable]]:
-        """Return names and kernels, as ``ClusterableLayer`` asks."""
+        """Return names and kernels, as ``ClusterableLayer`` requires."""
         return [(name, kernel.value) for name, kernel in self.kernels.items()]
 
     def get_clusterable_algorithm(self, weight_name: str) -> type[ClusteringAlgorithm]:
@@ -233,5 +233,5 @@ class KerasOperation(tf_keras.layers.Layer, PrunableLayer, ClusterableLayer):
         return NearestCentroid
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config; the operation is in it as its key."""
+        """Return the config, which holds the key of the operation."""
         return {**super().get_config(), "key": self.key}

@@ -1,7 +1,7 @@
-"""The tf_keras layer that computes what a Keras 3 layer computes, where there is one.
+"""The tf_keras layer that computes the same as a Keras 3 layer, if there is one.
 
-Layers of the same name are not always the same function. What is known to differ is named here;
-what is not known is caught when the twin is compared with its original.
+Layers of the same name do not always compute the same function. Known differences are listed here;
+unknown ones are caught when the twin is compared with its original.
 """
 
 import inspect
@@ -11,19 +11,19 @@ import keras
 import numpy as np
 import tf_keras
 
-# Functions of both by the same name that compute the same. ``hard_sigmoid`` and ``leaky_relu``
-# are missing on purpose: Keras 2 has other slopes.
+# Functions with the same name that compute the same in both. ``hard_sigmoid`` and ``leaky_relu``
+# are missing on purpose: Keras 2 has different slopes.
 SAME_ACTIVATIONS = {
     "elu", "exponential", "gelu", "linear", "mish", "relu", "selu", "sigmoid", "silu", "softmax",
     "softplus", "softsign", "tanh",
 }  # fmt: skip
 
-# Their behaviour is a Python object or a cell that a config cannot carry over.
+# They depend on a Python object or a cell that a config cannot hold.
 WITHOUT_COUNTERPART = {
     "Lambda", "TFSMLayer", "RNN", "StackedRNNCells", "SpectralNormalization", "Wrapper", "Layer",
     "Masking",
 }  # fmt: skip
-# Masks are tensors in a twin, which whoever reads them gets; no layer attaches one.
+# Masks are tensors in a twin, passed to the layers that read them; no layer attaches one.
 WITHOUT_MEANING = {"mask_zero", "seed"}
 
 RENAMED_ARGUMENTS = {"LeakyReLU": {"negative_slope": "alpha"}}
@@ -34,11 +34,11 @@ def native_layer(layer: keras.layers.Layer) -> tf_keras.layers.Layer | None:
     """Make the unbuilt tf_keras counterpart of a Keras 3 layer.
 
     Args:
-        layer: a built-in Keras 3 layer or one of the user's.
+        layer: a built-in Keras 3 layer or a user's layer.
 
     Returns:
-        The tf_keras layer of the same name and configuration, or None where tf_keras has none
-        that computes the same.
+        The tf_keras layer of the same name and configuration, or None if tf_keras has none that
+        computes the same.
     """
     name = type(layer).__name__
     counterpart = getattr(tf_keras.layers, name, None)
@@ -60,7 +60,7 @@ def native_layer(layer: keras.layers.Layer) -> tf_keras.layers.Layer | None:
     if config is None:
         return None
     try:
-        # from_config of MultiHeadAttention asks for shapes that Keras 3 does not store.
+        # from_config of MultiHeadAttention requires shapes that Keras 3 does not store.
         return counterpart(**config)
     except (ValueError, TypeError):
         return None
@@ -87,7 +87,7 @@ def _native_normalization(layer: keras.layers.Normalization) -> tf_keras.layers.
 
 
 def _translated_config(layer: keras.layers.Layer, counterpart: type) -> dict[str, Any] | None:
-    """Translate a config, or return None where an argument has no meaning in tf_keras."""
+    """Translate a config, or return None if an argument has no equivalent in tf_keras."""
     accepted, defaults = _arguments(counterpart), _defaults(type(layer))
     renamed = RENAMED_ARGUMENTS.get(type(layer).__name__, {})
     config = {}
@@ -111,7 +111,7 @@ def _same_activation(value: Any) -> bool:
 
 
 def _translated(value: Any) -> Any:
-    """Reduce Keras 3's serialized objects to the form tf_keras reads."""
+    """Reduce Keras 3's serialized objects to the form that tf_keras reads."""
     if isinstance(value, dict):
         if value.get("class_name") == "DTypePolicy":
             return value["config"]["name"]

@@ -1,9 +1,9 @@
 """The tf_keras twin of a Keras 3 model, and the way back.
 
-tensorflow-model-optimization works on tf_keras (Keras 2) models only. A twin is made by walking
+tensorflow-model-optimization works only on tf_keras (Keras 2) models. A twin is made by walking
 the graph of the Keras 3 model and calling, at each node, the tf_keras layer that computes the
-same, or a bridge that runs the Keras 3 operation itself. It is compared with its original every
-time one is made.
+same, or a bridge that runs the Keras 3 operation itself. Every new twin is compared with its
+original.
 """
 
 import inspect
@@ -39,16 +39,16 @@ TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Twin:
-    """A Keras 3 model, its tf_keras twin, and which layer of one is which of the other.
+    """A Keras 3 model, its tf_keras twin, and the correspondence of their layers.
 
     Args:
-        model: the tf_keras twin. Layers keep their names; nested models are written out.
+        model: the tf_keras twin. Layers keep their names; nested models are flattened.
         source: a private copy of the Keras 3 model, with which bridges share their variables.
-            Train one model of a twin only, and make a new twin for the next.
-        layers: for each layer with weights, by its name in ``model``: the layer of ``source``.
+            Train only one model from a twin, and make a new twin for the next.
+        layers: name in ``model`` to the layer of ``source``, for each layer with weights.
         native: names of the layers of ``model`` that are tf_keras's own.
         generic: names of the layers of ``model`` that are bridges.
-        max_abs_diff: the largest difference to the original that was seen.
+        max_abs_diff: the largest observed difference from the original.
 
     Example:
         >>> twin = Twin.of(model)
@@ -75,7 +75,7 @@ class Twin:
         Args:
             model: Functional, Sequential, nested or subclassed; it is copied, never changed.
             like: the shape of a sample, or some samples; see ``copy_model``.
-            allow_native: whether a layer may become a layer of tf_keras's own.
+            allow_native: whether a layer may become one of tf_keras's own layers.
 
         Raises:
             ModelError: not a built Keras 3 model.
@@ -97,8 +97,8 @@ class Twin:
         """Return a new Keras 3 model with the weights of a trained tf_keras model.
 
         Args:
-            trained: the twin or a model with layers of the same names (one whose wrappers were
-                stripped); the twin itself by default.
+            trained: the twin or a model with the same layer names (wrappers stripped); the twin
+                itself by default.
 
         Raises:
             TwinError: a layer is missing or has other weights.
@@ -132,9 +132,9 @@ class Twin:
 def to_tf_keras(model: keras.Model, input_shape: Any = None) -> tf_keras.Model:
     """Rebuild a Keras 3 model in tf_keras, numerically verified.
 
-    Every layer that tf_keras has is tf_keras's own, so that tensorflow-model-optimization knows
-    it; custom layers, ``keras.ops`` and the rest run as they are inside a bridge layer, and so does
-    what reads a mask, which it gets as one more input. A model in another precision is rebuilt in
+    Layers that exist in tf_keras become tf_keras's own, which tensorflow-model-optimization knows;
+    custom layers, ``keras.ops`` and the rest run unchanged inside a bridge layer, as do layers that
+    read a mask, which becomes an additional input. A model in another precision is rebuilt in
     float32.
 
     Args:
@@ -144,7 +144,7 @@ def to_tf_keras(model: keras.Model, input_shape: Any = None) -> tf_keras.Model:
 
     Returns:
         A functional tf_keras model with the same inputs, outputs, weights and layer names; nested
-        models are written out, a subclassed model is one layer.
+        models are flattened, a subclassed model is one layer.
 
     Raises:
         ModelError: not a built Keras 3 model.
@@ -170,12 +170,12 @@ class _Call:
 
     @property
     def given(self) -> dict[str, Any]:
-        """The keyword arguments that say something."""
+        """The keyword arguments that are not None."""
         return {name: value for name, value in self.kwargs.items() if value is not None}
 
     @property
     def reads_mask(self) -> bool:
-        """Whether the layer is given a mask, or takes that of a tensor."""
+        """Whether the layer gets a mask as an argument, or reads that of a tensor."""
         parameters = getattr(self.operation, "call_signature_parameters", ())
         names = {name for name in parameters if name.endswith("mask")}
         tensors = [t for t in tree.flatten((self.args, self.kwargs)) if _is_symbolic(t)]
@@ -193,7 +193,7 @@ class _Builder:
         self.layers: dict[str, keras.layers.Layer] = {}
         self.native: list[str] = []
         self.generic: list[str] = []
-        # What each node gave, in the order of the walk: to find the first that differs.
+        # The output of each node, in the order of the walk, to find the first that differs.
         self.nodes: list[tuple[str, Any]] = []
         self._native_layers: dict[int, tf_keras.layers.Layer | None] = {}
         self._bridges: dict[int, list[tuple[OperationCall, KerasOperation]]] = {}
@@ -226,7 +226,7 @@ class _Builder:
     def _choose_native(
         self, calls: list[_Call], allow_native: Callable[[keras.layers.Layer], bool]
     ) -> None:
-        """Make tf_keras's own layer for each layer that it can stand for in all of its calls."""
+        """Make tf_keras's own layer for each layer that it can replace in all of its calls."""
         operations = {id(call.operation): call.operation for call in calls}
         for key, operation in operations.items():
             if not isinstance(operation, keras.layers.Layer) or not allow_native(operation):
@@ -241,10 +241,10 @@ class _Builder:
                 self._native_layers[key] = layer
 
     def _value(self, tensor: Any) -> Any:
-        """The twin's tensor for one of Keras's; what is no tensor is its own value."""
+        """The twin's tensor for one of Keras's; other values are returned unchanged."""
         if not _is_symbolic(tensor):
             return tensor
-        if id(tensor) not in self._values:  # no call in the graph gives it: it belongs to a mask
+        if id(tensor) not in self._values:  # no call in the graph produces it: it belongs to a mask
             node = producer(tensor)
             self._run(
                 _Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
@@ -281,7 +281,7 @@ class _Builder:
         return bridge(values[0] if len(values) == 1 else values)
 
     def _record(self, operation: keras.Operation, kind: list[str]) -> str:
-        """Give a layer of the twin the name of its operation, and note what kind it is."""
+        """Name a layer of the twin after its operation, and record its kind."""
         taken = {*self.native, *self.generic}
         name = self._names.get(id(operation), operation.name)
         if name in taken or id(operation) not in self._names:
@@ -299,7 +299,7 @@ def _is_symbolic(value: Any) -> bool:
 
 
 def _find_mask(operation: keras.Operation, args: tuple, kwargs: dict, output: Any) -> None:
-    """Attach the mask that the layers inside an operation attach to its output, if they do."""
+    """Attach the mask that layers inside an operation attach to its output, if any."""
     form, tensors = OperationCall.of(operation, args, kwargs)
     hidden = HiddenMask(form)
     if hidden.compute_output_spec(*tensors) is not None:
@@ -307,7 +307,7 @@ def _find_mask(operation: keras.Operation, args: tuple, kwargs: dict, output: An
 
 
 def _unique_names(calls: list[_Call], taken: set[str]) -> dict[int, str]:
-    """A name for each operation: its own, with a number where another has that already."""
+    """A name for each operation: its own, with a number if that is already taken."""
     names: dict[int, str] = {}
     for call in calls:
         if id(call.operation) not in names:
@@ -340,7 +340,7 @@ def _verify(original: keras.Model, graph: keras.Model, builder: _Builder) -> flo
     """Compare the twin with its original on random inputs; return the largest difference."""
     inputs = packed_inputs(graph, sample_inputs(graph))
     references = [(original, TOLERANCE)]
-    if not is_float32(original):  # loosely with that, and closely with its copy in float32
+    if not is_float32(original):  # compare loosely with the model, closely with its float32 copy
         references = [(original, HALF_PRECISION_TOLERANCE), (graph, TOLERANCE)]
     found = tree.flatten(builder.model(inputs, training=False))
     for model, tolerance in references:
@@ -350,8 +350,7 @@ def _verify(original: keras.Model, graph: keras.Model, builder: _Builder) -> flo
             raise TwinError(
                 f"the tf_keras twin of {original.name} computes something else from layer {name} "
                 f"on (difference {difference:.2g}, at most {tolerance:g} expected); a layer whose "
-                "result is random, or depends on what is neither a weight nor in its config, has "
-                "no twin"
+                "result is random, or depends on state outside its weights and config, has no twin"
             )
     return max(_difference(want, got) for want, got in pairs)
 

@@ -58,7 +58,7 @@ def test_samples_that_calibrate_wrongly(signal, change, message):
 
 @pytest.mark.parametrize("change", [lambda x: x * 255, lambda x: x / 255, lambda x: x + 100])
 def test_a_range_unlike_the_evaluations(signal, change):
-    with pytest.raises(DataError, match="scale both alike"):
+    with pytest.raises(DataError, match="scale both the same way"):
         check_calibration(change(signal), SIGNAL, evaluation=signal)
 
 

@@ -98,7 +98,7 @@ def test_classes_that_change_are_told_where_the_figures_are_small():
     values = exact.copy()
     values[::12, :2] = values[::12, 1::-1]
     assert found(exact, values, kind="SOFTMAX").finding == (
-        "34 of the 400 clear cases get another class"
+        "34 of the 400 clear cases get a different class"
     )
 
 

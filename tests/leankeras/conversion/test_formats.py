@@ -115,7 +115,7 @@ def test_what_is_not_saved_is_found(tmp_path, monkeypatch):
     from drawn_layer import Drawn
 
     model = keras.Sequential([keras.Input((4,)), Drawn()])
-    with pytest.raises(ConversionError, match="away after loading in a fresh process"):
+    with pytest.raises(ConversionError, match=r"is off by .* after loading in a fresh process"):
         save_model(model, tmp_path / "m.keras", np.ones((2, 4)))
     assert not (tmp_path / "m.keras").exists()
 

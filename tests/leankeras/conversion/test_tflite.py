@@ -320,7 +320,7 @@ def test_nan_weights_are_named(tmp_path):
     [
         ({"mode": "int4"}, "expected one of float32"),
         ({"mode": "int8"}, "needs calibration samples"),
-        ({"mode": "float32", "keep_float": ["head"]}, "no meaning"),
+        ({"mode": "float32", "keep_float": ["head"]}, "no effect"),
         ({"mode": "int8", "keep_float": "head"}, "expected a list"),
         ({"mode": "int8", "keep_float": ["haed"]}, "the layers are .*head"),
     ],
@@ -377,7 +377,7 @@ def test_a_full_temporary_directory_is_told(model, samples, tmp_path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(attempt, "write_arrays", full)
-    with pytest.raises(ConversionError, match=r"no room to work in .* in TMPDIR"):
+    with pytest.raises(ConversionError, match=r"no space to work in .* set TMPDIR"):
         convert(model, tmp_path / "a.tflite", "int8", samples)
     assert not list(tmp_path.iterdir())
 

@@ -104,7 +104,7 @@ def test_a_port_that_is_not_linear_is_said():
     assert result.equivalent, repr(result)
     (left_out,) = result.not_compared
     assert left_out.startswith("gradient of formula")
-    assert left_out.endswith("in which port is not linear")
+    assert left_out.endswith("port is not linear in it")
 
 
 def test_a_port_that_multiplies_weights_is_linear_in_each():
@@ -124,4 +124,4 @@ def test_a_reference_without_gradients_says_so():
 
     result = check(levels, levels)
     assert result.equivalent
-    assert result.not_compared == ("gradients, of which the reference has none",)
+    assert result.not_compared == ("gradients: the reference has none",)

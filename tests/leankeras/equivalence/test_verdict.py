@@ -28,11 +28,11 @@ GRADIENT = Row("random", "gradient of kernel", Distance(True, 0.0, 1e-3, ""))
             ("ones",),
             (),
             "cannot tell",
-            "on probe 'ones' the output is off by 0.5 at index (0, 2), tolerance 0.0001; if inputs "
-            "like that cannot occur, give samples of yours",
+            "on probe 'ones' the output is off by 0.5 at index (0, 2), tolerance 0.0001; if such "
+            "inputs cannot occur, give your own samples",
         ),
         ([OFF, SAME], ("random",), ("q",), "not equivalent", "on probe 'ones'"),
-        ([SAME], (), ("q", "k"), "cannot tell", "nothing tried depends on `q`, `k`; give samples"),
+        ([SAME], (), ("q", "k"), "cannot tell", "no output depended on `q`, `k`; give samples"),
     ],
 )
 def test_the_verdict_follows_from_the_comparisons(rows, doubtful, blind_to, verdict, reason):
@@ -45,7 +45,7 @@ def test_the_verdict_follows_from_the_comparisons(rows, doubtful, blind_to, verd
 
 def test_samples_that_show_no_more_are_not_asked_for_again():
     row = Row("samples", "output", SAME.distance)
-    assert "nor do the samples; give others" in conclude([row], set(), ["q"], ()).reason
+    assert "not even on the samples; give others" in conclude([row], set(), ["q"], ()).reason
 
 
 def test_the_largest_difference_is_that_of_outputs():

@@ -350,7 +350,7 @@ def drawn(nested):
         (
             lambda: functional((1,), lambda x: layers.Hashing(3)(x), "string"),
             ModelError,
-            "leave the preprocessing of text out",
+            "leave text preprocessing out",
         ),
     ],
 )

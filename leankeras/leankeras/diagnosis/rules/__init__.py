@@ -1,4 +1,4 @@
-"""The rules of the diagnosis, a row each; ``docs/diagnosis.md`` shows them as a table."""
+"""The rules of the diagnosis, one row each; ``docs/diagnosis.md`` shows them as a table."""
 
 from leankeras.diagnosis.rules import files, graph, loops, trials, values
 from leankeras.diagnosis.rules.rule import Rule

@@ -1,4 +1,4 @@
-"""The rules about what a saved file does not keep."""
+"""The rules about things a saved file does not keep."""
 
 import ast
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ BASE_ARGUMENTS = {"name", "dtype", "trainable"}
 
 
 def _attributes(layer: LayerSource) -> Iterator[tuple[str, str, ast.expr, Reading]]:
-    """Each attribute as the constructor and ``build`` give it: where, its name, value, reading."""
+    """Each attribute set by the constructor and ``build``: method, name, value and reading."""
     for entry in ("__init__", "build"):
         for method in layer.reached(entry):
             for statement in ast.walk(method.node):
@@ -57,7 +57,7 @@ def _variables(layer: LayerSource) -> Iterator[Reading]:
 
 
 def _is_constant(one: Reading, trial: Trial) -> bool:
-    """Whether a variable is neither changed nor learnt, and a reloaded layer makes the same."""
+    """Whether a variable is neither changed nor learnt, and a reloaded layer recreates it."""
     return one.subject in trial.made_anew and one.subject not in trial.lost_variables
 
 
@@ -67,7 +67,7 @@ def _is_drawn_again(one: Reading, trial: Trial) -> bool:
 
 
 def _drawn(layer: LayerSource) -> Iterator[Reading]:
-    """Attributes made from random numbers, also by way of a local name."""
+    """Attributes made from random numbers, also through a local name."""
     names: set[str] = set()
     for method in layer.reached("__init__", "build"):
         for statement in ast.walk(method.node):
@@ -91,7 +91,7 @@ def _seeded(node: ast.Call) -> bool:
 
 
 def _lost_arguments(layer: LayerSource) -> Iterator[Reading]:
-    """Arguments of the constructor that no get_config of the user's mentions."""
+    """Arguments of the constructor that no user-defined get_config mentions."""
     configs, constructors = layer.reached("get_config"), layer.reached("__init__")
     if not configs or not constructors:
         return
@@ -113,7 +113,7 @@ def _lost_arguments(layer: LayerSource) -> Iterator[Reading]:
 def _unregistered(layer: LayerSource) -> Iterator[Reading]:
     name = layer.cls.__name__
     if keras.saving.get_registered_name(layer.cls) == name:
-        # The class itself may be unreadable while one that it inherits from is not.
+        # The class itself may be unreadable even if one of its bases is not.
         own = [source for source in layer.classes if source.name == name]
         path, line = (own[0].path, own[0].node.lineno) if own else (name, 0)
         yield Reading(path, line, name, name, (line, line))
@@ -195,7 +195,7 @@ RULES = [
         "unregistered",
         "info",
         "a custom class that is not registered",
-        "Loading a saved model needs custom_objects with this very class.",
+        "Loading a saved model needs custom_objects with exactly this class.",
         "Put @keras.saving.register_keras_serializable(package='my_project') above the class.",
         "`class Scale(keras.Layer)` without the decorator",
         reads=_unregistered,
@@ -204,7 +204,7 @@ RULES = [
         "private-import",
         "warning",
         "an import from TensorFlow's or Keras's private modules",
-        "They move and vanish from one version to the next.",
+        "They move and disappear between versions.",
         "Use the public name, in keras.ops, keras.layers or tf.nn.",
         "`from tensorflow.python.ops import array_ops`",
         reads=_private_imports,

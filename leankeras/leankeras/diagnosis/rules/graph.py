@@ -1,4 +1,4 @@
-"""The rules about what Python does in a call that a graph cannot."""
+"""The rules about Python code in a call that a graph cannot represent."""
 
 import ast
 import re
@@ -27,7 +27,7 @@ IN_PLACE = {"append", "extend", "update", "pop", "insert", "clear", "add", "remo
 EMPTY = {"list", "dict", "set", "deque", "defaultdict", "OrderedDict"}
 DYNAMIC = {"map_fn", "scan", "associative_scan", "while_loop", "fori_loop", "foldl", "foldr"}
 WHILE = {"While", "StatelessWhile"}
-# Layers that hold nothing, not even the seed of a Dropout: it does not matter where they are made.
+# Layers without state, not even the seed of a Dropout: it does not matter where they are created.
 WEIGHTLESS = re.compile(
     r"(Leaky|Thresholded)?ReLU|ELU|Softmax|Activation|Lambda|Identity|Reshape|Flatten|Permute|"
     r"RepeatVector|Masking|Rescaling|Resizing|Add|Subtract|Multiply|Average|Maximum|Minimum|Dot|"
@@ -36,7 +36,7 @@ WEIGHTLESS = re.compile(
 
 
 def in_call(matches: Callable[[ast.AST, Method], bool]) -> Reader:
-    """A reader of every expression and statement that runs in ``call`` and what it reaches."""
+    """A reader of every expression and statement that runs in ``call`` and methods it calls."""
 
     def read(layer: LayerSource) -> Iterator[Reading]:
         for method in layer.reached("call"):
@@ -68,7 +68,7 @@ def _numpy(node: ast.AST, method: Method) -> bool:
 
 
 def _decisions(layer: LayerSource) -> Iterator[Reading]:
-    """Where Python decides or loops on the value of a tensor."""
+    """The places where Python branches or loops on the value of a tensor."""
     for method in layer.reached("call"):
         for statement, node in method.parts():
             if isinstance(node, (ast.If, ast.While, ast.IfExp)):
@@ -83,7 +83,7 @@ def _decisions(layer: LayerSource) -> Iterator[Reading]:
 def _decides_on(test: ast.expr, tensors: set[str]) -> bool:
     if isinstance(test, ast.BoolOp):
         return any(_decides_on(value, tensors) for value in test.values)
-    # `if mask` and `if x.shape[0] == 1` ask Python; a comparison or a reduction asks the tensor.
+    # `if mask` and `if x.shape[0] == 1` test Python values; comparisons and reductions, the tensor.
     return not isinstance(test, ast.Name) and is_tensor(test, tensors)
 
 
@@ -93,7 +93,7 @@ def _is_plain_iterable(iterable: ast.expr) -> bool:
 
 
 def _state(layer: LayerSource) -> Iterator[Reading]:
-    """Where an attribute is set or changed, unless all its changes follow a fresh start."""
+    """The places where an attribute is changed, unless each call resets it first."""
     changes = [
         (attribute, method, statement)
         for method in layer.reached("call")
@@ -104,7 +104,7 @@ def _state(layer: LayerSource) -> Iterator[Reading]:
     renewed = {
         attribute
         for attribute, method, statement in changes
-        if _makes_empty(statement) and statement in method.node.body  # in each call, that is
+        if _makes_empty(statement) and statement in method.node.body  # that is, in each call
     }
     for attribute, method, statement in changes:
         if attribute not in renewed:
@@ -127,7 +127,7 @@ def _changed(statement: ast.stmt) -> Iterator[str]:
 
 
 def _makes_empty(statement: ast.stmt) -> bool:
-    """Whether a statement gives an attribute an empty or new list or dict, as each call may do."""
+    """Whether a statement sets an attribute to an empty or new list or dict, which is harmless."""
     if isinstance(statement, ast.Expr):
         return called(statement.value) == "clear"
     if not isinstance(statement, (ast.Assign, ast.AnnAssign)) or statement.value is None:
@@ -141,7 +141,7 @@ def _makes_empty(statement: ast.stmt) -> bool:
 
 
 def _creations(layer: LayerSource) -> Iterator[Reading]:
-    """Where weights and sub-layers are made."""
+    """The places where weights and sub-layers are created."""
     for method in layer.reached("call"):
         for statement, node in method.parts():
             if isinstance(node, ast.Call):
@@ -151,11 +151,11 @@ def _creations(layer: LayerSource) -> Iterator[Reading]:
 
 
 def _made(node: ast.Call) -> ast.Call | None:
-    """The call that makes something: ``Dense(8)`` of ``Dense(8)(x)``."""
+    """The call that creates something: ``Dense(8)`` in ``Dense(8)(x)``."""
     if called(node) in ("add_weight", "add_variable") or dotted(node.func) == "tf.Variable":
         return node
     made = node.func if isinstance(node.func, ast.Call) else node
-    # called at once, or of a class that is plainly Keras's
+    # called immediately, or of a class that is clearly Keras's
     plainly = made is not node or dotted(node.func).split(".")[-2:-1] == ["layers"]
     weightless = WEIGHTLESS.fullmatch(called(made))
     return made if plainly and is_layer_call(made) and not weightless else None

@@ -96,7 +96,7 @@ RULES = [
         "a loop in which each step needs the result of the step before",
         "Its steps cannot run at once. Unrolled, its graph grows with the number of steps: the "
         "right form for TFLite, but slow to trace for long inputs.",
-        "Keep the loop. Move what does not need the state out of it (project all timesteps at "
+        "Keep the loop. Move work that does not need the state out of it (project all timesteps at "
         "once beforehand), or use keras.layers.LSTM or GRU with unroll=True for conversion.",
         "`for t in range(steps): h = tf.tanh(x[:, t] @ self.w + h @ self.u)`",
         over="recurrence",
@@ -106,7 +106,7 @@ RULES = [
         "warning",
         "a Python loop over tensor operations",
         _UNROLLED,
-        "Put what the loop runs over on an axis of one tensor and use one operation over it.",
+        "Put the items of the loop on an axis of one tensor and use one operation over it.",
         "`[tf.pow(x, k) for k in range(8)]`",
         over="python-loop",
     ),

@@ -1,4 +1,4 @@
-"""What a rule is: all that the diagnosis knows about one fault, in one row."""
+"""The definition of a rule: everything the diagnosis knows about one fault, in one row."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ class Rule:
     """One rule: a row of the table in ``docs/diagnosis.md``, and how its fault is found.
 
     Args:
-        name: of the rule.
-        severity: "error", "warning" or "info" where trying the layer says nothing more; for a
-            fault that only trying shows, its severity.
+        name: the rule's name.
+        severity: "error", "warning" or "info" if running the layer adds nothing; for a fault that
+            only shows when the layer runs, its severity.
         summary: what it looks for.
         why: why that matters for deployment.
         fix: what to do, with a pattern to follow.
-        example: code that the rule is about.
-        reads: finds it in the source of a class; none for a fault that only trying shows.
-        over: what a loop runs over, where this is a rule about loops.
-        confirmed_by: the faults that trying shows and this explains, each with a pattern that
-            the fault's message must hold. A finding that is confirmed is an error, unless the
-            fault itself is none.
-        withdrawn: whether trying the layer shows that a reading is no fault.
+        example: code that breaks the rule.
+        reads: finds it in the source of a class; None for a fault that only shows at run time.
+        over: what a loop runs over, if this is a rule about loops.
+        confirmed_by: the observed faults that this rule explains, each with a pattern that must
+            occur in the fault's message. A confirmed finding is an error, unless the fault itself
+            is not.
+        withdrawn: whether a trial shows that a reading is not a fault.
     """
 
     name: str
@@ -43,5 +43,5 @@ class Rule:
 
 
 def passed(*trials: str) -> Withdrawal:
-    """Withdraws a reading where all of these trials were made and found nothing."""
+    """Withdraws a reading if all of these trials were made and found nothing."""
     return lambda reading, trial: set(trials) <= trial.passed

@@ -1,4 +1,4 @@
-"""The rules about what only trying a layer shows, and about what could not be tried."""
+"""The rules about faults that show only when a layer runs, and about layers that cannot be run."""
 
 from leankeras.diagnosis.rules.rule import Rule
 
@@ -8,25 +8,25 @@ RULES = [
         "error",
         "the layer cannot be called on a batch of the given shape",
         "Nothing else can be tried.",
-        "Correct the layer or the input_shape (of one sample, without the batch). Where random "
-        "numbers are no valid inputs (indices, masks, boxes), give samples.",
+        "Correct the layer or the input_shape (of one sample, without the batch). If random "
+        "numbers are not valid inputs (indices, masks, boxes), give samples.",
         "`input_shape=(16,)` for a Conv1D",
     ),
     Rule(
         "batch-dependent",
         "error",
         "a layer that fails at batch 1 or 8, or mixes the samples of a batch",
-        "Deployment runs one sample at a time: the layer fails there, or gives other answers than "
-        "it did in the tests.",
-        "Keep the batch axis free; take statistics over other axes than 0, or in training only.",
+        "Deployment runs one sample at a time: the layer fails there, or gives different answers "
+        "than in the tests.",
+        "Keep the batch axis free; take statistics over axes other than 0, or only in training.",
         "`x - keras.ops.mean(x, axis=0)`",
     ),
     Rule(
         "random-at-inference",
         "error",
         "two calls with training=False gave different outputs",
-        "The deployed model gives another answer each time.",
-        "Draw random numbers only if training; keep no state between calls.",
+        "The deployed model gives a different answer each time.",
+        "Draw random numbers only in training; keep no state between calls.",
         "`keras.random.dropout(x, 0.5)` in call",
     ),
     Rule(
@@ -34,14 +34,14 @@ RULES = [
         "error",
         "a layer that runs eagerly but cannot be traced into a graph",
         "It cannot be part of a tf.function or a functional model, nor exported or converted.",
-        "Use only tensor operations (keras.ops, tf) on what depends on the input.",
+        "Use only tensor operations (keras.ops, tf) on values that depend on the input.",
         "`float(x[0, 0])`",
     ),
     Rule(
         "graph-differs",
         "error",
-        "a graph that computes something else than the eager call",
-        "What was tested in Python is not what is deployed.",
+        "a graph that computes something other than the eager call",
+        "The deployed layer is not the one that was tested in Python.",
         "Keep Python state, the time, and NumPy on values out of call.",
         "`x * self.step` with `self.step` changed in call",
     ),
@@ -57,7 +57,7 @@ RULES = [
     Rule(
         "retrace",
         "warning",
-        "a Python argument of call, each new value of which makes a new trace",
+        "a Python argument of call that causes a new trace for each new value",
         "A trace costs tenths of a second, in the middle of serving.",
         "Pass a tensor, or make it a constructor argument.",
         "`def call(self, x, step=0)`",
@@ -67,7 +67,7 @@ RULES = [
         "warning",
         "a trainable weight that no output depends on and no gradient reaches",
         "It does not train, and a value loaded from a file has no effect.",
-        "If it is to be learnt, compute what depends on it in call, not once in build. If not, "
+        "If it should be learnt, compute what depends on it in call, not once in build. If not, "
         "make it a NumPy array or add_weight(trainable=False), or remove it.",
         "`self.table = keras.ops.sin(self.frequency)` in build",
         confirmed_by={"reload-differs": ""},
@@ -75,8 +75,8 @@ RULES = [
     Rule(
         "wrong-output-shape",
         "error",
-        "a compute_output_shape that disagrees with what call returns",
-        "A functional model builds the next layers for a shape that never comes.",
+        "a compute_output_shape that disagrees with the result of call",
+        "A functional model builds the next layers for a shape that never occurs.",
         "Remove compute_output_shape (Keras finds the shape by tracing call), or correct it.",
         "`return input_shape` from compute_output_shape of a layer that pools",
     ),
@@ -94,9 +94,9 @@ RULES = [
         "reload-differs",
         "error",
         "a layer that computes something else once reloaded from its .keras file",
-        "What is shipped is not what was tested, and nothing tells you.",
-        "Keep all that is learnt or drawn in add_weight, and all settings in get_config.",
-        "`self.table = load_table()` where that draws random numbers",
+        "The shipped layer is not the one that was tested, and nothing reports it.",
+        "Keep everything learnt or drawn in add_weight, and all settings in get_config.",
+        "`self.table = load_table()` if that draws random numbers",
     ),
     Rule(
         "savedmodel-fails",
@@ -119,7 +119,7 @@ RULES = [
         "no-source",
         "info",
         "a class whose source cannot be read",
-        "The diagnosis knows only what trying the layer shows.",
+        "The diagnosis knows only what running the layer shows.",
         "Keep the class in a .py file or a notebook cell.",
         "a class made by exec()",
     ),
@@ -129,6 +129,6 @@ RULES = [
         "a layer that was read but not tried",
         "Whether it runs, reloads and converts is not known.",
         "Give an instance and its input_shape: leankeras.diagnose(CustomConv(64), (256, 16)).",
-        "`leankeras.diagnose(CustomConv)` where the constructor needs filters",
+        "`leankeras.diagnose(CustomConv)` if the constructor needs filters",
     ),
 ]

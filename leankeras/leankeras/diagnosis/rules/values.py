@@ -48,7 +48,7 @@ def _sizes(node: ast.AST, method: Method) -> list[int | None]:
         return []
     place = 1 if called(node) in RESHAPES else 0
     if place and node.args and not is_tensor(node.args[0], method.tensors):
-        return []  # of a weight, whose size is the layer's own
+        return []  # a weight, whose size belongs to the layer
     shapes = [word.value for word in node.keywords if word.arg in ("shape", "newshape")]
     shapes += node.args[place : place + 1]
     if not shapes or not isinstance(shapes[0], (ast.Tuple, ast.List)):
@@ -57,7 +57,7 @@ def _sizes(node: ast.AST, method: Method) -> list[int | None]:
 
 
 def _is_own_size(one: Reading, trial: Trial) -> bool:
-    """Whether no number in it is a size of the inputs that it was tried on."""
+    """Whether no number in it is a size of the inputs used in the trial."""
     numbers = {constant_int(node) for node in ast.walk(ast.parse(one.code))}
     return not numbers & set(_input_sizes(trial))
 
@@ -74,8 +74,9 @@ RULES = [
         "random-without-training",
         "warning",
         "random numbers in call, whether training or not",
-        "The deployed model gives another answer each time, and converters freeze or refuse it.",
-        "Draw only if training, as def call(self, x, training=False) is told; or use "
+        "The deployed model gives a different answer each time, and converters freeze or refuse "
+        "it.",
+        "Draw only if the training argument of def call(self, x, training=False) is true; or use "
         "keras.layers.GaussianNoise or Dropout, which do that.",
         "`x + tf.random.normal(tf.shape(x))`",
         reads=in_call(_random),

@@ -1,1 +1,1 @@
-"""Model files as people have them, of Keras 1, 2 and 3, opened without running anything in them."""
+"""Model files of Keras 1, 2 and 3, opened without running any code in them."""

@@ -1,8 +1,8 @@
-"""A saved model's config, whatever Keras wrote it, in the form that Keras 3 reads in safe mode.
+"""A saved model's config, from any version of Keras, in the form Keras 3 reads in safe mode.
 
-An entry is what a file holds of a layer: ``class_name``, ``config`` and, in a graph, ``name`` and
-``inbound_nodes``. Keras 3 reads an entry with the name of a public ``module`` in it; HDF5 files
-lack that, and Keras 1 and 2 wrote other arguments and other nodes.
+An entry describes a layer in a file: ``class_name``, ``config`` and, in a graph, ``name`` and
+``inbound_nodes``. Keras 3 expects the name of a public ``module`` in an entry; HDF5 files lack
+it, and Keras 1 and 2 wrote other arguments and other nodes.
 """
 
 from collections.abc import Sequence
@@ -20,15 +20,14 @@ CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer")
 
 
 def current(entry: dict, major: int) -> dict:
-    """The entry of a layer or a model as Keras 3 reads it; nested entries too.
+    """The entry of a layer or a model in the form Keras 3 reads; nested entries too.
 
     Args:
-        entry: as it stands in the file.
+        entry: the entry in the file.
         major: the major version of the Keras that wrote it, 2 or 3.
 
     Raises:
-        ModelError: a layer that is code, that Keras 3 does not know, or that computes something
-            Keras 3 cannot.
+        ModelError: a layer is code, is unknown to Keras 3, or computes something Keras 3 cannot.
     """
     kind = entry["class_name"]
     if kind in MODELS:
@@ -40,7 +39,7 @@ def current(entry: dict, major: int) -> dict:
         return {"module": None, "class_name": kind, "config": config, "registered_name": registered}
     name = entry["config"].get("name", kind)
     if major >= 3:
-        # only a layer's config says whether it is trainable; what keras.ops left says less
+        # only a layer's config says whether it is trainable; that of a keras.ops operation does not
         operation = "trainable" not in entry["config"] and kind != "InputLayer"
         if operation and (module := operation_module(kind)):
             return {"module": module, "class_name": kind, "config": entry["config"]}
@@ -53,7 +52,7 @@ def current(entry: dict, major: int) -> dict:
 
 
 def layer_names(names: Sequence[str]) -> dict[str, str]:
-    """Names in a file to names that Keras 3 allows, which hold no slash."""
+    """Names in a file to names that Keras 3 allows, which contain no slash."""
     found: dict[str, str] = {}
     for name in names:
         allowed = name.replace("/", "_")
@@ -64,10 +63,10 @@ def layer_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def entries(entry: dict) -> list[dict]:
-    """The layers' entries of a model's, each with a ``name``."""
+    """The entries of the layers in a model's entry, each with a ``name``."""
     config = entry["config"]
     listed = config if isinstance(config, list) else config["layers"]
-    # a Sequential's layers have a name in their config only, an old nested one outside it only
+    # a Sequential's layers have a name only in their config, an old nested one only outside it
     return [{"name": _name_of(each), **each} for each in listed]
 
 
@@ -84,13 +83,13 @@ def _builtin(kind: str, config: dict) -> dict:
 def _check_known(kind: str, name: str) -> None:
     if kind in CODE:
         raise ModelError(
-            f"holds a {kind} layer ({name}), which is code and is not run; replace it by a "
-            "registered keras.layers.Layer subclass, or by keras.ops, and save again"
+            f"holds a {kind} layer ({name}), which is code and is not run; replace it with a "
+            "registered keras.layers.Layer subclass, or with keras.ops, and save again"
         )
     if kind in keras2.REMOVED:
         raise ModelError(
-            f"holds a {kind} layer ({name}), which Keras 3 no longer has; build the model with a "
-            "layer of your own in its place, and load the weights into that"
+            f"holds a {kind} layer ({name}), which Keras 3 no longer has; build the model with "
+            "your own layer in its place, and load the weights into that"
         )
     if not isinstance(getattr(keras.layers, kind, None), type):
         raise ModelError(
@@ -101,7 +100,7 @@ def _check_known(kind: str, name: str) -> None:
 
 
 def _registered(entry: dict) -> str | None:
-    """The name that a custom class is registered under in this process."""
+    """The name under which a custom class is registered in this process."""
     kind, custom = entry["class_name"], keras.saving.get_custom_objects()
     for name in (entry.get("registered_name"), kind):
         if name in custom:
@@ -120,10 +119,10 @@ def _model(entry: dict, major: int) -> dict:
     for each in listed:
         inner = current(each, major)
         inner["name"] = names[each["name"]]
-        if "name" in inner["config"] or inner["module"]:  # a custom layer may not take one
+        if "name" in inner["config"] or inner["module"]:  # a custom layer may not accept one
             inner["config"]["name"] = inner["name"]
         layers.append(inner)
-    # "trainable": true of a model would thaw the layers in it that are frozen
+    # "trainable": true of a model would unfreeze the frozen layers in it
     kept = {"name": config.get("name", entry.get("name", "sequential"))}
     if config.get("trainable") is False:
         kept["trainable"] = False
@@ -144,7 +143,7 @@ def _model(entry: dict, major: int) -> dict:
 
 
 def _give_input(layers: list[dict], listed: list[dict], major: int) -> None:
-    """Put an InputLayer before a Sequential's first layer where that one held the shape itself."""
+    """Put an InputLayer before a Sequential's first layer if that layer held the shape itself."""
     first = listed[0]["config"] if listed else None
     while isinstance(first, list):  # a Sequential in a Sequential, of an early Keras 2
         first = first[0]["config"]
@@ -158,7 +157,7 @@ def _give_input(layers: list[dict], listed: list[dict], major: int) -> None:
 
 
 def _values(value: Any, major: int) -> Any:
-    """A config's values as Keras 3 writes them, and the entries in them as it reads them."""
+    """A config's values as Keras 3 writes them, with the entries in them as it reads them."""
     if isinstance(value, list):
         return [_values(item, major) for item in value]
     if not isinstance(value, dict):
@@ -172,7 +171,7 @@ def _values(value: Any, major: int) -> Any:
         return {
             key: _values(item, major)
             for key, item in value.items()
-            # weights come from the file, and an initializer of Keras 2 has arguments of its own
+            # weights come from the file, and initializers of Keras 2 have other arguments
             if major >= 3 or not key.endswith("_initializer")
         }
     if major < 3:
@@ -192,12 +191,12 @@ def _values(value: Any, major: int) -> Any:
 
 
 def _tensorflow_operation(entry: dict, name: str) -> dict:
-    """An operation of TensorFlow between layers, where keras.ops has the same one."""
+    """A TensorFlow operation between layers, if keras.ops has the same one."""
     function = entry["config"].get("function")
     kind = keras2.TENSORFLOW_FUNCTIONS.get(function)
     if entry["class_name"] != "TFOpLambda" or kind is None:
         raise ModelError(
-            f"uses {name} ({entry['class_name']}), an operation of TensorFlow outside any layer; "
-            "replace it by a layer, or by keras.ops, and save it with Keras 3"
+            f"uses {name} ({entry['class_name']}), a TensorFlow operation outside any layer; "
+            "replace it with a layer, or with keras.ops, and save it with Keras 3"
         )
     return {"module": operation_module(kind), "class_name": kind, "config": {}}

@@ -1,4 +1,4 @@
-"""Whole models in HDF5, as every Keras wrote them (and those before 2.12 also under ``.keras``)."""
+"""Whole models in HDF5, as every Keras wrote them (before 2.12 also under ``.keras``)."""
 
 import json
 from collections.abc import Mapping
@@ -16,15 +16,15 @@ from leankeras.runtime.model_files import keras1, keras2
 from leankeras.runtime.model_files.config import current, entries, layer_names
 
 MODEL_WEIGHTS = "model_weights"
-CLAIMED_BYTES = 2**30  # above these, an array has to be there to be believed
+CLAIMED_BYTES = 2**30  # above this, the data of an array must really be in the file
 
 
 def open_hdf5(path: Path) -> keras.Model:
-    """Open a whole model: its config is read, its layers are made by Keras 3, its weights set.
+    """Open a whole model: read its config, build its layers with Keras 3, set its weights.
 
     Raises:
-        ModelError: the file holds weights only, leads to other files, or a model that cannot be
-            made by Keras 3.
+        ModelError: the file holds only weights or links to other files, or Keras 3 cannot build
+            the model.
     """
     with h5py.File(path) as file:
         check_contents(file)
@@ -51,24 +51,24 @@ def open_hdf5(path: Path) -> keras.Model:
 
 
 def rebuild(entry: dict, major: int, weights: Mapping[str, list[np.ndarray]]) -> keras.Model:
-    """Make a model from its entry in a file, and set its weights.
+    """Build a model from its entry in a file, and set its weights.
 
     Args:
-        entry: its class and config, as the file has them.
+        entry: its class and config, as in the file.
         major: the major version of the Keras that wrote them.
-        weights: by the name of each of its layers, the trainable ones first.
+        weights: layer name to arrays, the trainable ones first.
     """
     made = current(entry, major)
-    model = keras.saving.deserialize_keras_object(deepcopy(made), safe_mode=True)  # takes it apart
+    model = keras.saving.deserialize_keras_object(deepcopy(made), safe_mode=True)  # changes it
     if not model.built:
         raise ModelError(
-            "does not say what shape its inputs have; build the model with an Input, load the "
+            "does not give the shape of its inputs; build the model with an Input, load the "
             "weights of the file and save it again"
         )
     names = layer_names([each["name"] for each in entries(entry)])
     values = {names.get(name, name): arrays for name, arrays in weights.items() if arrays}
     layers = {each["name"]: each for each in made["config"]["layers"]}
-    # custom layers whose config leaves their name out have new names, in the same order
+    # custom layers whose config omits their name have new names, in the same order
     renamed = [layer.name for layer in model.layers if layer.name not in layers]
     nameless = [name for name, each in layers.items() if "name" not in each["config"]]
     was = dict(zip(renamed, nameless, strict=True))
@@ -92,7 +92,7 @@ def saved_weights(group: h5py.Group) -> dict[str, list[np.ndarray]]:
 
 
 def check_contents(file: h5py.File) -> None:
-    """Refuse a file that leads to other files, or that claims to hold far more than it does."""
+    """Refuse a file that links to other files, or that claims to hold far more than it does."""
 
     def wrong_link(name: str, link: Any) -> str | None:
         return None if isinstance(link, h5py.HardLink) else f"holds a link to elsewhere ({name})"
@@ -107,7 +107,7 @@ def check_contents(file: h5py.File) -> None:
             return f"claims {claimed / 1e9:.0f} GB for {name}, which it does not hold"
         return None
 
-    # what a visitor returns ends the visit; h5py loses what it raises
+    # a visitor's return value ends the visit; h5py loses its exceptions
     wrong = file.visititems_links(wrong_link) or file.visititems(wrong_item)
     if wrong:
         raise ModelError(f"{wrong}; do not trust this file")
@@ -128,7 +128,7 @@ def _set(layer: keras.Layer, entry: dict, values: list[np.ndarray]) -> None:
 
 
 def _in_saved_order(layer: keras.Layer, entry: dict) -> tuple[list, list]:
-    """A layer's trainable and other weights; of a model's layers in the order of its config."""
+    """A layer's trainable and other weights; a model's in the order of the layers in its config."""
     inner = entry["config"].get("layers") if isinstance(layer, keras.Model) else None
     if not inner:
         return layer.trainable_weights, layer.non_trainable_weights
@@ -140,7 +140,7 @@ def _in_saved_order(layer: keras.Layer, entry: dict) -> tuple[list, list]:
 
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names, which Keras cuts into numbered attributes where it is long."""
+    """A list of names, which Keras splits into numbered attributes if it is long."""
     if attribute in group.attrs:
         return [_text(name) for name in group.attrs[attribute]]
     parts: list[str] = []

@@ -1,6 +1,6 @@
-"""Files of Keras 1, whose layers had other names for their arguments and other arrays.
+"""Files of Keras 1, whose layers had other argument names and other arrays.
 
-The arguments are those that the documentation of Keras 2.0 lists as renamed, the arrays those that
+The arguments are those that the Keras 2.0 documentation lists as renamed, the arrays those that
 ``preprocess_weights_for_loading`` of Keras 2 rearranges.
 """
 
@@ -49,12 +49,12 @@ ARGUMENTS = {
     "W_constraint": "kernel_constraint",
     "b_constraint": "bias_constraint",
 }
-# Where an initial value came from, how the work was split up, and what later versions infer.
+# Origins of initial values, ways to split the work, and values that later versions infer.
 MEANINGLESS = (
     "init", "inner_init", "forget_bias_init", "consume_less", "input_dtype", "input_dim",
     "input_length", "dim_ordering", "mode", "weights", "beta_init", "gamma_init",
 )  # fmt: skip
-# A gate's place among the arrays of Keras 1, in the order in which Keras 2 lays gates side by side.
+# A gate's place among the arrays of Keras 1, in the order in which Keras 2 concatenates gates.
 GATES = {"LSTM": (0, 2, 1, 3), "GRU": (0, 1, 2)}
 
 
@@ -64,7 +64,7 @@ def as_keras2(
     """A model's entry and the weights of its layers as Keras 2 would have written them.
 
     Raises:
-        ModelError: a layer that Keras 2 no longer had.
+        ModelError: a layer is one that Keras 2 no longer had.
     """
     config = entry["config"]
     listed = config if isinstance(config, list) else config["layers"]
@@ -84,7 +84,7 @@ def as_keras2(
 def _layer(entry: dict) -> dict:
     kind, config = entry["class_name"], entry["config"]
     if kind in ("Sequential", "Model"):
-        raise ModelError(f"holds a model in a model, of Keras 1 ({entry.get('name', kind)}); {HOW}")
+        raise ModelError(f"holds a Keras 1 model in a model ({entry.get('name', kind)}); {HOW}")
     config = dict(config)
     name = config.get("name")
     if kind == "Merge":
@@ -92,7 +92,7 @@ def _layer(entry: dict) -> dict:
     if kind in ("TimeDistributed", "Bidirectional"):
         config["layer"] = _layer(config["layer"])
     if config.get("dim_ordering") == "th":
-        raise ModelError(f"layer {name} has its channels first (Theano's order); {HOW}")
+        raise ModelError(f"layer {name} has channels first (Theano's order); {HOW}")
     if kind == "BatchNormalization" and config.get("mode", 0) not in (0, 2):
         raise ModelError(f"layer {name} normalizes in mode {config['mode']}; {HOW}")
     if "nb_row" in config:
@@ -101,7 +101,7 @@ def _layer(entry: dict) -> dict:
         config["filters" if "Conv" in kind else "units"] = config.pop("output_dim")
     kept = ()
     if kind == "Embedding":
-        config.pop("dropout", None)  # of its weights, in training
+        config.pop("dropout", None)  # dropout of its weights, in training
         kept = ("input_dim",)
     config = {
         ARGUMENTS.get(argument, argument): _value(value)

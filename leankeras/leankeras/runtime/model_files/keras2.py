@@ -1,7 +1,7 @@
-"""What Keras 2 called and computed otherwise than Keras 3, layer by layer.
+"""Differences in names and computation between Keras 2 and Keras 3, layer by layer.
 
-Keras 3 reads most configs of Keras 2 as they are; where it would stop at an argument, or go on and
-compute something else (``hard_sigmoid``), the rule is here.
+Keras 3 reads most configs of Keras 2 unchanged; the rules here cover arguments at which it would
+stop, or with which it would compute something else (``hard_sigmoid``).
 """
 
 import inspect
@@ -33,7 +33,7 @@ REMOVED = (
 )  # fmt: skip
 CONVOLUTIONS = ("Conv1D", "Conv2D", "Conv3D", "Conv2DTranspose", "ConvLSTM2D")
 ANY = object()
-# Arguments that Keras 3 does not have, and what they may say without changing a result.
+# Arguments that Keras 3 does not have, and the values that do not change a result.
 DROPPED = {
     "adjustment": (None,),
     "batch_input_shape": ANY,
@@ -82,7 +82,7 @@ TENSORFLOW_FUNCTIONS = {
 
 @keras.saving.register_keras_serializable("leankeras", "hard_sigmoid_of_keras_2")
 def hard_sigmoid(x: Any) -> Any:
-    """Keras 2's hard sigmoid, ``clip(0.2 x + 0.5, 0, 1)``; that of Keras 3 has a slope of 1/6."""
+    """Keras 2's hard sigmoid, ``clip(0.2 x + 0.5, 0, 1)``; Keras 3's has a slope of 1/6."""
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
@@ -97,7 +97,7 @@ def layer(kind: str, config: dict) -> tuple[str, dict]:
         ModelError: it has an argument that Keras 3 cannot honour.
     """
     config = dict(config)
-    if kind in ("GRU", "GRUCell", "CuDNNGRU"):  # before there was the argument
+    if kind in ("GRU", "GRUCell", "CuDNNGRU"):  # default from before the argument existed
         config.setdefault("reset_after", kind == "CuDNNGRU")
     kind = RENAMED.get(kind, kind)
     for argument in ("activation", "recurrent_activation"):
@@ -124,12 +124,12 @@ def layer(kind: str, config: dict) -> tuple[str, dict]:
 
 
 def arrays(entry: dict, values: list[np.ndarray], backend: str) -> list[np.ndarray]:
-    """A layer's weights as Keras 3 holds them, which has no layers laid out for cuDNN.
+    """A layer's weights in the layout of Keras 3, which has no separate cuDNN layers.
 
     Args:
-        entry: the layer's in the file.
-        values: its weights as they stand there.
-        backend: what Keras ran on; Theano's convolutions run over their kernels backwards.
+        entry: the layer's entry in the file.
+        values: its weights as stored there.
+        backend: the backend of Keras; Theano's convolutions flip their kernels.
     """
     kind, gates = entry["class_name"], {"CuDNNLSTM": 4, "CuDNNGRU": 3}
     if kind == "Bidirectional":
@@ -158,7 +158,7 @@ def policy(value: dict) -> str:
 
 
 def _arguments(cls: type) -> set[str]:
-    """The arguments that a layer's constructor takes, those that it hands on included."""
+    """The arguments of a layer's constructor, including those it passes on to its bases."""
     found: set[str] = set()
     for base in cls.__mro__:
         if "__init__" not in vars(base):

@@ -1,8 +1,8 @@
 """``.keras`` files of Keras 2.12 to 2.15, and of tf_keras: zip archives that Keras 3 misreads.
 
-The one place beside the twin where tf_keras is needed: it alone knows which array of such an
-archive belongs to which weight. It is given a config from which everything custom has been
-refused, never the file.
+Apart from the twin, only this module needs tf_keras, which alone knows which array of such an
+archive belongs to which weight. It is given the config, after anything custom has been refused,
+and never the file.
 """
 
 import json
@@ -26,7 +26,7 @@ LEFT_OUT = ("build_config", "compile_config", "shared_object_id")
 
 
 def open_keras2_archive(path: Path, config: dict) -> keras.Model:
-    """Open a ``.keras`` file of Keras 2 as a model of Keras 3 that computes the same.
+    """Open a ``.keras`` file of Keras 2 as an equivalent model of Keras 3.
 
     Args:
         path: the archive.
@@ -37,7 +37,7 @@ def open_keras2_archive(path: Path, config: dict) -> keras.Model:
     """
     import tf_keras
 
-    current(config, 2)  # refuses whatever is code or unknown
+    current(config, 2)  # refuses anything that is code or unknown
     old = tf_keras.models.model_from_json(json.dumps(_plain(config)))
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
         archive.extract(WEIGHTS, folder)
@@ -55,12 +55,12 @@ def open_keras2_archive(path: Path, config: dict) -> keras.Model:
     _check_equal(old, model)
     for layer in flat_layers(model):
         if getattr(layer, "stateful", False):
-            layer.reset_state()  # the check was a call
+            layer.reset_state()  # the check has called it
     return model
 
 
 def _plain(value: Any) -> Any:
-    """A config without what tf_keras would initialize, or import."""
+    """A config without anything that tf_keras would initialize or import."""
     if isinstance(value, list):
         return [_plain(item) for item in value]
     if not isinstance(value, dict):
@@ -95,6 +95,6 @@ def _check_equal(old: Any, model: keras.Model) -> None:
         scale = max(1.0, float(np.abs(was).max(initial=0)))
         if not np.allclose(was, now, rtol=0, atol=TOLERANCE * scale, equal_nan=True):
             raise ModelError(
-                f"Keras 3 computes something else than Keras 2 ({np.abs(was - now).max():.2g} of "
+                f"Keras 3 computes something other than Keras 2 ({np.abs(was - now).max():.2g} of "
                 f"up to {scale:.2g}); build the model with Keras 3 and load its weights"
             )

@@ -1,4 +1,4 @@
-"""Which tensors each layer of a Functional model was called with, as Keras 3 writes it down.
+"""The tensors that each layer of a Functional model was called with, in Keras 3's notation.
 
 Keras 2 kept a call as ``[[layer, call, output, keywords], ...]``; Keras 3 keeps its arguments.
 """
@@ -17,10 +17,10 @@ class Nodes:
     """The nodes of one model.
 
     Args:
-        listed: its layers' entries, as they stand in the file.
-        names: the layers' names in the file to those that they get.
+        listed: its layers' entries in the file.
+        names: the layers' names in the file to their new names.
         major: the major version of the Keras that wrote it, 2 or 3.
-        read: gives a value in a call as Keras 3 writes it.
+        read: converts a value in a call to Keras 3's notation.
     """
 
     def __init__(
@@ -54,13 +54,13 @@ class Nodes:
         return {"args": args, "kwargs": kwargs}
 
     def ends(self, ends: Any) -> Any:
-        """``input_layers`` or ``output_layers``; a list of one stands for the one."""
+        """``input_layers`` or ``output_layers``; a list of one is replaced by its item."""
         if isinstance(ends, dict):
             return {name: self.ends(end) for name, end in ends.items()}
         if _is_tensor(ends):
             name, index, output = ends[:3]
-            # Keras 3 takes 1 off the index of a Functional model, as Keras 2 counts, but not of
-            # a Sequential.
+            # Keras 3 subtracts 1 from the index of a Functional model, to match Keras 2, but not
+            # from that of a Sequential.
             if self.major < 3 and self.kinds[name] == "Sequential":
                 index -= 1
             return [self.names[name], index, output]
@@ -86,8 +86,8 @@ class Nodes:
 
     def _tensor(self, name: str, index: int, output: int) -> dict:
         if name not in self.names:
-            raise ModelError(f"its graph names the layer {name!r}, which it lacks; save it again")
-        # A model in a model has a node of its own in Keras 2, which comes first.
+            raise ModelError(f"its graph names a layer {name!r} that it lacks; save it again")
+        # In Keras 2 a nested model has an extra node of its own, which comes first.
         if self.kinds[name] in MODELS:
             index -= 1
         history = [self.names[name], index, output]

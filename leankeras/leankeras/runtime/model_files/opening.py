@@ -1,4 +1,4 @@
-"""Opening a model file that may come from a stranger."""
+"""Opening a model file from an untrusted source."""
 
 import json
 import tempfile
@@ -17,15 +17,15 @@ HDF5_MAGIC = b"\x89HDF"
 
 
 def load_keras(path: str | Path) -> keras.Model:
-    """Open a saved model, of any Keras, as a model of Keras 3; no code in the file is run.
+    """Open a saved model of any Keras as a model of Keras 3; no code in the file is run.
 
-    Taken are ``.keras`` files of Keras 2.12 and later, and whole models in HDF5 (``.h5``,
-    ``.hdf5``, and ``.keras`` of Keras before 2.12). Custom layers are those that are registered
-    in this process.
+    Accepts ``.keras`` files of Keras 2.12 and later, and whole models in HDF5 (``.h5``,
+    ``.hdf5``, and ``.keras`` of Keras before 2.12). Custom layers must be registered in this
+    process.
 
     Raises:
-        ModelError: no such file, none of these kinds, members that do not belong in one, or
-            layers that Keras does not know or that are code.
+        ModelError: the file does not exist, is of another kind or has members that do not belong
+            in it, or a layer is unknown to Keras or is code.
 
     Example:
         >>> model = load_keras("model.h5")
@@ -79,7 +79,7 @@ def _open_archive(path: Path) -> keras.Model:
         return open_keras2_archive(path, config)
     with tempfile.TemporaryDirectory() as folder:
         named = path
-        if path.suffix != ".keras":  # which Keras goes by
+        if path.suffix != ".keras":  # Keras checks the suffix
             named = Path(folder, "model.keras")
             named.symlink_to(path.resolve())
         return keras.saving.load_model(named, compile=False, safe_mode=True)
@@ -108,8 +108,8 @@ def refusal_reason(text: str) -> str:
     text = " ".join(text.split())
     if "lambda" in text.lower() and "safe" in text.lower():
         return (
-            "holds a Lambda layer, which is code and is not run; replace it by a registered "
-            "keras.layers.Layer subclass, or by keras.ops, and save again"
+            "holds a Lambda layer, which is code and is not run; replace it with a registered "
+            "keras.layers.Layer subclass, or with keras.ops, and save again"
         )
     if "Could not locate" in text:
         name = text.partition("Could not locate ")[2].split(". ")[0]

@@ -104,7 +104,7 @@ def test_a_graph_with_a_merge(tmp_path):
 @pytest.mark.parametrize(
     ("refused", "message"),
     [
-        (layer("Convolution2D", "c", nb_filter=1, dim_ordering="th"), "its channels first"),
+        (layer("Convolution2D", "c", nb_filter=1, dim_ordering="th"), "channels first"),
         (layer("Merge", "m", mode="cos"), "merges by 'cos'"),
         (layer("MaxoutDense", "x", output_dim=2), "MaxoutDense layer .x., which Keras 3 no longer"),
     ],
