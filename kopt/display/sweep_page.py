@@ -183,7 +183,8 @@ def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     return (
         "<p>Shares such as accuracy are in per cent, and what is lost of them in points relative "
         "to the slow model; the growth of an error is in per cent. Sizes are in kB of 1000 bytes. "
-        "Latency is that of one undisturbed inference in LiteRT on one thread. Speed-up is relative to the slow model in the same runtime, with its 95 % "
+        "Latency is that of one undisturbed inference in LiteRT on one thread. Speed-up is "
+        "relative to the slow model in the same runtime, with its 95 % "
         "interval.</p>" + _as_html(table)
     )
 
