@@ -1,4 +1,4 @@
-"""A classifier's outputs before the softmax."""
+"""What a classifier says before the softmax."""
 
 from typing import Any
 
@@ -8,15 +8,24 @@ import numpy as np
 from leankeras.data import Data
 from leankeras.graph import infer
 from leankeras.objective import find_objective
+from leankeras.task import Quantities
 
 
-def logits_of(model: keras.Model, data: Data, x: Any) -> np.ndarray:
-    """A classifier's logits, up to a constant for each sample where it gives probabilities.
+def logits_of(model: keras.Model, data: Data, sample: Any) -> np.ndarray | None:
+    """A classifier's logits for one sample, up to a constant where it gives probabilities.
 
     Args:
-        model: a classifier with outputs of shape ``(n, classes)``, logits or probabilities.
+        model: a trained model.
         data: what it was trained on.
-        x: samples, shape ``(n, ...)``.
+        sample: with its batch axis, shape ``(1, ...)``.
+
+    Returns:
+        Shape ``(classes,)``; where there is a choice for each of several outputs, steps or pixels,
+        those of the first. None if the task has no classes.
     """
-    answers = find_objective(model, data).answers(infer(model, x))
-    return np.asarray(next(iter(answers.values())))
+    objective = find_objective(model, data)
+    for name, answers in objective.answers(infer(model, sample)).items():
+        if not isinstance(objective.tasks[name].law, Quantities):
+            answers = np.asarray(answers)
+            return answers.reshape(-1, answers.shape[-1])[0]
+    return None
