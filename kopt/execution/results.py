@@ -23,12 +23,12 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
         outcomes: each point's last record, or the error it failed with, by the point's name.
 
     Returns:
-        Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``score``,
-        the name of what the task is judged by; a column of that name, such as ``accuracy`` (a share
-        in per cent); ``lost``, in points (of an error in per cent); ``size_kb`` and ``gzip_kb``
-        (1000 bytes); ``latency_us`` with its 95 % interval ``latency_low`` and ``latency_high``; ``speedup``
-        over the slow model with its interval; ``within_budget``, ``conditions`` and ``error`` in
-        words.
+        Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``score``, the
+        name of what the task is judged by, and a column of that name, such as ``accuracy`` (a
+        share in per cent); ``lost`` of it, in points (of an error in per cent); ``size_kb`` and
+        ``gzip_kb`` (1000 bytes); ``latency_us`` with its 95 % interval ``latency_low`` and
+        ``latency_high``; ``speedup`` over the slow model with its interval; ``within_budget``,
+        ``conditions`` and ``error`` in words.
     """
     parameters = pd.DataFrame([point.parameters for point in grid.points])
     table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
