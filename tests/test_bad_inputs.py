@@ -276,9 +276,9 @@ COMMANDS = {
     f"run {OWN} good.keras --data none.npz": "none.npz: no such file; expected an .npz with",
     f"run {OWN} good.keras --data pickle.npz": "pickle.npz: not a readable .npz (no archive of",
     f"run {OWN} good.keras --data count.npz": "count.npz: y_test has shape (5,); expected (40,),",
-    f"run {OWN} good.keras --data shape.npz": "plain does not take samples of shape (8, 2):",
+    f"run {OWN} good.keras --data shape.npz": "samples of shape (8, 2); expected (16, 2)",
     f"run {OWN} good.keras --data high.npz": "plain has outputs of shape (2,) but the labels run",
-    f"run {OWN} two.keras --data good.npz": "does not take samples of shape (16, 2): ValueError:",
+    f"run {OWN} two.keras --data good.npz": "has 2 inputs; expected one",
     f"run {OWN} good.keras": "expected CASE, or --model and --data together",
 }
 

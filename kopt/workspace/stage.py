@@ -270,7 +270,8 @@ def open_stage(
         case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA.npz``.
         run_dir: the run directory; None for ``runs/<case>`` in the project.
         seed: the seed of every random choice the stage makes.
-        quick: use a quarter of the samples and two epochs, to check that everything works.
+        quick: use a quarter of the samples and two epochs, and measure briefly, to check that
+            everything works.
         knobs: the stage's own parameters.
 
     Raises:
@@ -296,6 +297,8 @@ def open_stage(
     stage = Stage(name, found, data, workspace, parameters, case_files(case))
     workspace.claim(found.name, name)
     keras.utils.set_random_seed(seed)
+    if quick:
+        measure_briefly()
     return stage
 
 

@@ -8,6 +8,7 @@ stay untested.
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import keras
 import numpy as np
@@ -24,6 +25,7 @@ from leankeras.equivalence.values import draw
 
 SEARCHES = 24  # combinations of kinds tried when the usual probes do not suffice
 FEWER_SEARCHES = 8  # if everything left seems to matter nowhere
+ROUNDINGS = 3
 # A weight matters clearly if it moves the outputs by this many tolerances.
 CLEAR = 4
 
@@ -87,11 +89,14 @@ class Sight:
         for trial in tried:
             self._look_at(trial)
         suspects = self._cancelling(usual, slopes, rounded)
-        # On inputs with no equal values, so that cancellation is not caused by the inputs.
-        for trial in [each for each in others if each.probe.name in GENERIC]:
+        # On inputs with no equal values, so that cancellation is not caused by the inputs. What is
+        # left of a sum may by chance be rounded the same way twice, so there are several tries.
+        generic = [each for each in others if each.probe.name in GENERIC]
+        for seed, trial in product(range(ROUNDINGS), [*generic, usual]):
             if len(suspects) < len(self._weights):
                 again = gradients(self._trials.reference, trial.probe.arrays)
-                suspects |= self._cancelling(trial, again, rounded_gradients(self._trials, trial))
+                differently = rounded_gradients(self._trials, trial, seed)
+                suspects |= self._cancelling(trial, again, differently)
         certain = self._inputs or len(suspects) < len(self._weights)
         found = self._search(SEARCHES if certain else FEWER_SEARCHES)
         self._weights = [weight for weight in self._weights if id(weight) not in suspects]

@@ -79,9 +79,9 @@ def gradients(callee: Callee, arrays: Sequence[np.ndarray]) -> Gradients:
     return Gradients(dense[: len(tensors)], dense[len(tensors) :])
 
 
-def rounded_gradients(trials: Trials, trial: Trial) -> Gradients:
+def rounded_gradients(trials: Trials, trial: Trial, seed: int = 0) -> Gradients:
     """The reference's gradients with its weights and the inputs rounded differently."""
-    with trials.rounded(0) as nudge:
+    with trials.rounded(seed) as nudge:
         return gradients(trials.reference, nudge(trial.probe.arrays))
 
 

@@ -24,6 +24,7 @@ __getattr__, __dir__, __all__ = face(
         "ladder": ".ways_to_call",
         "layer_of": ".flatbuffer",
         "load_keras": ".model_files.opening",
+        "measure_briefly": ".latency",
         "pick_fastest": ".latency",
         "prefix": ".operator_prefix",
         "profile_layers": ".layers",

@@ -39,7 +39,7 @@ SAMPLE_SECONDS = 100e-6
 SAMPLES = 3  # timed one after another in a turn
 UNTIMED_CALLS = 2  # the third call after another target's turn takes no longer than the tenth
 LONG_CALL_SECONDS = 5e-3  # from this length on, cold caches do not matter
-BLOCK_SECONDS = 0.25
+BLOCK_SECONDS = 0.25  # see measure_briefly
 BLOCKS = 12
 COPIES = 6
 BUSY_CPU_SHARE = 0.2
@@ -107,6 +107,15 @@ class Comparison:
     def _repr_html_(self) -> str:
         table = self.table.to_html(float_format="{:.4g}".format)
         return f"{table}<p>against {self.reference}; {self.conditions}</p>"
+
+
+def measure_briefly() -> None:
+    """Have this process take a fifth of the usual time for every comparison from now on.
+
+    For runs that only check that everything works: figures get rougher and intervals wider.
+    """
+    global BLOCK_SECONDS
+    BLOCK_SECONDS = 0.05
 
 
 def compare_latency(

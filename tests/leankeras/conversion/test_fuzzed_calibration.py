@@ -13,7 +13,7 @@ from leankeras.errors import ConversionError, DataError, KoptError, ParameterErr
 from leankeras.modes import INTEGER_MODES, MODES
 from leankeras.runtime.litert import LiteRTModel
 
-DRAWS = 120
+DRAWS = 40
 random = np.random.default_rng(0)
 GOOD = random.normal(size=(24, 8, 2)).astype("float32")
 
@@ -154,5 +154,5 @@ def test_random_arrays_end_well_and_the_child_outlives_them(model, tmp_path):
         for mode, _ in zip(itertools.cycle(MODES), range(DRAWS), strict=False)
     ]
     made = sum(isinstance(end, Conversion) for end in ends)
-    assert 10 < made < DRAWS - 30  # both outcomes occur
+    assert 0.1 * DRAWS < made < 0.75 * DRAWS  # both outcomes occur
     assert converter.shared.process.pid == child

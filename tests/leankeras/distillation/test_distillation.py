@@ -85,11 +85,11 @@ def test_student_learns_from_the_teacher_alone(last, teacher, data):
     nonsense = Data(data.x_train, shuffled, data.x_test, data.y_test)
     student = classifier(last=last, seed=4)
     trained = distill(
-        teacher, student, nonsense, alpha=0.0, epochs=8, learning_rate=1e-2, verbose=0
+        teacher, student, nonsense, alpha=0.0, epochs=24, learning_rate=1e-2, verbose=0
     )
     assert agreement(teacher, trained, data.x_test) > 0.85
     labels_alone = distill(
-        teacher, student, nonsense, alpha=1.0, epochs=8, learning_rate=1e-2, verbose=0
+        teacher, student, nonsense, alpha=1.0, epochs=24, learning_rate=1e-2, verbose=0
     )
     assert agreement(teacher, labels_alone, data.x_test) < 0.6
 
