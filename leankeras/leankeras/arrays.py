@@ -15,6 +15,7 @@ from leankeras.files import is_git_lfs_pointer
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 LABELS = re.compile(r"(y|groups)(_|$|/)|x_(val|test)($|/)")  # arrays that are not inputs
+ONLY = "only"  # the name of the array of a single input, where arrays go by names
 PREFIX = "array_"  # a model's input may be named "file", like numpy.savez's own argument
 
 
@@ -78,6 +79,11 @@ def each_array(samples: Arrays, change: Callable[[np.ndarray], Any]) -> Any:
     if isinstance(samples, Mapping):
         return {name: change(array) for name, array in samples.items()}
     return [change(a) for a in samples] if isinstance(samples, list | tuple) else change(samples)
+
+
+def repeated(sample: Arrays, times: int) -> Any:
+    """A batch that holds one sample several times."""
+    return each_array(sample, lambda array: np.repeat(array, times, axis=0))
 
 
 def count_samples(samples: Arrays) -> int:
