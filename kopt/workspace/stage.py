@@ -39,7 +39,14 @@ from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically
 from leankeras.objective import find_objective
-from leankeras.runtime import LiteRTModel, compare_files, compare_scores, is_tflite, load_keras
+from leankeras.runtime import (
+    LiteRTModel,
+    compare_files,
+    compare_scores,
+    is_tflite,
+    load_keras,
+    measure_briefly,
+)
 from leankeras.task import AnyScore, infer_task
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
@@ -146,6 +153,24 @@ class Stage:
         """
         table, _ = compare_files(self.files(targets), self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
+
+    def choose(self, table: pd.DataFrame) -> Any:
+        """The name of what is best by the budget's own measure.
+
+        That is the fastest that loses no more than the budget allows; of those that are equally
+        fast, as far as can be measured, the smallest, and of these the one that loses least. If
+        none keeps the budget, it is the one that loses least.
+
+        Args:
+            table: rows of :meth:`compare`, relative to the slow model.
+        """
+        may_lose, lost = self.case.budget.may_lose(self.score), self.score.columns[1]
+        good = table if may_lose is None else table[table[lost] <= may_lose]
+        if good.empty:
+            return table[lost].idxmin()
+        fastest = good.loc[good.ratio.idxmin()]
+        equal = good[good.ratio_low <= fastest.ratio_high]
+        return equal.sort_values(["size_kb", lost]).index[0]
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""
