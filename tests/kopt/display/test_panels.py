@@ -18,6 +18,7 @@ from kopt.display.panels.panel import TEXT
 from kopt.display.panels.task import Task
 from kopt.display.plots import COLORS
 from leankeras.errors import ModelError
+from leankeras.task import Merit
 from tests.kopt.display.contrast import contrast
 
 SECONDS = 120  # longest wait
@@ -105,6 +106,7 @@ def tradeoff():
     return TradeoffPanel(
         {"sparsity": points(0.0, 0.5, 0.9), "fraction": points(0.0, 0.5)},
         {"sparsity": lambda value: f"model at {value}", "fraction": refuse},
+        Merit("accuracy", "accuracy"),
         measure=lambda made: points(0.0, *made) * [1, 1, 2],  # on a machine that is half as fast
     )
 
@@ -165,7 +167,10 @@ FILES = pd.DataFrame(
 
 def pareto(**budget):
     return ParetoPanel(
-        FILES, {name: Path(f"{name}.tflite") for name in FILES.index}, Budget(**budget)
+        FILES,
+        {name: Path(f"{name}.tflite") for name in FILES.index},
+        Merit("accuracy", "accuracy"),
+        Budget(**budget),
     )
 
 

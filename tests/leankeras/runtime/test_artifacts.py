@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from leankeras.runtime.accuracy import compare_accuracy
 
 from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError, ModelError
+from leankeras.runtime import compare_scores
 from leankeras.runtime.artifacts import as_call, evaluate, predict, random_sample
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import graph_size, ladder
@@ -100,16 +100,15 @@ def test_accuracy_is_that_of_counting(small_model, blobs):
     scores = evaluate(small_model, blobs.x_test, blobs.y_test)
     answers = np.asarray(small_model(blobs.x_test)).argmax(axis=1)
     assert scores["accuracy"] == np.mean(answers == blobs.y_test) > 0.8
-    with pytest.raises(DataError, match="expected a class index for each"):
+    with pytest.raises(DataError, match="expected a label for each sample"):
         evaluate(small_model, blobs.x_test, blobs.y_test[1:])
 
 
 def test_the_paired_interval_is_nothing_for_equals_and_wide_for_others(small_model, blobs):
     other = keras.models.clone_model(small_model)
     fit(small_model, blobs, 10, learning_rate=0.02)
-    table = compare_accuracy(
-        {"a": small_model, "same": small_model, "untrained": other}, blobs.x_test, blobs.y_test
-    )
+    targets = {"a": small_model, "same": small_model, "untrained": other}
+    table = compare_scores(targets, blobs, "test")
     assert table.loc["same", ["accuracy_lost", "lost_low", "lost_high"]].tolist() == [0, 0, 0]
     row = table.loc["untrained"]
     assert row.lost_low < row.accuracy_lost < row.lost_high
