@@ -4,8 +4,8 @@ import pytest
 
 from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError, ModelError
-from leankeras.runtime import compare_scores
-from leankeras.runtime.artifacts import as_call, evaluate, predict, random_sample
+from leankeras.runtime import compare_scores, evaluate
+from leankeras.runtime.artifacts import as_call, predict, random_sample
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import graph_size, ladder
 from leankeras.training import fit
