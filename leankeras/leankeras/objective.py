@@ -20,7 +20,7 @@ from leankeras.graph import (
     named_outputs,
     names_of_outputs,
 )
-from leankeras.task import Quantities, SeveralTasks, Task, infer_task
+from leankeras.task import Quantities, SeveralTasks, Task, check_labels, infer_task
 
 TRIED = 32
 
@@ -121,6 +121,9 @@ def find_objective(model: keras.Model, data: Data) -> Objective:
     task = data.task
     if task is None or isinstance(task, str):
         task = infer_task(shapes, data.evidence, task)
+    if data.y_train is not None:
+        for part in ("val", "test"):
+            check_labels(task, shapes, data.labels(part), part)
     names = names_of_outputs(outputs)
     activations = dict(zip(tree.flatten(names), final_activations(model), strict=False))
     objective = Objective(task, names, shapes, {})

@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = face(
         "SeveralTasks": ".task",
         "TASKS": ".inference",
         "Task": ".task",
+        "check_labels": ".inference",
         "compare": ".score",
         "infer_task": ".inference",
         "standard_error": ".score",

@@ -16,6 +16,7 @@ TASKS = {
     "tagging": (Task.tagging, Task.binary_tagging),
     "reconstruction": (Task.reconstruction, anomaly_detection),
 }
+BUILT_IN = {make().name for makes in TASKS.values() for make in makes}
 LOOKED_AT = 100_000  # samples whose labels are read to find the task out
 
 
@@ -48,6 +49,23 @@ def infer_task(
             raise DataError(f"labels for {', '.join(labels)}; the model has a single output")
         labels = next(iter(labels.values()))
     return _infer(next(iter(shapes.values())), labels, name, "the output")
+
+
+def check_labels(
+    task: Task | SeveralTasks, shapes: Mapping[str, tuple[int, ...]], labels: Any, part: str
+) -> None:
+    """Refuse labels of another part that are not what the task wants.
+
+    Raises:
+        DataError: it names the part and says why.
+    """
+    tasks = task.tasks if isinstance(task, SeveralTasks) else dict.fromkeys(shapes, task)
+    for name, each in tasks.items():
+        found = labels[name] if isinstance(task, SeveralTasks) else labels
+        if not isinstance(found, Mapping) and each.name in BUILT_IN:
+            misfit = _misfit(each, tuple(shapes[name]), np.asarray(found))
+            if misfit and each.name != "reconstruction":
+                raise DataError(f"y_{part} does not fit the task {each.name}: {misfit}")
 
 
 def _infer(shape: tuple[int, ...], labels: Any, name: str | None, output: str) -> Task:
