@@ -257,7 +257,7 @@ COMMANDS = {
     f"run {OWN} none.keras --data good.npz": "none.keras: no such file; expected a .keras",
     f"run {OWN} only.weights.h5 --data good.npz": "only.weights.h5: holds weights only;",
     f"run {OWN} text.txt --data good.npz": "text.txt: expected a .keras or .h5 file, as model.save",
-    f"run {OWN} one.keras --data good.npz --task sorting": "task: saw 'sorting'; expected one of",
+    f"run {OWN} one.keras --data good.npz --task sorting": "task: saw 'sorting'; expected",
     f"run {OWN} one.keras --data good.npz --task tagging": "tagging: not for outputs of shape (1,)",
     f"run {OWN} good.keras --data good.npz --budget 3%": "so give its loss as in '0.5 points'",
     f"run {OWN} auto.keras --data good.npz": "auto.keras: returns its inputs, as an autoencoder",

@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = face(
         "Data": ".data",
         "KoptError": ".errors",
         "Rewrite": ".rewriting",
+        "Score": ".task",
+        "Task": ".task",
         "check_equivalence": ".equivalence",
         "cluster": ".clustering",
         "compare_latency": ".runtime",

@@ -37,6 +37,28 @@ class Task:
         return f"{self.name}, judged by {self.score.title}"
 
     @classmethod
+    def infer(cls, model: Any, y: Any) -> "Task | SeveralTasks":
+        """The task that a model's outputs and labels make.
+
+        Args:
+            model: a built Keras 3 model.
+            y: labels, shape ``(n, ...)``; of several outputs arrays by name; None where the
+                outputs are to be the inputs.
+
+        Raises:
+            DataError: labels that fit no task.
+
+        Example:
+            >>> str(Task.infer(model, y_train))
+            'classification, judged by accuracy'
+        """
+        from leankeras.graph import named_outputs
+        from leankeras.task.inference import infer_task
+
+        outputs = named_outputs(model.output)
+        return infer_task({name: output.shape[1:] for name, output in outputs.items()}, y)
+
+    @classmethod
     def classification(cls) -> "Task":
         """One class of several, or of two with a single sigmoid output; judged by accuracy."""
         return cls("classification", ACCURACY, Classes())
