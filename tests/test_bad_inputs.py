@@ -279,8 +279,8 @@ COMMANDS = {
     f"run {OWN} good.keras --data pickle.npz": "pickle.npz: not a readable .npz (no archive of",
     f"run {OWN} good.keras --data count.npz": "count.npz: y_test has shape (5,); expected (40,),",
     f"run {OWN} good.keras --data shape.npz": "samples of shape (8, 2); expected (16, 2)",
-    f"run {OWN} good.keras --data high.npz": "(classification: labels run from 0 to 7, for 2 outputs;",
-    f"run {OWN} two.keras --data good.npz": "has 2 inputs: samples for 1 input(s); the inputs are a, b",
+    f"run {OWN} good.keras --data high.npz": "labels run from 0 to 7, for 2 outputs",
+    f"run {OWN} two.keras --data good.npz": "has 2 inputs: samples for 1 input(s);",
     f"run {OWN} good.keras": "expected CASE, or --model and --data together",
 }
 
