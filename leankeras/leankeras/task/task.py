@@ -1,4 +1,4 @@
-"""Tasks: what a model's outputs mean, what they are scored by and trained with."""
+"""Tasks: what a model's outputs mean, found out from their shape and the labels."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -6,8 +6,21 @@ from typing import Any
 
 import numpy as np
 
+from leankeras.errors import DataError
 from leankeras.task.law import Binary, Classes, Quantities
-from leankeras.task.score import AnyScore, MeanScore, RankScore, Score
+from leankeras.task.measures import (
+    ABSOLUTE_ERROR,
+    ACCURACY,
+    AUC,
+    BINARY_ACCURACY,
+    EXPLAINED,
+    F1,
+    IOU,
+    MEAN_IOU,
+    SQUARED_ERROR,
+    STEP_ACCURACY,
+)
+from leankeras.task.score import AnyScore, MeanScore
 
 
 @dataclass(frozen=True)
@@ -52,8 +65,7 @@ class Task:
             >>> str(Task.infer(model, y_train))
             'classification, judged by accuracy'
         """
-        from leankeras.graph import named_outputs
-        from leankeras.task.inference import infer_task
+        from leankeras.graph import named_outputs  # for which Keras has to be there
 
         outputs = named_outputs(model.output)
         return infer_task({name: output.shape[1:] for name, output in outputs.items()}, y)
@@ -145,96 +157,126 @@ def anomaly_detection() -> Task:
     return Task("anomaly detection", AUC, Quantities())
 
 
-def _by_sample(values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(values), -1).mean(axis=1, dtype=np.float64)
+TASKS = {
+    "classification": (Task.classification, Task.binary_classification),
+    "multi-label": (Task.multi_label,),
+    "regression": (Task.regression,),
+    "segmentation": (Task.segmentation, Task.binary_segmentation),
+    "tagging": (Task.tagging, Task.binary_tagging),
+    "reconstruction": (Task.reconstruction, anomaly_detection),
+}
+BUILT_IN = {make().name for makes in TASKS.values() for make in makes}
+LOOKED_AT = 100_000  # samples whose labels are read to find the task out
 
 
-def _indices(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
-    """Class indices in the shape of the outputs without its last axis."""
-    labels = np.asarray(labels)
-    if labels.ndim < outputs.ndim:
-        return labels
-    return labels[..., 0] if labels.shape[-1] == 1 else labels.argmax(axis=-1)
+def infer_task(
+    shapes: Mapping[str, tuple[int, ...]], labels: Any, name: str | None = None
+) -> Task | SeveralTasks:
+    """The task that outputs of some shapes and labels make.
+
+    Args:
+        shapes: of one sample, by output name.
+        labels: shape ``(n, ...)``; of several outputs arrays by name; None where the outputs are
+            to be the inputs.
+        name: a key of ``TASKS``, to overrule what the labels suggest; for every output.
+
+    Raises:
+        DataError: labels that fit no task, or not the one that is named; it says why.
+    """
+    if len(shapes) > 1:
+        if not isinstance(labels, Mapping) or set(labels) != set(shapes):
+            seen = ", ".join(labels) if isinstance(labels, Mapping) else "one array"
+            raise DataError(
+                f"labels for {seen}; the model has the outputs {', '.join(shapes)}, so give an "
+                "array for each"
+            )
+        return SeveralTasks(
+            {each: _infer(shape, labels[each], name, each) for each, shape in shapes.items()}
+        )
+    if isinstance(labels, Mapping) and set(labels) != {"input", "anomaly"}:
+        if len(labels) != 1:
+            raise DataError(f"labels for {', '.join(labels)}; the model has a single output")
+        labels = next(iter(labels.values()))
+    return _infer(next(iter(shapes.values())), labels, name, "the output")
 
 
-def _hits(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return _by_sample(outputs.argmax(axis=-1) == _indices(labels, outputs))
+def check_labels(
+    task: Task | SeveralTasks, shapes: Mapping[str, tuple[int, ...]], labels: Any, part: str
+) -> None:
+    """Refuse labels of another part that are not what the task wants.
+
+    Raises:
+        DataError: it names the part and says why.
+    """
+    tasks = task.tasks if isinstance(task, SeveralTasks) else dict.fromkeys(shapes, task)
+    for name, each in tasks.items():
+        found = labels[name] if isinstance(task, SeveralTasks) else labels
+        if not isinstance(found, Mapping) and each.name in BUILT_IN:
+            misfit = _misfit(each, tuple(shapes[name]), np.asarray(found))
+            if misfit and each.name != "reconstruction":
+                raise DataError(f"y_{part} does not fit the task {each.name}: {misfit}")
 
 
-def _marked(outputs: np.ndarray) -> np.ndarray:
-    """What is marked: above 0.5 where the outputs are probabilities, else above 0."""
-    return outputs > (0.5 if Binary().are_probabilities(outputs) else 0.0)
+def _infer(shape: tuple[int, ...], labels: Any, name: str | None, output: str) -> Task:
+    if isinstance(labels, Mapping):
+        return anomaly_detection()
+    if name is not None and name not in TASKS:
+        raise DataError(f"task: saw {name!r}; expected one of {', '.join(TASKS)}")
+    misfits = {}
+    for kind in [name] if name else TASKS:
+        for make in TASKS[kind]:
+            task = make()
+            misfit = _misfit(task, tuple(shape), None if labels is None else np.asarray(labels))
+            if misfit is None:
+                return task
+            misfits[task.name] = misfit
+    tried = "; ".join(f"{task}: {misfit}" for task, misfit in misfits.items())
+    seen = "no labels" if labels is None else f"labels of shape {np.shape(labels)[1:]} a sample"
+    raise DataError(f"{seen} fit no task for {output} of shape {shape} ({tried})")
 
 
-def _binary_hits(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return _by_sample(_marked(outputs) == (np.asarray(labels).reshape(outputs.shape) > 0.5))
+def _misfit(task: Task, shape: tuple[int, ...], labels: np.ndarray | None) -> str | None:
+    """Why a task is none for such outputs and labels; None if it is one."""
+    rank, last = len(shape), shape[-1] if shape else 1
+    expected_rank = {
+        "classification": rank == 1 and last > 1,
+        "binary classification": (rank == 1 and last == 1) or rank == 0,
+        "multi-label": rank == 1 and last > 1,
+        "tagging": rank == 2 and last > 1,
+        "binary tagging": rank == 2 and last == 1,
+        "segmentation": rank >= 3 and last > 1,
+        "binary segmentation": rank >= 3 and last == 1,
+    }
+    if not expected_rank.get(task.name, True):
+        return f"not for outputs of shape {shape}"
+    if task.name == "anomaly detection" or (labels is None) != (task.name == "reconstruction"):
+        return "needs no labels" if labels is not None else "needs labels"
+    if labels is None:
+        return None
+    labels = labels[:LOOKED_AT]
+    whole = bool((labels == np.round(labels)).all()) if labels.dtype.kind in "fiub" else False
+    binary = whole and labels.min() >= 0 and labels.max() <= 1
+    same = labels.size == len(labels) * int(np.prod(shape))
+    if task.name in ("classification", "tagging", "segmentation"):
+        return _class_misfit(labels, shape, whole)
+    if not same:
+        return f"needs labels of shape {shape} a sample"
+    if task.name.startswith(("binary", "multi")):
+        return None if binary else "needs labels of 0 and 1"
+    return None if labels.dtype.kind in "fiu" else f"needs numbers, not {labels.dtype}"
 
 
-def _counts(marked: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Right marks, marks and wanted marks of each sample and class, shape ``(n, 3 * classes)``."""
-    both = [marked & wanted, marked, wanted]
-    axes = tuple(range(1, marked.ndim - 1))
-    return np.concatenate([each.sum(axis=axes, dtype=np.float64) for each in both], axis=1)
-
-
-def _binary_counts(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return _counts(_marked(outputs), np.asarray(labels).reshape(outputs.shape) > 0.5)
-
-
-def _class_counts(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    classes = np.arange(outputs.shape[-1])
-    marked = outputs.argmax(axis=-1)[..., np.newaxis] == classes
-    return _counts(marked, _indices(labels, outputs)[..., np.newaxis] == classes)
-
-
-def _mean_over_classes(right: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """The mean of right over whole for the classes that occur."""
-    occurs = whole > 0
-    shares = np.where(occurs, right / np.where(occurs, whole, 1), 0)
-    return shares.sum(axis=-1) / np.maximum(occurs.sum(axis=-1), 1)
-
-
-def _mean_f1(means: np.ndarray) -> np.ndarray:
-    right, marked, wanted = np.split(means, 3, axis=-1)
-    return _mean_over_classes(2 * right, marked + wanted)
-
-
-def _mean_iou(means: np.ndarray) -> np.ndarray:
-    right, marked, wanted = np.split(means, 3, axis=-1)
-    return _mean_over_classes(right, marked + wanted - right)
-
-
-def _errors(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    return outputs - np.asarray(labels).reshape(outputs.shape)
-
-
-def _explained_parts(outputs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    labels = np.asarray(labels, dtype=np.float64).reshape(outputs.shape)
-    moments = (np.square(outputs - labels), labels, np.square(labels))
-    return np.stack([_by_sample(each) for each in moments], axis=1)
-
-
-def _explained(means: np.ndarray) -> np.ndarray:
-    error, mean, square = np.moveaxis(means, -1, 0)
-    return np.maximum(1 - error / np.maximum(square - mean**2, 1e-12), 0)
-
-
-def _anomalies(outputs: np.ndarray, labels: Mapping[str, np.ndarray]) -> np.ndarray:
-    errors = _by_sample(np.square(_errors(outputs, labels["input"])))
-    return np.stack([errors, np.asarray(labels["anomaly"], dtype=np.float64)], axis=1)
-
-
-ACCURACY = Score("accuracy", "accuracy", _hits)
-BINARY_ACCURACY = Score("accuracy", "accuracy", _binary_hits)
-STEP_ACCURACY = Score("accuracy", "accuracy by step", _hits)
-F1 = Score("F1", "mean F1 of the labels", _binary_counts, _mean_f1)
-IOU = Score("IoU", "IoU of what is marked", _binary_counts, _mean_iou)
-MEAN_IOU = Score("IoU", "mean IoU of the classes", _class_counts, _mean_iou)
-ABSOLUTE_ERROR = Score(
-    "MAE", "mean absolute error", lambda x, y: _by_sample(abs(_errors(x, y))), is_error=True
-)
-SQUARED_ERROR = Score(
-    "MSE", "mean squared error", lambda x, y: _by_sample(np.square(_errors(x, y))), is_error=True
-)
-EXPLAINED = Score("R2", "explained variance", _explained_parts, _explained)
-AUC = RankScore("AUC", "AUC of the reconstruction error", _anomalies)
+def _class_misfit(labels: np.ndarray, shape: tuple[int, ...], whole: bool) -> str | None:
+    classes = shape[-1]
+    if labels.shape[1:] in (shape[:-1], (*shape[:-1], 1)):
+        if not whole or labels.dtype.kind == "f":
+            return f"needs integer class indices, not {labels.dtype}"
+        if labels.min() < 0 or labels.max() >= classes:
+            return f"labels run from {labels.min()} to {labels.max()}, for {classes} outputs"
+        return None
+    if labels.shape[1:] != shape:
+        return f"needs a class index of shape {shape[:-1]} a sample, or one-hot {shape}"
+    sums = labels.sum(axis=-1)
+    if labels.min() < 0 or not np.allclose(sums, 1, atol=1e-3):
+        return "labels of a sample do not sum to 1"
+    return None
