@@ -1,11 +1,22 @@
 """Small real models, data and files that several test modules use."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
 
 from leankeras.data import Data
 from leankeras.runtime import latency
+
+# Minutes long, each of them.
+LONG = ("test_notebooks.py", "test_generated.py", "test_lab.py", "test_learner.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where processes share the tests, the long files begin early, so that none is left alone."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=lambda item: item.path.name not in LONG)
 
 
 @pytest.fixture(autouse=True)
