@@ -87,14 +87,22 @@ def _by_canonical_names(data: Data, model: keras.Model) -> Data:
     """
     if not isinstance(data.y_train, Mapping):
         return data
+    if len(model.outputs) == 1:
+        (only,) = data.y_train
+        return replace(data, **{name: labels[only] for name, labels in _labels(data).items()})
     names = keras.tree.flatten(names_of_outputs(model.output))
     by_layer = dict(zip(output_names(model), names, strict=True))
+    return replace(
+        data,
+        **{
+            part: {by_layer.get(name, identifier(name)): y for name, y in labels.items()}
+            for part, labels in _labels(data).items()
+        },
+    )
 
-    def renamed(labels: Any) -> Any:
-        return labels and {by_layer.get(name, identifier(name)): y for name, y in labels.items()}
 
-    parts = {f"y_{part}": renamed(getattr(data, f"y_{part}")) for part in ("train", "val", "test")}
-    return replace(data, **parts)
+def _labels(data: Data) -> dict[str, Any]:
+    return {name: getattr(data, name) for name in ("y_train", "y_val", "y_test")}
 
 
 def _of_sizes(model: keras.Model, data: Data) -> keras.Model:

@@ -146,7 +146,7 @@ def other_shape(data):
         (lambda data: {"x": data["x_train"]}, "x_train, x_test missing of x_train, y_train"),
         (
             lambda data: data | {"y_train": data["y_train"][1:]},
-            "expected .103, ....., a label for each sample",
+            r"expected \(103, \.\.\.\), a label for each sample",
         ),
     ],
 )

@@ -213,7 +213,7 @@ def _train(
 
 def _with_a_tuple(model: keras.Model) -> keras.Model:
     """The same model with several outputs as a tuple, the only structure a Distiller can take."""
-    if not is_graph(model) or not keras.tree.is_nested(model.output):
+    if not is_graph(model) or len(model.outputs) == 1:
         return model
     return keras.Model(model.input, _as_tuple(model.output), name=model.name)
 

@@ -92,4 +92,9 @@ def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
         loaded = tf.saved_model.load(folder)
     names = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
     serve = loaded.signatures["serving_default"]
-    return lambda x: serve(**dict(zip(names, tf.nest.flatten(x), strict=True)))
+
+    def call(x: Any) -> Any:
+        outputs = serve(**dict(zip(names, tf.nest.flatten(x), strict=True)))
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+    return call

@@ -67,7 +67,7 @@ class Task:
         """
         from leankeras.graph import named_outputs  # for which Keras has to be there
 
-        outputs = named_outputs(model.output)
+        outputs = named_outputs(model.outputs if len(model.outputs) == 1 else model.output)
         return infer_task({name: output.shape[1:] for name, output in outputs.items()}, y)
 
     @classmethod
@@ -157,12 +157,12 @@ def anomaly_detection() -> Task:
     return Task("anomaly detection", AUC, Quantities())
 
 
-TASKS = {
+TASKS = {  # in the order in which they are tried
     "classification": (Task.classification, Task.binary_classification),
     "multi-label": (Task.multi_label,),
-    "regression": (Task.regression,),
-    "segmentation": (Task.segmentation, Task.binary_segmentation),
     "tagging": (Task.tagging, Task.binary_tagging),
+    "segmentation": (Task.segmentation, Task.binary_segmentation),
+    "regression": (Task.regression,),
     "reconstruction": (Task.reconstruction, anomaly_detection),
 }
 BUILT_IN = {make().name for makes in TASKS.values() for make in makes}

@@ -128,7 +128,7 @@ def test_the_fastest_that_keeps_within_the_limits_is_right_and_so_is_one_as_fast
     [
         (fraction(...), "a fraction from the table"),
         (fraction(0.5), "but lost_high is not"),
-        (fraction(0.75), "loses more than the 5.0%"),
+        (fraction(0.75), "loses more than the 5 points allowed"),
         (fraction(0.0), "so is something faster"),
         (fraction(0), "so is something faster"),
         (fraction(25), "a percentage"),

@@ -125,7 +125,7 @@ def test_the_rings_are_on_the_curve_where_the_slider_stands(tradeoff, setting, e
     assert set(rings.x) == {setting}
     assert list(rings.y) == pytest.approx(expected)
     said = [text.value for text, _ in tradeoff.texts]
-    assert said[0].startswith(f"sparsity {setting:.2f}: accuracy {0.9 * expected[0]:.1%}, ")
+    assert said[0].startswith(f"sparsity {setting:.2f}: accuracy {90 * expected[0]:.1f} %, ")
     assert said[0].endswith(source)
     assert said[1].startswith("fraction 0.50: ")
 

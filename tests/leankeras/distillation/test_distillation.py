@@ -7,7 +7,7 @@ from keras import layers, ops
 
 from leankeras import Data, distill
 from leankeras.distillation.distillation import TaughtOutputs
-from leankeras.errors import ModelError, ParameterError
+from leankeras.errors import DataError, ModelError, ParameterError
 from leankeras.objective import Objective
 from leankeras.task import Task
 
@@ -178,8 +178,13 @@ def unbuilt():
         (classifier, {"temperature": 0}, ParameterError, "above 0"),
         (classifier, {"alpha": 1.5}, ParameterError, "0 to 1"),
         (classifier, {"epochs": 0}, ParameterError, "at least 1"),
-        (lambda: classifier(outputs=5), {}, ModelError, "3 outputs and the student classifier 5"),
-        (lambda: classifier(outputs=2), {}, ModelError, "labels run to 2"),
+        (
+            lambda: classifier(outputs=5),
+            {},
+            ModelError,
+            r"\(3,\) and the student classifier \(5,\)",
+        ),
+        (lambda: classifier(outputs=2), {}, DataError, "labels run from 0 to 2, for 2 outputs"),
         (other_input, {}, ModelError, r"samples of shape \(6,\)"),
         (nan_student, {}, ModelError, "NaN"),
         (unbuilt, {}, ModelError, "not built"),

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from leankeras.conversion.tflite import convert
-from leankeras.errors import DataError, ModelError
+from leankeras.errors import DataError
 from leankeras.runtime import compare_scores, evaluate
 from leankeras.runtime.artifacts import as_call, predict, random_sample
 from leankeras.runtime.retracing import trace_times
@@ -52,7 +52,7 @@ def test_several_inputs_and_outputs_go_by_name(structure, tmp_path):
         for output, values in expected.items():
             np.testing.assert_allclose(found[output], values, atol=1e-5)
     for target in (model, tmp_path / "model.tflite", tmp_path / "saved"):
-        with pytest.raises(ModelError, match=r"outputs of shape .*expected \(classes,\)"):
+        with pytest.raises(DataError, match="labels for one array; the model has the outputs"):
             evaluate(target, sample, np.zeros(1, int))
     for wrong in ({"a": sample["a"]}, sample["a"], [sample["a"]] * 3):
         for target in (model, tmp_path / "saved", tmp_path / "model.tflite"):
@@ -60,10 +60,12 @@ def test_several_inputs_and_outputs_go_by_name(structure, tmp_path):
                 predict(target, wrong)
 
 
-def test_a_single_output_is_no_classifier():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    with pytest.raises(ModelError, match=r"shape \(1,\); expected \(classes,\)"):
-        evaluate(model, np.ones((3, 4)), np.zeros(3, int))
+def test_a_single_output_is_scored_by_what_its_labels_are():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    x = np.ones((4, 4)) * [[1], [-1], [1], [1]]
+    assert evaluate(model, x, np.asarray([1, 0, 0, 1]))["accuracy"] == 0.75
+    assert evaluate(model, x, np.asarray([4.0, -4.0, 3.0, 4.0]))["MAE"] == 0.25
+    assert evaluate(model, x, np.asarray([1, 0, 0, 1]), "regression")["MAE"] == 3.5
 
 
 def test_samples_of_another_shape_are_told_in_a_line(small_model):
