@@ -3,10 +3,14 @@
 import re
 from dataclasses import dataclass
 from math import inf
+from typing import TYPE_CHECKING
 
 from leankeras.errors import ParameterError
 
-LIMIT = re.compile(r"(\d+\.?\d*|\.\d+)\s*(us|µs|ms|kB|MB|points?)")
+if TYPE_CHECKING:
+    from leankeras.task import Merit
+
+LIMIT = re.compile(r"(\d+\.?\d*|\.\d+)\s*(us|µs|ms|kB|MB|points?|%)")
 UNITS = {
     "us": ("latency_us", 1.0),
     "µs": ("latency_us", 1.0),
@@ -15,8 +19,10 @@ UNITS = {
     "MB": ("size_kb", 1e3),
     "point": ("accuracy_loss", 0.01),
     "points": ("accuracy_loss", 0.01),
+    "%": ("error_growth", 0.01),
 }
-EXPECTED = 'limits such as "2 ms, 50 kB, 0.5 points"'
+EXPECTED = 'limits such as "2 ms, 50 kB, 0.5 points" (or "3 %" of an error)'
+LEAST = {"latency_us": 0, "size_kb": 0, "accuracy_loss": -1, "error_growth": -1}
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,9 @@ class Budget:
     Args:
         latency_us: median latency of one inference in LiteRT on one thread, microseconds.
         size_kb: size of the file, kilobytes of 1000 bytes.
-        accuracy_loss: accuracy that may be lost relative to the slow model, as a fraction (0.01
-            is one point).
+        accuracy_loss: how much of the score may be lost relative to the slow model, where the
+            score is a share such as accuracy; a fraction (0.01 is one point).
+        error_growth: how much the error may grow, where the score is an error; a fraction of it.
 
     Raises:
         ParameterError: a limit is not a number, or is out of range.
@@ -36,9 +43,10 @@ class Budget:
     latency_us: float | None = None
     size_kb: float | None = None
     accuracy_loss: float | None = None
+    error_growth: float | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("latency_us", 0), ("size_kb", 0), ("accuracy_loss", -1)):
+        for name, least in LEAST.items():
             limit = getattr(self, name)
             if limit is not None and not (isinstance(limit, int | float) and least < limit < inf):
                 raise ParameterError(
@@ -47,24 +55,43 @@ class Budget:
 
     def __str__(self) -> str:
         points = None if self.accuracy_loss is None else 100 * self.accuracy_loss
+        percent = None if self.error_growth is None else 100 * self.error_growth
         limits = {
             "{:g} µs": self.latency_us,
             "{:g} kB": self.size_kb,
-            f"{{:g}} point{'s' * (points != 1)} of accuracy": points,
+            f"{{:g}} point{'s' * (points != 1)} of the score": points,
+            "{:g} % of the error": percent,
         }
         said = [form.format(limit) for form, limit in limits.items() if limit is not None]
         return ", ".join(said) or "no limit"
 
+    def may_lose(self, merit: "Merit") -> float | None:
+        """How much of a figure of merit may be lost, a fraction; None where there is no limit.
+
+        Raises:
+            ParameterError: the limit is in points and the figure an error, or the other way round.
+        """
+        limits = [self.accuracy_loss, self.error_growth]
+        wrong, expected = limits[not merit.is_error], limits[merit.is_error]
+        if wrong is not None:
+            example = "3 %" if merit.is_error else "0.5 points"
+            raise ParameterError(
+                f"budget: saw {self}; the {merit.title} is "
+                f"{'an error' if merit.is_error else 'a share'}, so give its loss as in {example!r}"
+            )
+        return expected
+
     @classmethod
     def parse(cls, text: str) -> "Budget":
-        """Parse limits as a person writes them: in µs (us) or ms, kB or MB, and points.
+        """Parse limits as a person writes them: in µs (us) or ms, kB or MB, and points
+        of a share (such as accuracy) or % of an error.
 
         Raises:
             ParameterError: the text is anything else, or has two limits of one kind.
 
         Example:
             >>> Budget.parse("2 ms, 0.5 points")
-            Budget(latency_us=2000.0, size_kb=None, accuracy_loss=0.005)
+            Budget(latency_us=2000.0, size_kb=None, accuracy_loss=0.005, error_growth=None)
         """
         limits: dict[str, float] = {}
         for part in text.split(","):

@@ -47,8 +47,7 @@ class Case:
         name: the name that runs and records use.
         title: one line for headings.
         load: returns the :class:`Data`.
-        build: returns the slow model, built: a Functional or Sequential Keras 3 model that ends
-            in logits or probabilities.
+        build: returns the slow model, built: a Functional or Sequential Keras 3 model.
         epochs: how long each stage trains.
         budget: what the result may cost.
         slow_layer: the class of the custom layer to be rewritten, if there is one.

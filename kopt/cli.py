@@ -24,6 +24,7 @@ def commands() -> None:
     "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
 )
 @click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
+@click.option("--task", help="What the labels mean, such as regression.  [default: inferred]")
 @cli.IMPORT
 @click.option("--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
@@ -41,6 +42,7 @@ def run(
     case: str | None,
     model: Path | None,
     data: Path | None,
+    task: str | None,
     modules: tuple[str, ...],
     budget: str | None,
     run_dir: Path | None,
@@ -71,7 +73,8 @@ def run(
     case = trained(model, data, modules) if model else case or "signal"
     workspace = Workspace(run_dir or RUNS / case_name(case))
     parameters: dict[str, Any] = {"case": case} | ({"quick": True} if quick else {})
-    for name, value in [*([("budget", budget)] if budget is not None else []), *pairs]:
+    named = {"task": task, "budget": budget}
+    for name, value in [*((n, value) for n, value in named.items() if value is not None), *pairs]:
         if name in ("case", "run_dir"):
             raise ParameterError(f"{name} is not a parameter of a run; use CASE or --run-dir")
         if name in parameters:

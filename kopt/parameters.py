@@ -16,6 +16,7 @@ from kopt.budget import EXPECTED, Budget
 from leankeras import parameters
 from leankeras.errors import ParameterError
 from leankeras.parameters import Parameter, suggestion
+from leankeras.task import TASKS
 
 INJECTED = "# Parameters\n"  # how papermill's cell begins
 
@@ -27,6 +28,7 @@ PARAMETERS = {
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),
     "epochs": replace(parameters.PARAMETERS["epochs"], optional=True),
+    "task": Parameter(str, f"one of {', '.join(TASKS)}", TASKS.__contains__, optional=True),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
 }
 

@@ -12,7 +12,9 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "modes", "startup"},
     {"arrays", "child", "files", "graph", "lazy", "parameters", "scripts", "validation_part"},
+    {"task"},
     {"copying", "data", "kernels"},
+    {"objective"},
     {"training"},
 ]
 WINGS = [

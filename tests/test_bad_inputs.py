@@ -257,7 +257,9 @@ COMMANDS = {
     f"run {OWN} none.keras --data good.npz": "none.keras: no such file; expected a .keras",
     f"run {OWN} only.weights.h5 --data good.npz": "only.weights.h5: holds weights only;",
     f"run {OWN} text.txt --data good.npz": "text.txt: expected a .keras or .h5 file, as model.save",
-    f"run {OWN} one.keras --data good.npz": "one has a single output, but the labels have 2",
+    f"run {OWN} one.keras --data good.npz --task sorting": "task: saw 'sorting'; expected",
+    f"run {OWN} one.keras --data good.npz --task tagging": "tagging: not for outputs of shape (1,)",
+    f"run {OWN} good.keras --data good.npz --budget 3%": "so give its loss as in '0.5 points'",
     f"run {OWN} auto.keras --data good.npz": "auto.keras: returns its inputs, as an autoencoder",
     f"run {OWN} many.keras --data good.npz": "many.keras: 640 outputs for 2 classes, and the right",
     "run signal --import my_layers": "--import goes with --model; a FILE.py imports what it needs",
@@ -277,8 +279,8 @@ COMMANDS = {
     f"run {OWN} good.keras --data pickle.npz": "pickle.npz: not a readable .npz (no archive of",
     f"run {OWN} good.keras --data count.npz": "count.npz: y_test has shape (5,); expected (40,),",
     f"run {OWN} good.keras --data shape.npz": "samples of shape (8, 2); expected (16, 2)",
-    f"run {OWN} good.keras --data high.npz": "plain has outputs of shape (2,) but the labels run",
-    f"run {OWN} two.keras --data good.npz": "has 2 inputs; expected one",
+    f"run {OWN} good.keras --data high.npz": "labels run from 0 to 7, for 2 outputs",
+    f"run {OWN} two.keras --data good.npz": "has 2 inputs: samples for 1 input(s);",
     f"run {OWN} good.keras": "expected CASE, or --model and --data together",
 }
 

@@ -15,12 +15,13 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
+from leankeras.task import Merit
 
 
 def samples_for_half_the_interval(answer: Any, samples: int) -> Check:
-    """How many test samples make the confidence interval of an accuracy half as wide.
+    """How many test samples make the confidence interval of a score half as wide.
 
-    The standard error of a proportion falls with the square root of the number of samples.
+    The standard error of a mean falls with the square root of the number of samples.
 
     Args:
         answer: total number of samples.
@@ -35,7 +36,7 @@ def samples_for_half_the_interval(answer: Any, samples: int) -> Check:
         4 * samples,
         task="the number of test samples, a whole number",
         because=f"four times as many, {4 * samples:,}: the width shrinks with the square root",
-        hint="the interval is ± 1.96 √(p (1 − p) / n), with accuracy p and n samples",
+        hint="the interval of an accuracy p on n samples is ± 1.96 √(p (1 − p) / n)",
         mistakes=(
             (2 * samples, "n is under a square root: twice as many do not halve the width"),
             (3 * samples, "that is how many more are needed; the question is how many in total"),
@@ -49,23 +50,25 @@ def samples_for_half_the_interval(answer: Any, samples: int) -> Check:
     )
 
 
-def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
+def better_settings(answer: Any, trials: pd.DataFrame, merit: Merit, baseline: str) -> Check:
     """Which settings beat a baseline by more than the luck of the seed can explain.
 
     Args:
         answer: a set of names of settings, empty if there are none.
-        trials: one row per trial, with ``setting``, ``seed`` and ``accuracy``.
+        trials: one row per trial, with ``setting``, ``seed`` and the score by its name.
+        merit: the score.
         baseline: the setting to compare the others with.
 
     Example:
-        >>> better_settings({"T = 4"}, trials, baseline="labels alone")
+        >>> better_settings({"T = 4"}, trials, score, baseline="labels alone")
         right: even its worst seed beats the best one of labels alone: T = 4
     """
     if answer is ...:
         return not_answered("replace the dots with a set of settings; set() means none")
     if not isinstance(answer, set | frozenset | list | tuple):
         return not_yet(f"saw {answer!r:.60}; expected a set of settings, such as {{'a', 'b'}}")
-    spread = trials.groupby("setting").accuracy.agg(["mean", "min", "max"])
+    goodness = trials.assign(score=(-1 if merit.is_error else 1) * trials[merit.name])
+    spread = goodness.groupby("setting").score.agg(["mean", "min", "max"])
     others = spread.drop(baseline)
     base = spread.loc[baseline]
     unknown = [name for name in answer if name not in list(others.index)]
@@ -97,7 +100,11 @@ def better_settings(answer: Any, trials: pd.DataFrame, baseline: str) -> Check:
 
 
 def fastest_within(
-    answer: Any, table: pd.DataFrame, accuracy_lost: float, size_kb: float | None = None
+    answer: Any,
+    table: pd.DataFrame,
+    merit: Merit,
+    may_lose: float,
+    size_kb: float | None = None,
 ) -> Check:
     """The fastest row of a table whose upper bound of the loss and whose size are within limits.
 
@@ -105,19 +112,20 @@ def fastest_within(
 
     Args:
         answer: a name from the table's index; None means that nothing fits.
-        table: with ``lost_high`` and ``accuracy_lost`` (fractions), ``size_kb`` (1000 bytes),
-            ``ratio``, ``ratio_low`` and ``ratio_high``.
-        accuracy_lost: the largest loss allowed, a fraction.
+        table: with ``lost_high`` and what is lost of the score (fractions), ``size_kb`` (1000
+            bytes), ``ratio``, ``ratio_low`` and ``ratio_high``.
+        merit: the score.
+        may_lose: the largest loss allowed, a fraction.
         size_kb: the largest size allowed, if there is a limit.
 
     Example:
-        >>> fastest_within(0.25, curve, accuracy_lost=0.05)
+        >>> fastest_within(0.25, curve, score, may_lose=0.05)
         right: 0.25 loses at most 4.5 points, interval included, at 0.87 of the latency
     """
     kind = table.index.name or "row"
     if answer is ...:
         return not_answered(f"replace the dots with a {kind} from the table; None: no row fits")
-    safe = table.lost_high <= accuracy_lost
+    safe = table.lost_high <= may_lose
     small = table.size_kb <= (math.inf if size_kb is None else size_kb)
     fits = table[safe & small]
     if answer is None:
@@ -140,14 +148,14 @@ def fastest_within(
     if not safe[name]:
         return not_yet(
             f"{name}: its measured loss is within the limit, but lost_high is not"
-            if row.accuracy_lost <= accuracy_lost
-            else f"{name} loses more than the {accuracy_lost:.1%} allowed"
+            if row[merit.columns[1]] <= may_lose
+            else f"{name} loses more than the {100 * may_lose:g} {merit.unit} allowed"
         )
     best = fits.loc[fits.ratio.idxmin()]
     if row.ratio_low > best.ratio_high:
         return not_yet(f"{name} is within the limits, but so is something faster")
     return right(
-        f"{name} loses at most {100 * row.lost_high:.1f} points, interval included, at "
+        f"{name} loses at most {100 * row.lost_high:.1f} {merit.unit}, interval included, at "
         f"{row.ratio:.2f} of the latency"
     )
 

@@ -103,20 +103,23 @@ def kept_parameters(answer: Any, kernel: Kernel) -> Check:
     )
 
 
-def soft_targets(answer: Any, logits: np.ndarray, temperature: float) -> Check:
+def soft_targets(answer: Any, logits: np.ndarray | None, temperature: float) -> Check:
     """The probabilities that a teacher's logits stand for at a given temperature.
 
     The softmax of ``logits / temperature`` (Hinton, Vinyals and Dean, arXiv:1503.02531, eq. 1).
 
     Args:
         answer: the probabilities, shape ``(classes,)``.
-        logits: the teacher's answer to one sample, shape ``(classes,)``.
+        logits: the teacher's answer to one sample, shape ``(classes,)``; None if the task has no
+            classes.
         temperature: above 0.
 
     Example:
         >>> soft_targets([0.5, 0.5], np.array([1.0, 1.0]), temperature=4)
         right: the likeliest class has 50%, compared with 50% at temperature 1
     """
+    if logits is None:
+        return no_question("the task has no classes, so no temperature softens them")
     if answer is ...:
         return not_answered("replace the dots with an array of probabilities, one per class")
     given = as_numbers(answer, logits.shape)

@@ -5,17 +5,27 @@ import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
 
+from leankeras.arrays import Arrays, named_or_listed
+from leankeras.task import Merit
+
 COLORS = ["#2563a8", "#cf7820", "#3a8f5c", "#8c5aa8", "#b8433f", "#5f6b76"]
 HEIGHT = 380
 
 
-def sample(x: np.ndarray, title: str) -> go.Figure:
-    """One sample: a series ``(time, channels)`` as lines, an image ``(rows, columns, 1)``."""
-    if x.ndim == 3:
-        figure = px.imshow(x[..., 0], color_continuous_scale="gray", title=title)
+def sample(x: Arrays, title: str) -> go.Figure:
+    """One sample: a series ``(time, channels)`` as lines, an image ``(rows, columns, colours)``.
+
+    Of several inputs, the first.
+    """
+    x = np.asarray(named_or_listed(x)[0])
+    if x.ndim == 3 and x.shape[-1] in (1, 3):
+        low, high = x.min(), x.max()
+        picture = np.uint8(255 * (x - low) / max(high - low, 1e-12))
+        picture = picture[..., 0] if x.shape[-1] == 1 else picture
+        figure = px.imshow(picture, color_continuous_scale="gray", title=title)
         return _styled(figure.update_layout(coloraxis_showscale=False))
     figure = px.line(
-        pd.DataFrame(x),
+        pd.DataFrame(x.reshape(len(x), -1)),
         title=title,
         labels={"index": "time step", "value": "", "variable": "channel"},
         color_discrete_sequence=COLORS,
@@ -87,47 +97,53 @@ def tradeoff(table: pd.DataFrame, lines: list[str], title: str) -> go.Figure:
     return _styled(figure)
 
 
-def pareto(table: pd.DataFrame, title: str) -> go.Figure:
-    """Accuracy against latency, with file size as marker area; up and to the left is better.
+def pareto(table: pd.DataFrame, merit: Merit, title: str) -> go.Figure:
+    """Score against latency, with file size as marker area; up and to the left is better.
 
     Args:
-        table: indexed by name, with ``accuracy`` in per cent, ``latency_us`` and ``size_kb``.
+        table: indexed by name, with the score by its name as ``merit.shown`` gives it,
+            ``latency_us`` and ``size_kb``.
+        merit: the score.
         title: the figure's title.
     """
     figure = px.scatter(
         table.reset_index(names="artifact"),
         x="latency_us",
-        y="accuracy",
+        y=merit.name,
         size="size_kb",
         color="artifact",
         text="artifact",
         log_x=True,
         size_max=42,
         title=title,
-        labels={"latency_us": "LiteRT latency, µs (logarithmic)", "accuracy": "accuracy, %"},
+        labels={"latency_us": "LiteRT latency, µs (logarithmic)", merit.name: merit.axis},
         color_discrete_sequence=COLORS,
     )
     figure.update_traces(textposition="top center")
+    if merit.is_error:
+        figure.update_yaxes(autorange="reversed")
     return _styled(figure.update_layout(showlegend=False), height=460)
 
 
-def calibrations(table: pd.DataFrame, title: str) -> go.Figure:
-    """Accuracy lost, by choice and number of calibration samples, with intervals.
+def calibrations(table: pd.DataFrame, merit: Merit, title: str) -> go.Figure:
+    """What is lost of the score, by choice and number of calibration samples, with intervals.
 
     Args:
         table: the result of :func:`leankeras.quantization.compare_calibrations`.
+        merit: the score.
         title: the figure's title.
     """
     points = (100 * table).reset_index().sort_values("samples")
+    lost = merit.columns[1]
     figure = px.bar(
-        points.assign(margin=points.lost_high - points.accuracy_lost),
+        points.assign(margin=points.lost_high - points[lost]),
         x="samples",
-        y="accuracy_lost",
+        y=lost,
         error_y="margin",
         color="choice",
         barmode="group",
         title=title,
-        labels={"accuracy_lost": "points lost"},
+        labels={lost: f"{merit.unit} lost"},
         color_discrete_sequence=COLORS,
     )
     return _styled(figure.update_xaxes(type="category"))

@@ -16,7 +16,7 @@ from leankeras.files import write_atomically
 
 QUICK = (
     "A quick run, with a quarter of the samples and two epochs. It shows that the chain works; its "
-    "accuracies mean nothing."
+    "scores mean nothing."
 )
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>kopt: $title</title>
@@ -88,11 +88,12 @@ def _run(workspace: Workspace) -> list[str]:
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
         table_in_words(records).to_html(border=0, index_names=False),
-        "<p>Accuracy is on the test part. Sizes are in kB of 1000 bytes. Latency is that of "
-        "one undisturbed inference in LiteRT on one thread. Points lost and times faster compare "
+        f"<p>The task is {html.escape(records[-1].task)}, on the test part. Sizes are in kB of "
+        "1000 bytes. Latency is that of one undisturbed inference in LiteRT on one thread. What is "
+        "lost and times faster compare "
         "with the slow model in the same runtime, on the same samples and in the same blocks of "
         "time, with 95 % intervals.</p>",
-        figure_html(pareto(chain, "What each stage cost and gained")),
+        figure_html(pareto(chain, records[0].merit, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),

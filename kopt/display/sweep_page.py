@@ -10,13 +10,12 @@ import plotly.graph_objects as go
 from kopt.display.plots import COLORS
 from kopt.display.report import QUICK, figure_html, write_page
 
-COSTS = {"accuracy": -1, "latency_us": 1, "size_kb": 1}  # less is better, except for accuracy
 SCALE = "Viridis"
 HOW = (
     "Latencies were measured once all points were finished, one point after another on one worker "
     "with nothing else running, each taking turns with the slow model of its own run; those in the "
     "records of the runs were taken while other workers were running. A marker's area is the file "
-    "size. Ringed points are on the Pareto front of accuracy, latency and size: no other point of "
+    "size. Ringed points are on the Pareto front of score, latency and size: no other point of "
     "the same case is at least as good in all three and better in one."
 )
 
@@ -26,7 +25,8 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
 
     Args:
         table: one row per point, indexed by its name; the parameters, ``status`` ("finished"
-            or "failed"), ``accuracy`` (per cent), ``accuracy_loss`` (points), ``size_kb``,
+            or "failed"), ``score`` (the name of what the case is judged by),
+            ``lower_is_better``, a column of that name, ``lost``, ``size_kb``,
             ``latency_us``, ``speedup``, ``speedup_low``, ``speedup_high``, ``within_budget``,
             ``error``.
         parameters: which of its columns are parameters, "case" among them.
@@ -48,7 +48,7 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
     front = pd.Series(False, index=finished.index)
     for case, points in finished.groupby("case", sort=False):
         front[points.index] = pareto_front(points)
-        title = f"{html.escape(str(case))}: accuracy against latency"
+        title = f"{html.escape(str(case))}: {points.score.iloc[0]} against latency"
         sections.append(figure_html(sweep_figure(points, front[points.index], axes, title)))
     if len(finished):
         sections += ["<h2>Points</h2>", _points(finished, front, axes)]
@@ -65,12 +65,15 @@ def pareto_front(table: pd.DataFrame) -> np.ndarray:
     """The rows that no other row beats by being as good in everything and better in something.
 
     Args:
-        table: with ``accuracy``, ``latency_us`` and ``size_kb``.
+        table: points of one case: ``score``, ``lower_is_better``, ``latency_us``, ``size_kb`` and
+            the column that ``score`` names.
 
     Returns:
         One boolean per row.
     """
-    costs = np.column_stack([sign * table[name].to_numpy(float) for name, sign in COSTS.items()])
+    score = table[table.score.iloc[0]].to_numpy(float)
+    sign = 1 if table.lower_is_better.iloc[0] else -1
+    costs = np.column_stack([sign * score, table[["latency_us", "size_kb"]].to_numpy(float)])
     beaten = [((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any() for row in costs]
     return ~np.array(beaten, dtype=bool)
 
@@ -78,7 +81,7 @@ def pareto_front(table: pd.DataFrame) -> np.ndarray:
 def sweep_figure(
     points: pd.DataFrame, front: np.ndarray | pd.Series, axes: list[str], title: str
 ) -> go.Figure:
-    """Accuracy against latency for the points of one case, with a menu to colour them by.
+    """Score against latency for the points of one case, with a menu to colour them by.
 
     Args:
         points: the finished points.
@@ -86,6 +89,7 @@ def sweep_figure(
         axes: the parameters that can set the colour.
         title: the figure's title.
     """
+    score = points.score.iloc[0]
     size = {"sizemode": "area", "sizeref": points.size_kb.max() / 30**2, "sizemin": 5}
     hover = [
         "<br>".join([f"<b>{html.escape(str(name))}</b>", *_told(row, axes)])
@@ -94,7 +98,7 @@ def sweep_figure(
     figure = go.Figure(
         go.Scatter(
             x=points.latency_us,
-            y=points.accuracy,
+            y=points[score],
             mode="markers",
             marker={"size": points.size_kb, **size, "color": COLORS[0]},
             text=hover,
@@ -105,7 +109,7 @@ def sweep_figure(
     best = points[np.asarray(front)]
     figure.add_scatter(
         x=best.latency_us,
-        y=best.accuracy,
+        y=best[score],
         mode="markers",
         marker={
             "size": best.size_kb, **size, "color": "rgba(0, 0, 0, 0)",
@@ -119,7 +123,7 @@ def sweep_figure(
         figure.data[0].marker.update(colourings[0]["marker"])
         figure.update_layout(updatemenus=[_menu(colourings)])
     figure.update_xaxes(title="LiteRT latency, µs (logarithmic)", type="log")
-    figure.update_yaxes(title="test accuracy, %")
+    figure.update_yaxes(title=f"test {score}")
     return figure.update_layout(
         title=title, template="plotly_white", height=520, showlegend=False, margin={"t": 90}
     )
@@ -163,7 +167,7 @@ def _menu(colourings: list[dict]) -> dict:
 def _told(row: pd.Series, axes: list[str]) -> list[str]:
     return [
         *(f"{html.escape(name)}: {html.escape(str(row[name]))}" for name in axes),
-        f"{row.accuracy:.1f} % accurate",
+        f"{row.score} {row[row.score]:.3g}",
         f"{row.latency_us:.3g} µs, {row.speedup:.3g}×",
         f"{row.size_kb:.3g} kB",
         f"budget: {html.escape(row.within_budget)}",
@@ -172,14 +176,15 @@ def _told(row: pd.Series, axes: list[str]) -> list[str]:
 
 def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
     columns = [
-        *axes, "accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "speedup",
+        *axes, *finished.score.unique(), "lost", "size_kb", "gzip_kb", "latency_us", "speedup",
         "speedup_low", "speedup_high", "within_budget",
     ]  # fmt: skip
     table = finished[columns].assign(front=front.map({True: "yes", False: ""}))
     return (
-        "<p>Accuracy is in per cent, the loss in points relative to the slow model; sizes are in "
-        "kB of 1000 bytes. Latency is that of one undisturbed inference in LiteRT on one "
-        "thread. Speed-up is relative to the slow model in the same runtime, with its 95 % "
+        "<p>Shares such as accuracy are in per cent, and what is lost of them in points relative "
+        "to the slow model; the growth of an error is in per cent. Sizes are in kB of 1000 bytes. "
+        "Latency is that of one undisturbed inference in LiteRT on one thread. Speed-up is "
+        "relative to the slow model in the same runtime, with its 95 % "
         "interval.</p>" + _as_html(table)
     )
 

@@ -114,8 +114,9 @@ class Progress:
 
 def in_short(record: Record) -> str:
     """The outcome of a point in a few words."""
-    row = summary([record]).iloc[0]
+    row, merit = summary([record]).iloc[0], record.merit
     return (
-        f"{row.speedup:.3g}× the speed, {row.accuracy:.1f} % accurate, {row.size_kb:.3g} kB, "
+        f"{row.speedup:.3g}× the speed, {merit.in_words(record.test[merit.name])}, "
+        f"{row.size_kb:.3g} kB, "
         f"budget: {row.budget}"
     )

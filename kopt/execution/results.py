@@ -12,8 +12,7 @@ from leankeras.files import write_atomically
 
 COLUMN_TYPES = {int: "Int64", float: "Float64", str: "string", bool: "boolean"}
 SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
-MEASURES = ["accuracy", "accuracy_loss", "size_kb", "gzip_kb", "latency_us", "latency_low"]
-MEASURES += ["latency_high", *SPEEDUP]
+MEASURES = ["lost", "size_kb", "gzip_kb", "latency_us", "latency_low", "latency_high", *SPEEDUP]
 
 
 def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:
@@ -24,11 +23,12 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
         outcomes: each point's last record, or the error it failed with, by the point's name.
 
     Returns:
-        Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``accuracy`` in
-        per cent and ``accuracy_loss`` in points; ``size_kb`` and ``gzip_kb`` (1000 bytes);
-        ``latency_us`` with its 95 % interval ``latency_low`` and ``latency_high``; ``speedup``
-        over the slow model with its interval; ``within_budget``, ``conditions`` and ``error`` in
-        words.
+        Indexed by ``point``: the parameters; ``status``, "finished" or "failed"; ``score``, the
+        name of what the task is judged by, and a column of that name, such as ``accuracy`` (a
+        share in per cent); ``lost`` of it, in points (of an error in per cent); ``size_kb`` and
+        ``gzip_kb`` (1000 bytes); ``latency_us`` with its 95 % interval ``latency_low`` and
+        ``latency_high``; ``speedup`` over the slow model with its interval; ``within_budget``,
+        ``conditions`` and ``error`` in words.
     """
     parameters = pd.DataFrame([point.parameters for point in grid.points])
     table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
@@ -41,7 +41,8 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
 def in_words(table: pd.DataFrame) -> str:
     """The table for a terminal: what was measured, then what failed and why."""
     finished = table[table.status == "finished"]
-    shown = finished[["accuracy", "size_kb", "latency_us", *SPEEDUP, "within_budget"]].round(2)
+    scores = finished.score.unique().tolist() if len(finished) else []
+    shown = finished[[*scores, "size_kb", "latency_us", *SPEEDUP, "within_budget"]].round(2)
     failed = [f"failed: {point}: {row.error}" for point, row in table.iterrows() if row.error]
     return "\n".join([*([shown.to_string()] if len(shown) else []), *failed])
 
@@ -58,18 +59,21 @@ def _measures(outcome: Record | Exception) -> dict:
         numbers = dict.fromkeys(MEASURES, float("nan"))
         return {
             "status": "failed",
+            "score": "",
             **numbers,
             "within_budget": "",
             "conditions": "",
             "error": reason,
         }
     told = summary([outcome]).iloc[0].to_dict() | {
-        "accuracy_loss": 100 * outcome.test["accuracy_lost"],
         "latency_low": outcome.latency["us_low"],
         "latency_high": outcome.latency["us_high"],
     }
     return {
         "status": "finished",
+        "score": outcome.merit.name,
+        "lower_is_better": outcome.merit.is_error,
+        outcome.merit.name: told[outcome.merit.name],
         **{name: told[name] for name in MEASURES},
         "within_budget": told["budget"],
         "conditions": outcome.conditions,

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from kopt.budget import Budget
-from leankeras.runtime import gain_in_words
+from leankeras.task import Merit
 
 # The environment variable that tells a kernel what its predecessor crashed with.
 RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
@@ -15,7 +15,6 @@ RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
 STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
 
 LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")
-ACCURACY = ("accuracy", "accuracy_lost", "lost_low", "lost_high")
 
 # Everything in a record that depends on a clock, apart from names that end in ``_us``.
 TIMED = {
@@ -40,7 +39,10 @@ class Record:
         case: the case's name.
         parameters: the notebook's parameters, as given.
         epochs: passes over the training data; 0 if the stage does not train.
-        test: ``accuracy`` of the deployed file on the test part, ``accuracy_lost`` relative to
+        task: what the outputs mean, in words.
+        merit: the score that they are judged by.
+        test: the score of the deployed file on the test part, by its name, what is lost of it
+            (such as ``accuracy`` and ``accuracy_lost``) relative to
             the slow model with its 95 % interval ``lost_low`` and ``lost_high``; fractions,
             negative for a gain.
         validation: the same on the validation part, which the stage's choices are based on.
@@ -64,6 +66,8 @@ class Record:
     case: str
     parameters: dict[str, Any]
     epochs: int
+    task: str
+    merit: Merit
     test: dict[str, float]
     validation: dict[str, float]
     size_bytes: int
@@ -81,10 +85,12 @@ class Record:
     def __post_init__(self) -> None:
         """Refuse values that no stage writes, so that a damaged file is not read as a result."""
         numbers = [self.size_bytes, self.gzip_bytes]
-        numbers += [part[name] for part in (self.test, self.validation) for name in ACCURACY]
+        numbers += [
+            part[name] for part in (self.test, self.validation) for name in self.merit.columns
+        ]
         times = [self.latency[name] for name in LATENCY]
         if not all(isinstance(number, int | float) for number in numbers + times):
-            raise ValueError("accuracy, size and latency are not all numbers")
+            raise ValueError("score, size and latency are not all numbers")
         if min(times) <= 0:
             raise ValueError("a latency is not above 0")
         if not isinstance(self.parameters["quick"], bool):
@@ -100,16 +106,20 @@ class Record:
 
     @property
     def within_budget(self) -> dict[str, str]:
-        """Whether "latency", "size" and "accuracy" meet their limits, if they have any.
+        """Whether "latency", "size" and the score meet their limits, if they have any.
 
-        "met", "missed", or "cannot tell" if the interval contains the limit. Accuracy is on the
+        "met", "missed", or "cannot tell" if the interval contains the limit. The score is on the
         test part.
         """
         limits, size = self.budget, self.size_bytes / 1000
         held = {
             "latency": (limits.latency_us, self.latency["us_low"], self.latency["us_high"]),
             "size": (limits.size_kb, size, size),
-            "accuracy": (limits.accuracy_loss, self.test["lost_low"], self.test["lost_high"]),
+            self.merit.name: (
+                limits.may_lose(self.merit),
+                self.test["lost_low"],
+                self.test["lost_high"],
+            ),
         }
         return {
             name: "met" if high <= limit else "missed" if low > limit else "cannot tell"
@@ -133,7 +143,8 @@ class Record:
     def from_json(cls, text: str) -> "Record":
         """Read a record back."""
         values = json.loads(text)
-        return cls(**{**values, "budget": Budget(**values["budget"])})
+        merit = Merit(**values["merit"])
+        return cls(**{**values, "merit": merit, "budget": Budget(**values["budget"])})
 
 
 def _without_times(value: Any) -> Any:
@@ -148,17 +159,20 @@ def _without_times(value: Any) -> Any:
 def summary(records: list[Record]) -> pd.DataFrame:
     """The chain at a glance, one row per stage.
 
-    Columns: ``accuracy`` on the test part in per cent; ``points_lost`` relative to the slow
-    model with its 95 % interval ``lost_low`` and ``lost_high``; ``size_kb`` and ``gzip_kb``
-    (1000 bytes); ``latency_us``; ``speedup`` over the slow model in LiteRT with its interval;
-    ``budget``.
+    Columns: the score on the test part by its name, such as ``accuracy`` (a share in per cent);
+    ``lost`` relative to the slow model, in points (of an error in per cent), with its 95 % interval
+    ``lost_low`` and ``lost_high``; ``size_kb`` and ``gzip_kb`` (1000 bytes); ``latency_us``;
+    ``speedup`` over the slow model in LiteRT with its interval; ``budget``.
     """
+    merit = records[0].merit
+    value, *loss = merit.columns
+    lost = {name: [100 * record.test[name] for record in records] for name in loss}
     return pd.DataFrame(
         {
-            "accuracy": [100 * record.test["accuracy"] for record in records],
-            "points_lost": [100 * record.test["accuracy_lost"] for record in records],
-            "lost_low": [100 * record.test["lost_low"] for record in records],
-            "lost_high": [100 * record.test["lost_high"] for record in records],
+            value: [merit.shown(record.test[value]) for record in records],
+            "lost": lost[loss[0]],
+            "lost_low": lost["lost_low"],
+            "lost_high": lost["lost_high"],
             "size_kb": [record.size_bytes / 1000 for record in records],
             "gzip_kb": [record.gzip_bytes / 1000 for record in records],
             "latency_us": [record.latency["us"] for record in records],
@@ -173,13 +187,15 @@ def summary(records: list[Record]) -> pd.DataFrame:
 
 def table_in_words(records: list[Record]) -> pd.DataFrame:
     """The chain at a glance for people: the columns of :func:`summary` with their units."""
-    chain = summary(records)
-    lost = zip(chain.points_lost, chain.lost_low, chain.lost_high, strict=True)
+    chain, merit = summary(records), records[0].merit
+    lost = zip(chain.lost, chain.lost_low, chain.lost_high, strict=True)
     times = zip(chain.speedup, chain.speedup_low, chain.speedup_high, strict=True)
     return pd.DataFrame(
         {
-            "accuracy, %": chain.accuracy.map("{:.1f}".format),
-            "points lost": [f"{loss:.1f} [{low:.1f}, {high:.1f}]" for loss, low, high in lost],
+            merit.axis: chain[merit.name].map(("{:.3g}" if merit.is_error else "{:.1f}").format),
+            f"{merit.unit} lost": [
+                f"{each:.1f} [{low:.1f}, {high:.1f}]" for each, low, high in lost
+            ],
             "kB": chain.size_kb.map("{:.1f}".format),
             "gzip kB": chain.gzip_kb.map("{:.1f}".format),
             "µs": chain.latency_us.map("{:.3g}".format),
@@ -200,10 +216,10 @@ def verdict(records: list[Record]) -> str:
     """The chain's outcome in a sentence: what the last stage reached and whether it is enough."""
     last = records[-1]
     ratio, low, high = (last.latency[name] for name in ("ratio", "ratio_low", "ratio_high"))
-    gain = gain_in_words(pd.Series(last.test))
+    value = last.merit.in_words(last.test[last.merit.name])
     return (
         f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
         f"slow model in the same runtime, {last.latency['us']:.3g} µs, "
-        f"{last.size_bytes / 1000:.3g} kB, {100 * last.test['accuracy']:.1f} % accurate on the "
-        f"test part ({gain}); budget: {_in_words(last.within_budget)}."
+        f"{last.size_bytes / 1000:.3g} kB, {value} on the test part "
+        f"({last.merit.gain_in_words(last.test)}); budget: {_in_words(last.within_budget)}."
     )

@@ -27,7 +27,6 @@ from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import (
-    ACCURACY,
     LATENCY,
     RESTARTED_AFTER,
     STAGES,
@@ -35,16 +34,20 @@ from kopt.workspace.record import (
     predecessor,
     table_in_words,
 )
+from leankeras.arrays import Arrays, first
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically
+from leankeras.objective import find_objective
 from leankeras.runtime import (
-    compare_accuracy,
+    LiteRTModel,
     compare_files,
+    compare_scores,
     is_tflite,
     load_keras,
     measure_briefly,
 )
+from leankeras.task import AnyScore, infer_task
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -55,7 +58,7 @@ class Stage:
     Attributes:
         name: such as "03_prune".
         case: the :class:`kopt.Case`.
-        data: the case's :class:`kopt.Data`; a quarter of it in a quick run.
+        data: the case's :class:`kopt.Data`, with its task; a quarter of it in a quick run.
         epochs: how long to train.
         workspace: the run directory.
     """
@@ -89,9 +92,14 @@ class Stage:
         return predecessor(self.name)
 
     @property
-    def sample(self):
+    def sample(self) -> Arrays:
         """One test sample with its batch axis; latencies are measured on it."""
-        return self.data.x_test[:1]
+        return first(self.data.x_test)
+
+    @property
+    def score(self) -> AnyScore:
+        """What the model's outputs are judged by."""
+        return self.data.task.score
 
     def case_epochs(self, stage: str) -> int:
         """Epochs the case trains for in a stage ("profile", "prune", ...); fewer in a quick run."""
@@ -134,7 +142,7 @@ class Stage:
         return {name: self._file_of(target) for name, target in targets.items()}
 
     def compare(self, targets: Mapping[Any, Any], reference: Any = None) -> pd.DataFrame:
-        """Accuracy on the validation part, size and latency of several models or files.
+        """Score on the validation part, size and latency of several models or files.
 
         Args:
             targets: Keras models, which are converted to float32, or ``.tflite`` paths, by name.
@@ -143,10 +151,26 @@ class Stage:
         Returns:
             The table of :func:`leankeras.runtime.compare_files`, without some columns.
         """
-        data = self.data
-        files = self.files(targets)
-        table, _ = compare_files(files, data.x_val, data.y_val, self.sample, reference)
+        table, _ = compare_files(self.files(targets), self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
+
+    def choose(self, table: pd.DataFrame) -> Any:
+        """The name of what is best by the budget's own measure.
+
+        That is the fastest that loses no more than the budget allows; of those that are equally
+        fast, as far as can be measured, the smallest, and of these the one that loses least. If
+        none keeps the budget, it is the one that loses least.
+
+        Args:
+            table: rows of :meth:`compare`, relative to the slow model.
+        """
+        may_lose, lost = self.case.budget.may_lose(self.score), self.score.columns[1]
+        good = table if may_lose is None else table[table[lost] <= may_lose]
+        if good.empty:
+            return table[lost].idxmin()
+        fastest = good.loc[good.ratio.idxmin()]
+        equal = good[good.ratio_low <= fastest.ratio_high]
+        return equal.sort_values(["size_kb", lost]).index[0]
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""
@@ -231,19 +255,19 @@ class Stage:
         if content not in self._judged:
             slow = self.file(STAGES[0]) if self.before else deployed
             files = {"slow": slow, "this": deployed}
-            data = self.data
-            table, conditions = compare_files(files, data.x_test, data.y_test, self.sample)
+            table, conditions = compare_files(files, self.data, "test")
             this = table.loc["this"].to_dict()
-            validation = compare_accuracy(files, data.x_val, data.y_val).loc["this"].to_dict()
+            validation = compare_scores(files, self.data).loc["this"].to_dict()
             self._judged[content] = {
-                "test": {name: this[name] for name in ACCURACY},
+                "test": {name: this[name] for name in self.score.columns},
                 "validation": validation,
                 "size_bytes": deployed.stat().st_size,
                 "gzip_bytes": round(1000 * this["gzip_kb"]),
                 "latency": {name: this[name] for name in LATENCY},
                 "conditions": conditions,
             }
-        return self._judged[content] | {"budget": self.case.budget}
+        task = {"task": str(self.data.task), "merit": self.score.merit}
+        return self._judged[content] | task | {"budget": self.case.budget}
 
 
 class Outcome:
@@ -293,13 +317,35 @@ def open_stage(
     if parameters.get("budget"):
         found = replace(found, budget=Budget.parse(parameters["budget"]))
     workspace = Workspace(Path(run_dir or RUNS / found.name).resolve())
-    stage = Stage(name, found, found.load(), workspace, parameters, case_files(case))
     workspace.check_before(name, quick)
+    data = _with_task(found, found.load(), workspace, name, knobs.get("task"))
+    stage = Stage(name, found, data, workspace, parameters, case_files(case))
     workspace.claim(found.name, name)
     keras.utils.set_random_seed(seed)
     if quick:
         measure_briefly()
     return stage
+
+
+def _with_task(case: Case, data: Data, workspace: Workspace, stage: str, name: str | None) -> Data:
+    """The data with its task, as the labels and the outputs of the slow model show it.
+
+    Raises:
+        DataError: no task fits, or not the one that is named.
+        ParameterError: the budget limits a score of another kind.
+    """
+    if name is not None:
+        data = replace(data, task=name)
+    if data.task is None or isinstance(data.task, str):
+        if predecessor(stage) is None:
+            task = find_objective(case.build(), data).task
+        else:  # the slow model's file says it without TensorFlow
+            outputs = LiteRTModel(workspace.models / f"{STAGES[0]}.tflite").output_details
+            shapes = {output: tuple(each["shape"][1:]) for output, each in outputs.items()}
+            task = infer_task(shapes, data.evidence, data.task)
+        data = replace(data, task=task)
+    case.budget.may_lose(data.task.score)
+    return data
 
 
 def _environment() -> dict[str, Any]:

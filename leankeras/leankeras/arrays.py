@@ -1,7 +1,7 @@
 """Sample arrays for a model, and named arrays in files: a user's, or those sent to a child."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from leankeras.files import is_git_lfs_pointer
 Arrays = np.ndarray | Sequence[np.ndarray] | Mapping[str, np.ndarray]
 
 LABELS = re.compile(r"(y|groups)(_|$|/)|x_(val|test)($|/)")  # arrays that are not inputs
+ONLY = "only"  # the name of the array of a single input, where arrays go by names
 PREFIX = "array_"  # a model's input may be named "file", like numpy.savez's own argument
 
 
@@ -70,9 +71,24 @@ def load_samples(path: str | Path, part: str = "train") -> Arrays | None:
 
 def first(samples: Arrays) -> Arrays:
     """The first sample, with a batch axis of 1."""
+    return each_array(samples, lambda array: array[:1])
+
+
+def each_array(samples: Arrays, change: Callable[[np.ndarray], Any]) -> Any:
+    """A function of every array, in the same structure."""
     if isinstance(samples, Mapping):
-        return {name: array[:1] for name, array in samples.items()}
-    return [a[:1] for a in samples] if isinstance(samples, list | tuple) else samples[:1]
+        return {name: change(array) for name, array in samples.items()}
+    return [change(a) for a in samples] if isinstance(samples, list | tuple) else change(samples)
+
+
+def repeated(sample: Arrays, times: int) -> Any:
+    """A batch that holds one sample several times."""
+    return each_array(sample, lambda array: np.repeat(array, times, axis=0))
+
+
+def count_samples(samples: Arrays) -> int:
+    """How many samples there are."""
+    return len(named_or_listed(samples)[0])
 
 
 def named_or_listed(samples: Arrays, names: Sequence[str] | None = None) -> list[Any]:

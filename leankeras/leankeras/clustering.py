@@ -20,6 +20,7 @@ from tensorflow_model_optimization.python.core.clustering.keras.experimental.clu
     cluster_weights,
 )
 
+from leankeras.arrays import first
 from leankeras.data import Data
 from leankeras.errors import ParameterError
 from leankeras.kernels import (
@@ -30,8 +31,9 @@ from leankeras.kernels import (
     measure_kernels,
     planned_names,
 )
+from leankeras.objective import find_objective
 from leankeras.parameters import check_parameters
-from leankeras.training import check_classifier, fit
+from leankeras.training import fit
 from leankeras.twin import Twin, native_layer
 
 # Layers of tf_keras whose kernels the library knows. It knows those of MultiHeadAttention as well,
@@ -57,7 +59,7 @@ def cluster(
     Adam with a cosine schedule and whole batches of 64, in float32 whatever the model's precision.
 
     Args:
-        model: a built Keras 3 classifier, logits or probabilities. It is not changed.
+        model: a built Keras 3 model. It is not changed.
         data: what to train on; the test part is not used.
         clusters: how many distinct values each kernel may take, at least 3.
         epochs: passes over the training part.
@@ -80,8 +82,8 @@ def cluster(
     check_parameters({"epochs": epochs})
     if not isinstance(clusters, int) or clusters < FEWEST:
         raise ParameterError(f"clusters is {clusters!r}; expected an integer of at least {FEWEST}")
-    check_classifier(model, data)
-    twin = Twin.of(model, data.x_train[:1], _clusters_natively)
+    objective = find_objective(model, data)
+    twin = Twin.of(model, first(data.x_train), _clusters_natively)
     rows = plan_clustering(twin, clusters, leave)
     chosen = planned_names(model, rows, "cluster")
     if verbose:
@@ -99,7 +101,7 @@ def cluster(
         )
 
     wrapped = tf_keras.models.clone_model(twin.model, clone_function=wrap)
-    fit(wrapped, data, epochs, framework=tf_keras)
+    fit(wrapped, data, epochs, objective=objective, framework=tf_keras)
     clustered = twin.write_back(tfmot.clustering.keras.strip_clustering(wrapped))
     if verbose:
         # write_back has put the clustered weights into the source.

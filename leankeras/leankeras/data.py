@@ -1,104 +1,130 @@
 """The arrays a model is trained, calibrated and scored with."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leankeras.arrays import open_npz
+from leankeras.arrays import Arrays, count_samples, each_array, named_or_listed, open_npz
 from leankeras.errors import DataError
-from leankeras.validation_part import validation_rows
+from leankeras.validation_part import anomaly_rows, validation_rows
 
-ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-OPTIONAL = ("x_val", "y_val", "groups_train")
+if TYPE_CHECKING:
+    from leankeras.task import SeveralTasks, Task
+
+PARTS = ("train", "val", "test")
+KINDS = ("x", "y", "groups")
+NAMES = ("x_train", "y_train", "x_val", "y_val", "x_test", "y_test", "groups_train")
+REQUIRED = ("x_train", "x_test")
+EXPECTED = "x_train, y_train, x_test and y_test"
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training, validation and test samples of a classification task.
+    """Training, validation and test samples, with what the outputs for them should be.
 
     Models are trained on the training part, and every choice (which model, file, layer, setting)
     is made on the validation part. The test part is only reported: a figure that a choice was based
     on is too good. Without a validation part, a fifth of the training part is set aside for it.
 
+    For several inputs or outputs, each argument is a dict of arrays by name. A model that is to
+    give back its inputs needs no labels. If some of its test samples are anomalies, ``y_test`` says
+    which (1 or 0 for each sample); without validation samples, a third of the test samples are set
+    aside, since only they contain anomalies.
+
     Args:
         x_train: samples, shape ``(n, ...)``, numbers.
-        y_train: class indices from 0, shape ``(n,)``, integers.
+        y_train: labels, shape ``(n, ...)``: class indices, one-hot vectors, numbers, ...
         x_test: samples, shape ``(m, ...)``, the same sample shape.
-        y_test: class indices, shape ``(m,)``.
+        y_test: labels, shape ``(m, ...)``.
         x_val: samples to choose by, shape ``(k, ...)``.
-        y_val: class indices, shape ``(k,)``.
-        groups_train: the source of each training sample (a subject, a recording), shape ``(n,)``;
-            whole groups are then set aside, since overlapping windows of one recording would leak
-            from one part to the other.
+        y_val: their labels.
+        groups_train: who or what each training sample is from (a subject, a recording), shape
+            ``(n,)``; whole groups are then set aside, as overlapping windows of one recording
+            would tell of each other.
+        task: what the labels mean, as a :class:`leankeras.Task` or its name; None leaves it to be
+            inferred from the model's outputs and the labels.
 
     Raises:
-        DataError: an array is empty, not finite or of the wrong rank or length, the training
-            labels hold only one class, or nothing can be set aside.
+        DataError: where an array is empty, not finite, or of the wrong rank or length; where the
+            training labels hold one class only; or where nothing can be set aside.
 
     Example:
         >>> data = Data.load("data/watch.npz")
-        >>> len(data.x_train), len(data.x_val), data.classes
-        (1816, 644, 7)
+        >>> len(data.x_train), len(data.x_val)
+        (1816, 644)
     """
 
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    x_val: np.ndarray | None = None
-    y_val: np.ndarray | None = None
+    x_train: Arrays
+    y_train: Arrays | None
+    x_test: Arrays
+    y_test: Arrays | None
+    x_val: Arrays | None = None
+    y_val: Arrays | None = None
     groups_train: np.ndarray | None = None
+    task: "Task | SeveralTasks | str | None" = None
 
     def __post_init__(self) -> None:
-        if (self.x_val is None) != (self.y_val is None):
-            raise DataError("x_val and y_val go together; give both, or neither")
-        for part in ("train", "test") if self.x_val is None else ("train", "val", "test"):
-            x, y = getattr(self, f"x_{part}"), getattr(self, f"y_{part}")
-            _check_part(part, x, y)
-            if x.shape[1:] != self.x_train.shape[1:]:
-                raise DataError(
-                    f"x_train has samples of shape {self.x_train.shape[1:]} and x_{part} of "
-                    f"{x.shape[1:]}; both must have the same"
-                )
-        if len(np.unique(self.y_train)) < 2:
-            raise DataError(
-                f"y_train holds only class {self.y_train[0]}; a classifier needs at least 2 classes"
-            )
+        self._check_parts()
+        for part in PARTS:
+            if self.samples(part) is not None:
+                self._check_part(part)
+        count = count_samples(self.x_train)
         groups = self.groups_train
-        if groups is not None and np.shape(groups) != self.y_train.shape:
+        if groups is not None and np.shape(groups) != (count,):
             raise DataError(
-                f"groups_train has shape {np.shape(groups)}; expected {self.y_train.shape}, a "
-                "group for each training sample"
+                f"groups_train has shape {np.shape(groups)}; expected {(count,)}, a group for each "
+                "training sample"
             )
         if self.x_val is None:
-            self._set_aside(validation_rows(self.y_train, groups))
-
-    def _set_aside(self, rows: np.ndarray) -> None:
-        stays = np.ones(len(self.y_train), bool)
-        stays[rows] = False
-        split = {"x_val": self.x_train[rows], "y_val": self.y_train[rows]}
-        for name in ("x_train", "y_train", "groups_train"):
-            if getattr(self, name) is not None:
-                split[name] = getattr(self, name)[stays]
-        for name, array in split.items():
-            object.__setattr__(self, name, array)
+            if self.y_train is None and self.y_test is not None:
+                self._set_aside("test", anomaly_rows(self.y_test))
+            else:
+                self._set_aside("train", validation_rows(count, self.y_train, groups))
 
     @property
     def classes(self) -> int:
-        """Number of classes: the largest label of any part, plus one."""
+        """Number of classes, where labels are indices: the largest of any part, plus one."""
         return 1 + int(max(self.y_train.max(), self.y_val.max(), self.y_test.max()))
 
+    @property
+    def evidence(self) -> Any:
+        """What a task is inferred from: labels, or None where the outputs are to be the inputs."""
+        if self.y_train is None and self.y_val is None:
+            return None
+        return self.labels("val") if self.y_train is None else self.y_train
+
+    def samples(self, part: str) -> Any:
+        """The samples of a part: "train", "val" or "test"."""
+        return getattr(self, f"x_{part}")
+
+    def labels(self, part: str) -> Any:
+        """What the outputs for a part are scored by.
+
+        Args:
+            part: "train", "val" or "test".
+
+        Returns:
+            The labels. Where the outputs are to be the inputs, the inputs; with labels of
+            anomalies both, as arrays called ``input`` and ``anomaly``.
+        """
+        x, y = self.samples(part), getattr(self, f"y_{part}")
+        if self.y_train is not None:
+            return y
+        return x if y is None else {"input": x, "anomaly": y}
+
     def with_samples(self, change: Callable[[np.ndarray], np.ndarray]) -> "Data":
-        """Apply a function to the samples of every part and keep the labels."""
-        samples = {name: change(getattr(self, name)) for name in ("x_train", "x_val", "x_test")}
-        return replace(self, **samples)
+        """The same labels, with the samples of every part changed by a function of an array."""
+        return replace(
+            self, **{f"x_{part}": each_array(self.samples(part), change) for part in PARTS}
+        )
 
     def standardised(self) -> "Data":
         """Subtract each channel's mean and divide by its standard deviation.
 
-        Channels are the last axis; both figures are those of the training part.
+        Both are those of the training part, which must be a single array.
         """
         axes = tuple(range(self.x_train.ndim - 1))
         mean, deviation = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
@@ -107,60 +133,147 @@ class Data:
     def part(self, fraction: float) -> "Data":
         """A random fraction of each part: always the same samples, in their original order."""
         kept = {}
-        for part in ("train", "val", "test"):
-            count = len(getattr(self, f"y_{part}"))
+        for part in PARTS:
+            count = count_samples(self.samples(part))
             chosen = np.random.default_rng(0).permutation(count)[: int(np.ceil(fraction * count))]
-            for name in (f"x_{part}", f"y_{part}", f"groups_{part}"):
-                if getattr(self, name, None) is not None:
-                    kept[name] = getattr(self, name)[np.sort(chosen)]
-        return Data(**kept)
+            kept |= self._rows(part, np.sort(chosen))
+        return replace(self, **kept)
 
-    def calibration(self, count: int = 200) -> np.ndarray:
-        """At most ``count`` evenly spaced training samples, to calibrate a conversion with."""
-        count = min(count, len(self.x_train))
-        return self.x_train[np.linspace(0, len(self.x_train) - 1, count).round().astype(int)]
+    def calibration(self, count: int = 200) -> Arrays:
+        """Training samples at even distances, to calibrate a conversion with: ``count`` at most."""
+        whole = count_samples(self.x_train)
+        rows = np.linspace(0, whole - 1, min(count, whole)).round().astype(int)
+        return each_array(self.x_train, lambda array: array[rows])
 
     @classmethod
     def load(cls, path: str | Path) -> "Data":
-        """Read an ``.npz`` whose arrays are named like the arguments above, without unpickling."""
+        """Read an ``.npz`` whose arrays are named as the arguments above; never pickles.
+
+        Of several inputs or outputs, the arrays are called ``x_train/NAME``, ``y_train/NAME``, ...
+        """
         arrays = _read(Path(path))
         try:
             return cls(**arrays)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
+    def _rows(self, part: str, rows: np.ndarray) -> dict[str, Any]:
+        """Some rows of each array of a part, by the names of the arguments."""
+        arrays = {name: getattr(self, name, None) for name in (f"{kind}_{part}" for kind in KINDS)}
+        return {
+            name: each_array(array, lambda each: each[rows])
+            for name, array in arrays.items()
+            if array is not None
+        }
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    with open_npz(path, ", ".join(ARRAYS)) as archive:
-        missing = [name for name in ARRAYS if name not in archive.files]
+    def _set_aside(self, part: str, rows: np.ndarray) -> None:
+        stays = np.setdiff1d(np.arange(count_samples(self.samples(part))), rows)
+        aside = {f"{name[0]}_val": array for name, array in self._rows(part, rows).items()}
+        aside.pop("g_val", None)
+        for name, array in (self._rows(part, stays) | aside).items():
+            object.__setattr__(self, name, array)
+
+    def _check_parts(self) -> None:
+        """Refuse parts that are there by half, or of another structure than the training part."""
+        if self.y_train is not None and (self.x_val is None) != (self.y_val is None):
+            raise DataError("x_val and y_val go together; give both, or neither")
+        if self.y_train is not None and self.y_test is None:
+            raise DataError("y_train without y_test; give the labels of both parts, or of neither")
+        for kind in ("x", "y"):
+            train = getattr(self, f"{kind}_train")
+            for part in PARTS[1:]:
+                given = getattr(self, f"{kind}_{part}")
+                if train is not None and given is not None and _names(given) != _names(train):
+                    raise DataError(
+                        f"{kind}_train has {_names(train)} and {kind}_{part} {_names(given)}; both "
+                        "must have the same arrays"
+                    )
+
+    def _check_part(self, part: str) -> None:
+        x, y = self.samples(part), getattr(self, f"y_{part}")
+        count = None
+        for name, array in _each(f"x_{part}", x):
+            _check_samples(name, array)
+            count = len(array) if count is None else count
+            if len(array) != count:
+                raise DataError(f"{name} has {len(array)} samples, and others of it {count}")
+        for (name, array), (_, like) in zip(
+            _each(f"x_{part}", x), _each("x_train", self.x_train), strict=True
+        ):
+            if array.shape[1:] != like.shape[1:]:
+                raise DataError(
+                    f"x_train has samples of shape {like.shape[1:]} and {name} of "
+                    f"{array.shape[1:]}; both must have the same"
+                )
+        for name, array in _each(f"y_{part}", y) if y is not None else ():
+            _check_labels(name, array, count)
+            if part == "train" and array.dtype.kind in "iub" and (array == array.flat[0]).all():
+                raise DataError(
+                    f"{name} holds only {array.flat[0]}; a model needs at least 2 classes to learn"
+                )
+
+
+def _names(arrays: Any) -> str:
+    return ", ".join(sorted(arrays)) if isinstance(arrays, Mapping) else "one array"
+
+
+def _each(name: str, arrays: Any) -> list[tuple[str, Any]]:
+    """The arrays of an argument with the names that a message calls them by."""
+    if isinstance(arrays, Mapping):
+        return [(f"{name}/{key}", arrays[key]) for key in sorted(arrays)]
+    return [(name, array) for array in named_or_listed(arrays)]
+
+
+def _check_samples(name: str, x: Any) -> None:
+    _check_array(name, x)
+    if x.ndim < 2 or len(x) == 0:
+        raise DataError(f"{name} has shape {x.shape}; expected (samples, ...) with samples > 0")
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {x.dtype}; expected numbers (float or integer)")
+    _check_finite(name, x, "samples")
+
+
+def _check_labels(name: str, y: Any, count: int) -> None:
+    _check_array(name, y)
+    if y.ndim == 0 or len(y) != count:
+        raise DataError(
+            f"{name} has shape {y.shape}; expected ({count}, ...), a label for each sample"
+        )
+    if y.dtype.kind not in "fiub":
+        raise DataError(f"{name} has dtype {y.dtype}; expected numbers (float or integer)")
+    _check_finite(name, y, "labels")
+
+
+def _check_array(name: str, array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise DataError(
+            f"{name} is a {type(array).__name__}; expected an array, as numpy.asarray makes it"
+        )
+
+
+def _check_finite(name: str, array: np.ndarray, what: str) -> None:
+    if not np.isfinite(array).all():
+        bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
+        raise DataError(f"{name} holds NaN or Inf in {bad} of {len(array)} {what}; remove or fill")
+    if array.dtype.kind == "f" and np.abs(array).max() > np.finfo(np.float32).max:
+        raise DataError(f"{name} holds values beyond what float32 can; scale them")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with open_npz(path, EXPECTED) as archive:
+        found: dict[str, Any] = {}
+        for member in archive.files:
+            name, _, inner = member.partition("/")
+            if name not in NAMES:
+                continue
+            if inner:
+                found.setdefault(name, {})[inner] = archive[member]
+            else:
+                found[name] = archive[member]
+        missing = [name for name in REQUIRED if name not in found]
         if missing:
             raise DataError(
-                f"{path}: has arrays {', '.join(archive.files)}; "
-                f"{', '.join(missing)} missing; expected {', '.join(ARRAYS)}"
+                f"{path}: has arrays {', '.join(archive.files)}; {', '.join(missing)} missing of "
+                f"{EXPECTED}"
             )
-        return {name: archive[name] for name in (*ARRAYS, *OPTIONAL) if name in archive.files}
-
-
-def _check_part(part: str, x: np.ndarray, y: np.ndarray) -> None:
-    for name, array in ((f"x_{part}", x), (f"y_{part}", y)):
-        if not isinstance(array, np.ndarray):
-            raise DataError(
-                f"{name} is a {type(array).__name__}; expected an array, as from numpy.asarray"
-            )
-    if x.ndim < 2 or len(x) == 0:
-        raise DataError(f"x_{part} has shape {x.shape}; expected (samples, ...) with samples > 0")
-    if x.dtype.kind not in "fiu":
-        raise DataError(f"x_{part} has dtype {x.dtype}; expected numbers (float or integer)")
-    if y.shape != (len(x),):
-        raise DataError(
-            f"y_{part} has shape {y.shape}; expected ({len(x)},), a class index for each sample"
-        )
-    if not np.issubdtype(y.dtype, np.integer):
-        raise DataError(f"y_{part} has dtype {y.dtype}; expected integer class indices")
-    if y.min() < 0:
-        raise DataError(f"y_{part} holds the label {y.min()}; class indices start at 0")
-    if not np.isfinite(x).all():
-        bad = int((~np.isfinite(x)).reshape(len(x), -1).any(axis=1).sum())
-        raise DataError(f"x_{part} holds NaN or Inf in {bad} of {len(x)} samples; remove or fill")
-    if np.abs(x).max() > np.finfo(np.float32).max:
-        raise DataError(f"x_{part} holds values beyond the range of float32; scale them")
+    return {"y_train": None, "y_test": None, **found}

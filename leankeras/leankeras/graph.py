@@ -137,6 +137,32 @@ def named_outputs(outputs: Any) -> dict[str, Any]:
     return {f"output_{index}": value for index, value in enumerate(flat)}
 
 
+def names_of_outputs(outputs: Any) -> Any:
+    """The names of :func:`named_outputs`, nested as the outputs are."""
+    names = list(named_outputs(outputs))
+    if isinstance(outputs, dict) and len(names) == len(outputs):
+        return dict(zip(outputs, names, strict=True))
+    return tree.pack_sequence_as(outputs, names)
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """The names of the layers that give a model's outputs, in the order of ``model.outputs``."""
+    return [producer(tensor).operation.name for tensor in model.outputs]
+
+
+def final_activations(model: keras.Model) -> list[str | None]:
+    """For each output of a model, the name of the activation it ends in, as far as it has one."""
+    if not is_graph(model):
+        return []
+    found = []
+    for tensor in as_graph(model).outputs:
+        operation = producer(tensor).operation
+        while is_graph(operation):
+            operation = producer(as_graph(operation).outputs[0]).operation
+        found.append(getattr(getattr(operation, "activation", None), "__name__", None))
+    return found
+
+
 def flat_layers(model: keras.Layer) -> list[keras.Layer]:
     """All layers in a layer or model at any depth, itself first."""
     return list(model._flatten_layers())

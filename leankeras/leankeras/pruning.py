@@ -14,6 +14,7 @@ import tf_keras
 from tensorflow_model_optimization.python.core.sparsity.keras.prunable_layer import PrunableLayer
 from tensorflow_model_optimization.python.core.sparsity.keras.prune_registry import PruneRegistry
 
+from leankeras.arrays import count_samples, first
 from leankeras.data import Data
 from leankeras.errors import ParameterError
 from leankeras.kernels import (
@@ -24,8 +25,9 @@ from leankeras.kernels import (
     measure_kernels,
     planned_names,
 )
+from leankeras.objective import find_objective
 from leankeras.parameters import check_parameters
-from leankeras.training import batches_per_epoch, check_classifier, fit
+from leankeras.training import batches_per_epoch, fit
 from leankeras.twin import Twin, native_layer
 
 BATCH_SIZE = 64
@@ -53,7 +55,7 @@ def prune(
     batches of 64, in float32 whatever the model's precision.
 
     Args:
-        model: a built Keras 3 classifier, logits or probabilities. It is not changed.
+        model: a built Keras 3 model. It is not changed.
         data: what to train on; the test part is not used.
         method: what is set to zero. "magnitude": single weights (Zhu and Gupta,
             arXiv:1710.01878); "2:4": the two smallest of every four weights along the inputs
@@ -89,19 +91,20 @@ def prune(
             raise ParameterError(f"{name} is {value!r}; expected one of {', '.join(known)}")
     if method == "2:4" and sparsity != 0.5:
         raise ParameterError(f"sparsity is {sparsity}; 2:4 always gives 0.5, so leave sparsity out")
-    check_classifier(model, data)
-    twin = Twin.of(model, data.x_train[:1], _prunes_natively)
+    objective = find_objective(model, data)
+    twin = Twin.of(model, first(data.x_train), _prunes_natively)
     rows = plan_pruning(twin, method, sparsity, leave)
     chosen = planned_names(model, rows, "prune")
     if verbose:
         print(coverage_table(rows).to_string(index=False))
-    steps = epochs * batches_per_epoch(len(data.x_train), BATCH_SIZE)
+    steps = epochs * batches_per_epoch(count_samples(data.x_train), BATCH_SIZE)
     wrapped = _wrap(twin.model, chosen, _arguments(method, sparsity, schedule, steps))
     fit(
         wrapped,
         data,
         epochs,
         batch_size=BATCH_SIZE,
+        objective=objective,
         framework=tf_keras,
         callbacks=[tfmot.sparsity.keras.UpdatePruningStep()],
     )

@@ -2,6 +2,7 @@ import pytest
 
 from kopt.budget import Budget
 from leankeras.errors import ParameterError
+from leankeras.task import Merit
 
 
 @pytest.mark.parametrize(
@@ -12,6 +13,7 @@ from leankeras.errors import ParameterError
         ("1.5 MB,1 point", Budget(size_kb=1500, accuracy_loss=0.01)),
         ("0 points", Budget(accuracy_loss=0)),
         (".5 µs", Budget(latency_us=0.5)),
+        ("2 ms, 3 %", Budget(latency_us=2000, error_growth=0.03)),
     ],
 )
 def test_limits_are_read_as_a_person_writes_them(text, budget):
@@ -34,7 +36,18 @@ def test_a_limit_is_a_number_above_zero(limit):
 
 
 def test_a_budget_says_its_limits():
-    assert str(Budget(2000, None, 0.005)) == "2000 µs, 0.5 points of accuracy"
-    assert str(Budget(accuracy_loss=0)) == "0 points of accuracy"
-    assert str(Budget(accuracy_loss=0.01)) == "1 point of accuracy"
+    assert str(Budget(2000, None, 0.005)) == "2000 µs, 0.5 points of the score"
+    assert str(Budget(accuracy_loss=0)) == "0 points of the score"
+    assert str(Budget(accuracy_loss=0.01)) == "1 point of the score"
     assert str(Budget()) == "no limit"
+
+
+def test_a_loss_is_limited_in_the_unit_of_the_score():
+    share, error = Merit("IoU", "IoU"), Merit("MAE", "mean absolute error", is_error=True)
+    assert Budget(accuracy_loss=0.01).may_lose(share) == 0.01
+    assert Budget(error_growth=0.03).may_lose(error) == 0.03
+    assert Budget(latency_us=1).may_lose(share) is None
+    with pytest.raises(ParameterError, match="the IoU is a share, so give its loss as in"):
+        Budget(error_growth=0.03).may_lose(share)
+    with pytest.raises(ParameterError, match="error is an error, so give its loss as in"):
+        Budget(accuracy_loss=0.01).may_lose(error)

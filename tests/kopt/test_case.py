@@ -141,10 +141,13 @@ def other_shape(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (too_many_classes, r"outputs of shape \(2,\) but the labels run to 6"),
+        (too_many_classes, "y_test does not fit the task classification: labels run from 5 to 6"),
         (other_shape, r"does not take samples of shape \(15, 1\)"),
-        (lambda data: {"x": data["x_train"]}, "x_train, y_train, x_test, y_test missing"),
-        (lambda data: data | {"y_train": data["y_train"][1:]}, "expected .103,., a class index"),
+        (lambda data: {"x": data["x_train"]}, "x_train, x_test missing of x_train, y_train"),
+        (
+            lambda data: data | {"y_train": data["y_train"][1:]},
+            r"expected \(103, \.\.\.\), a label for each sample",
+        ),
     ],
 )
 def test_data_that_does_not_fit_a_trained_model_is_refused(trained, change, message):
@@ -154,13 +157,15 @@ def test_data_that_does_not_fit_a_trained_model_is_refused(trained, change, mess
         find_case(f"{model}:{data}")
 
 
-def test_a_model_with_an_open_size_is_refused(trained):
+def test_an_open_size_becomes_that_of_the_data(trained):
     model, data = trained
     inputs = keras.Input((None, 2))
     pooled = keras.layers.GlobalAveragePooling1D()(inputs)
     keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(model)
-    with pytest.raises(KoptError, match=r"have an open size; build it .*Input\(\(16, 2\)\)"):
-        find_case(f"{model}:{data}")
+    built = find_case(f"{model}:{data}").build()
+    assert built.input_shape == (None, 16, 2)
+    x = np.load(data)["x_test"]
+    np.testing.assert_array_equal(built(x), keras.models.load_model(model)(x))
 
 
 def test_a_subclassed_model_is_refused(trained):
@@ -241,10 +246,19 @@ def test_epochs_are_numbers():
         Epochs(profile=0, prune=0, distil=1, qat=1)
 
 
-def test_a_model_of_two_outputs_is_refused(trained):
+def test_a_model_of_two_outputs_needs_labels_for_both(trained):
     model, data = trained
     inputs = keras.Input((16, 2))
     flat = keras.layers.Flatten()(inputs)
-    keras.Model(inputs, [keras.layers.Dense(2)(flat), keras.layers.Dense(2)(flat)]).save(model)
-    with pytest.raises(KoptError, match="has 2 outputs; expected one"):
+    outputs = [keras.layers.Dense(2, name="kind")(flat), keras.layers.Dense(1, name="level")(flat)]
+    keras.Model(inputs, outputs).save(model)
+    with pytest.raises(KoptError, match="the model has the outputs output_0, output_1"):
         find_case(f"{model}:{data}")
+    arrays = dict(np.load(data))
+    for part in ("train", "val", "test"):
+        arrays[f"y_{part}/kind"] = arrays.pop(f"y_{part}")
+        arrays[f"y_{part}/level"] = arrays[f"x_{part}"].mean((1, 2))
+    np.savez(data, **arrays)
+    found = find_case(f"{model}:{data}")
+    assert str(found.load().task).startswith("output_0: classification, judged by accuracy; ")
+    assert found.budget.accuracy_loss == 0.01

@@ -40,10 +40,12 @@ def arrays(**changed):
         ({"x_train": np.zeros((0, 4)), "y_train": np.zeros(0, int)}, r"x_train has shape \(0, 4\)"),
         ({"x_train": np.full((6, 4), np.nan)}, "NaN or Inf in 6 of 6"),
         ({"x_test": np.zeros((2, 5))}, "both must have the same"),
-        ({"y_train": np.zeros(6, int)}, "only class 0"),
-        ({"y_train": np.zeros(5, int)}, "a class index for each sample"),
-        ({"y_train": np.array([0.0, 1.0] * 3)}, "integer class indices"),
-        ({"y_test": np.array([-1, 0])}, "label -1"),
+        ({"y_train": np.zeros(6, int)}, "y_train holds only 0"),
+        ({"y_train": np.zeros(5, int)}, "a label for each sample"),
+        ({"y_train": np.array([0.5, np.nan] * 3)}, "y_train holds NaN or Inf in 3 of 6 labels"),
+        ({"y_test": None}, "y_train without y_test"),
+        ({"x_test": {"a": np.zeros((2, 4))}}, "x_train has one array and x_test a"),
+        ({"y_train": None, "y_test": np.array([0, 2])}, "expected 1 for each test sample"),
         ({"x_train": np.array([["a"] * 4] * 6)}, "expected numbers"),
         ({"x_val": np.zeros((2, 4))}, "x_val and y_val go together"),
         ({"x_val": np.zeros((2, 5)), "y_val": np.array([0, 1])}, "x_val of \\(5,\\)"),
@@ -86,7 +88,7 @@ def test_files_that_are_no_data_set_are_refused(tmp_path):
     with pytest.raises(DataError, match="not a readable"):
         Data.load(path)
     np.savez(path, x_train=np.zeros(3))
-    with pytest.raises(DataError, match="y_train, x_test, y_test missing"):
+    with pytest.raises(DataError, match="x_test missing of x_train"):
         Data.load(path)
 
 
@@ -158,3 +160,52 @@ def test_calibration_samples_are_spread_over_the_training_part():
     data = Data(x, np.arange(100) % 2, x, np.arange(100) % 2, x_val=x, y_val=np.arange(100) % 2)
     np.testing.assert_array_equal(data.calibration(12)[:, 0], 9 * np.arange(12))
     assert len(data.calibration(1000)) == 100
+
+
+def test_several_inputs_and_outputs_are_arrays_by_name(tmp_path):
+    x = {"a": np.arange(40.0).reshape(20, 2), "b": np.arange(20)[:, None]}
+    y = {"kind": np.arange(20) % 2, "level": np.arange(20.0)}
+    members = {f"x_train/{name}": array for name, array in x.items()}
+    members |= {f"y_train/{name}": array for name, array in y.items()}
+    members |= {name.replace("train", "test"): array[:6] for name, array in members.items()}
+    np.savez(tmp_path / "set.npz", **members)
+    data = Data.load(tmp_path / "set.npz")
+    assert (len(data.x_train["a"]), len(data.x_val["b"]), len(data.y_test["kind"])) == (16, 4, 6)
+    np.testing.assert_array_equal(data.x_train["a"][:, 0] / 2, data.y_train["level"])
+    np.testing.assert_array_equal(np.bincount(data.y_val["kind"]), [2, 2])
+    half = data.part(0.5)
+    np.testing.assert_array_equal(half.x_train["b"][:, 0], half.y_train["level"])
+    calibration = data.calibration(3)
+    np.testing.assert_array_equal(calibration["a"][:, 0] / 2, calibration["b"][:, 0])
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x_train": {"a": np.zeros((6, 2)), "b": np.zeros((5, 2))}}, "and others of it 6"),
+        ({"y_train": {"k": np.array([0, 1] * 3)}}, "y_train has k and y_test one array"),
+    ],
+)
+def test_arrays_of_unequal_length_or_structure_are_refused(changed, message):
+    test = (
+        {"x_test": {"a": np.zeros((2, 2)), "b": np.zeros((2, 2))}} if "x_train" in changed else {}
+    )
+    with pytest.raises(DataError, match=message):
+        Data(**arrays(**changed, **test))
+
+
+def test_without_labels_the_inputs_are_to_be_the_outputs():
+    x = np.random.default_rng(0).normal(size=(30, 4))
+    data = Data(x, None, x[:9], None)
+    assert data.labels("train") is data.x_train
+    assert (len(data.x_train), len(data.x_val), len(data.x_test)) == (24, 6, 9)
+    assert data.evidence is None
+
+
+def test_anomalies_are_in_the_test_part_of_which_a_third_is_set_aside():
+    x, y = np.arange(60.0).reshape(30, 2), np.arange(30) % 3 == 0
+    data = Data(np.zeros((50, 2)), None, x, y.astype(int))
+    assert (len(data.x_train), len(data.x_val), len(data.x_test)) == (50, 10, 20)
+    np.testing.assert_array_equal(data.x_val[:, 0] // 2 % 3 == 0, data.y_val == 1)
+    assert set(data.labels("test")) == {"input", "anomaly"}
+    assert data.labels("train") is data.x_train

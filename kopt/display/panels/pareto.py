@@ -13,30 +13,39 @@ import plotly.graph_objects as go
 from kopt.budget import Budget
 from kopt.display.panels.panel import LABELS, TEXT, WIDE, Panel, styled
 from kopt.display.plots import COLORS
+from leankeras.task import Merit
 
 LARGEST_MARKER = 34
 LOG_STEP = 0.01
 
 
 class ParetoPanel(Panel):
-    """Accuracy, latency and size of several files under an adjustable budget.
+    """Score, latency and size of several files under an adjustable budget.
 
     Args:
-        table: indexed by name, with ``accuracy_lost`` (a fraction; negative is a gain),
+        table: indexed by name, with what is lost of the score (a fraction; negative is a gain),
             ``us`` and ``size_kb``; all columns are shown for the chosen point.
         files: the file for each name.
+        merit: the score.
         budget: the initial limits; a limit of None starts beyond every point.
 
     Example:
-        >>> ParetoPanel(result, files, stage.case.budget)
+        >>> ParetoPanel(result, files, stage.score, stage.case.budget)
     """
 
-    def __init__(self, table: pd.DataFrame, files: Mapping[str, Path], budget: Budget):
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        files: Mapping[str, Path],
+        merit: Merit,
+        budget: Budget,
+    ):
         super().__init__()
         self.points = table
+        self.unit, self.lost = merit.unit, merit.columns[1]
         self.files = files
         wished = {
-            "accuracy_lost": budget.accuracy_loss,
+            self.lost: budget.may_lose(merit),
             "us": budget.latency_us,
             "size_kb": budget.size_kb,
         }
@@ -57,13 +66,13 @@ class ParetoPanel(Panel):
 
     @property
     def front(self) -> list[str]:
-        """The remaining points that no other one beats in speed and accuracy, fastest first."""
-        ordered = self.points.loc[self.remaining].sort_values(["us", "accuracy_lost"])
-        better = ordered.accuracy_lost < ordered.accuracy_lost.cummin().shift(fill_value=np.inf)
+        """The remaining points that no other one beats in speed and score, fastest first."""
+        ordered = self.points.loc[self.remaining].sort_values(["us", self.lost])
+        better = ordered[self.lost] < ordered[self.lost].cummin().shift(fill_value=np.inf)
         return ordered.index[better].tolist()
 
     def limit(self, column: str, value: float) -> None:
-        """Move a limit, as its slider does: "accuracy_lost", "us" or "size_kb"."""
+        """Move a limit, as its slider does: that of the loss, "us" or "size_kb"."""
         self.limits[column] = value
         self.refresh()
 
@@ -80,18 +89,18 @@ class ParetoPanel(Panel):
         area = points.size_kb / points.size_kb.max()
         figure = go.Figure()
         figure.add_scatter(
-            x=front.us, y=100 * front.accuracy_lost, mode="lines", hoverinfo="skip",
+            x=front.us, y=100 * front[self.lost], mode="lines", hoverinfo="skip",
             line={"color": COLORS[0], "dash": "dot"},
         )  # fmt: skip
         figure.add_scatter(
-            x=ring.us, y=100 * ring.accuracy_lost, mode="markers", hoverinfo="skip",
+            x=ring.us, y=100 * ring[self.lost], mode="markers", hoverinfo="skip",
             marker={
                 "symbol": "circle-open", "size": 10 + LARGEST_MARKER * np.sqrt(area[[self.chosen]]),
                 "color": COLORS[1], "line_width": 3,
             },
         )  # fmt: skip
         figure.add_scatter(
-            x=points.us, y=100 * points.accuracy_lost, mode="markers+text",
+            x=points.us, y=100 * points[self.lost], mode="markers+text",
             text=[n if n in (*self.front, self.chosen) else "" for n in points.index],
             textposition=np.where(points.index == self.chosen, "top center", "bottom center"),
             cliponaxis=False,
@@ -104,9 +113,9 @@ class ParetoPanel(Panel):
         )  # fmt: skip
         line = {"line": {"color": COLORS[1], "width": 1, "dash": "dash"}}
         figure.add_vline(self.limits["us"], **line)
-        figure.add_hline(100 * self.limits["accuracy_lost"], **line)
+        figure.add_hline(100 * self.limits[self.lost], **line)
         figure.update_xaxes(type="log", title="LiteRT latency, µs (logarithmic)")
-        figure.update_yaxes(autorange="reversed", title="points of accuracy lost (up is better)")
+        figure.update_yaxes(autorange="reversed", title=f"{self.unit} lost (up is better)")
         figure.update_layout(
             title=f"{len(self.remaining)} of {len(points)} files remain; marker area is file size",
             showlegend=False,
@@ -139,7 +148,7 @@ class ParetoPanel(Panel):
 
         self.plot.data[-1].on_click(choose_clicked)
         sliders = [
-            self._slider(ipywidgets.FloatSlider, "accuracy_lost", "points lost", 100, ".1f"),
+            self._slider(ipywidgets.FloatSlider, self.lost, f"{self.unit} lost", 100, ".1f"),
             self._slider(ipywidgets.FloatLogSlider, "us", "latency, µs", 1, ".3g"),
             self._slider(ipywidgets.FloatLogSlider, "size_kb", "size, kB", 1, ".3g"),
         ]

@@ -13,8 +13,9 @@ from plotly.subplots import make_subplots
 from kopt.display.panels.panel import LABELS, WIDE, Panel, styled
 from kopt.display.panels.task import Report, Task
 from kopt.display.plots import COLORS
+from leankeras.task import Merit
 
-LINES = {"accuracy": "accuracy", "gzip_kb": "compressed size", "us": "latency"}
+COSTS = {"gzip_kb": "compressed size", "us": "latency"}
 STEP, MOST = 0.01, 0.99
 
 
@@ -23,8 +24,9 @@ class TradeoffPanel(Panel):
 
     Args:
         curves: the measured points of each knob, by its name: a frame indexed by the knob's
-            settings, including 0, with ``accuracy`` (a fraction), ``gzip_kb`` and ``us``.
+            settings, including 0, with the score by its name, ``gzip_kb`` and ``us``.
         make: for each knob a function ``make(value)`` that returns a model trained there.
+        merit: the score.
         measure: ``measure({value: model})`` returns a frame of such rows for the models and for
             the one at 0, which is measured again alongside.
 
@@ -32,6 +34,7 @@ class TradeoffPanel(Panel):
         >>> TradeoffPanel(
         ...     {"sparsity": zeros_curve},
         ...     {"sparsity": lambda value: kopt.prune(model, data, sparsity=value)},
+        ...     stage.score,
         ...     measure=lambda made: stage.compare({0.0: model, **made}),
         ... )
     """
@@ -40,12 +43,15 @@ class TradeoffPanel(Panel):
         self,
         curves: Mapping[str, pd.DataFrame],
         make: Mapping[str, Callable[[float], Any]],
+        merit: Merit,
         measure: Callable[[dict[float, Any]], pd.DataFrame],
     ):
         super().__init__()
-        self.curves = {knob: relative(table) for knob, table in curves.items()}
+        self.merit = merit
+        self.lines = {merit.name: merit.name, **COSTS}
+        self.curves = {knob: self._relative(table) for knob, table in curves.items()}
         self.settings = {knob: float(table.index.max()) for knob, table in curves.items()}
-        self._accuracy = {knob: table.accuracy[0] for knob, table in curves.items()}
+        self._score = {knob: table[merit.name][0] for knob, table in curves.items()}
         self._make = make
         self._measure = measure
 
@@ -83,23 +89,24 @@ class TradeoffPanel(Panel):
             below, above = points[points < value].max(), points[points > value].min()
             source = f"interpolated between {below:g} and {above:g}"
         here = self.at(knob)
+        score = self.merit.in_words(here[self.merit.name] * self._score[knob])
         return (
-            f"{knob} {value:.2f}: accuracy {here.accuracy * self._accuracy[knob]:.1%}, "
+            f"{knob} {value:.2f}: {score}, "
             f"{here.gzip_kb:.2f}× the compressed size, {here.us:.2f}× the latency ({source})"
         )
 
     def figure(self) -> go.Figure:
         """One plot per knob: measured points as lines, the setting as rings on them."""
         figure = make_subplots(1, len(self.curves), shared_yaxes=True, horizontal_spacing=0.06)
-        colors = COLORS[: len(LINES)]
+        colors = COLORS[: len(self.lines)]
         for column, (knob, curve) in enumerate(self.curves.items(), start=1):
-            for color, (line, name) in zip(colors, LINES.items(), strict=True):
+            for color, (line, name) in zip(colors, self.lines.items(), strict=True):
                 figure.add_scatter(
                     x=curve.index, y=curve[line], name=name, legendgroup=name, mode="lines+markers",
                     line_color=color, showlegend=column == 1, row=1, col=column,
                 )  # fmt: skip
             figure.add_scatter(
-                x=[self.settings[knob]] * len(LINES), y=self.at(knob).tolist(), mode="markers",
+                x=[self.settings[knob]] * len(self.lines), y=self.at(knob).tolist(), mode="markers",
                 marker={"symbol": "circle-open", "size": 14, "line_width": 3, "color": colors},
                 hoverinfo="skip", showlegend=False, row=1, col=column,
             )  # fmt: skip
@@ -117,10 +124,15 @@ class TradeoffPanel(Panel):
         report(f"making the model with {knob} {value:.2f}")
         model = self._make[knob](value)
         report("measuring it")
-        point = relative(self._measure({value: model})).loc[[value]]
+        point = self._relative(self._measure({value: model})).loc[[value]]
         others = self.curves[knob].drop(index=value, errors="ignore")
         self.curves[knob] = pd.concat([others, point]).sort_index()
         self.refresh()
+
+    def _relative(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Measured points relative to the one at 0, which was measured alongside."""
+        lines = table[list(self.lines)]
+        return lines / lines.loc[0]
 
     def _controls(self) -> list[ipywidgets.Widget]:
         rows = []
@@ -134,9 +146,3 @@ class TradeoffPanel(Panel):
             slider.observe(lambda change, knob=knob: self.set(knob, change.new), "value")
             rows += [ipywidgets.HBox([slider, button]), self.text(partial(self.sentence, knob))]
         return [*rows, self.task.line, self.plot]
-
-
-def relative(table: pd.DataFrame) -> pd.DataFrame:
-    """Measured points relative to the one at 0, which was measured alongside."""
-    lines = table[list(LINES)]
-    return lines / lines.loc[0]

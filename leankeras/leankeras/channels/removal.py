@@ -13,8 +13,8 @@ from leankeras.channels.scores import score_channels
 from leankeras.channels.surgery import Removal
 from leankeras.data import Data
 from leankeras.errors import ModelError, ParameterError
+from leankeras.objective import check_weights
 from leankeras.parameters import check_parameters
-from leankeras.training import check_weights
 
 
 def remove_channels(

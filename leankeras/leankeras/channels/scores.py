@@ -11,10 +11,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from leankeras.arrays import count_samples
 from leankeras.channels.groups import ChannelGraph
 from leankeras.data import Data
 from leankeras.errors import DataError, ModelError, ParameterError
-from leankeras.training import check_classifier, gives_probabilities
+from leankeras.objective import find_objective
 
 _MOST_SAMPLES = 256
 
@@ -44,7 +45,6 @@ def score_channels(
     if criterion == "taylor":
         if data is None:
             raise DataError("criterion 'taylor' needs training samples; pass data=Data(...)")
-        check_classifier(model, data)
         changes = _loss_changes(graph, model, data)
         return _accumulate(
             graph, lambda layer, weight, axis, channels: changes.get((id(weight), axis))
@@ -113,9 +113,9 @@ def _loss_changes(
     """
     import tensorflow as tf
 
-    loss = keras.losses.SparseCategoricalCrossentropy(
-        from_logits=not gives_probabilities(model, data.x_train)
-    )
+    objective = find_objective(model, data)
+    targets = objective.targets(data.labels("train"))
+    losses = keras.tree.flatten(objective.losses(keras, targets))
     kernels = [(weight, axes) for _, weight, axes in _weights(graph) if len(weight.shape) > 1]
     values = [kernel.value for kernel, _ in kernels]
 
@@ -123,19 +123,22 @@ def _loss_changes(
     def gradients(x: Any, y: Any) -> list[Any]:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
-            value = loss(y, model(x, training=False))
+            outputs = keras.tree.flatten(model(x, training=False))
+            wanted = keras.tree.flatten(y)
+            value = sum(loss(*pair) for loss, *pair in zip(losses, wanted, outputs, strict=True))
         return tape.gradient(value, values, unconnected_gradients="zero")
 
     squares: defaultdict[tuple[int, int], Any] = defaultdict(float)
-    samples = tf.data.Dataset.from_tensor_slices(
-        (data.x_train[:_MOST_SAMPLES], data.y_train[:_MOST_SAMPLES])
-    )
+    count = min(_MOST_SAMPLES, count_samples(data.x_train))
     numbers = {
         id(ids): np.unique(graph.roots(ids), return_inverse=True)[1]
         for _, axes in kernels
         for ids in axes.values()
     }
-    for x, y in samples.batch(1):
+    for row in range(count):
+        x, y = keras.tree.map_structure(
+            lambda array, row=row: tf.constant(array[row : row + 1]), (data.x_train, targets)
+        )
         for (kernel, axes), gradient in zip(kernels, gradients(x, y), strict=True):
             change = np.asarray(kernel) * np.asarray(tf.convert_to_tensor(gradient))
             for axis, ids in axes.items():

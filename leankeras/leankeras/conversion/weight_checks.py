@@ -5,7 +5,7 @@ import math
 import keras
 
 from leankeras.errors import ConversionError
-from leankeras.training import first_not_finite
+from leankeras.objective import first_not_finite
 
 MAX_BYTES = 2**31 - 1  # the most that a flatbuffer and a protobuf can address
 

@@ -11,17 +11,15 @@ from typing import Any
 import keras
 import numpy as np
 
+from leankeras.arrays import count_samples, first
 from leankeras.copying import copy_model, is_float32
 from leankeras.data import Data
 from leankeras.errors import ModelError, one_line
-from leankeras.graph import flat_layers
+from leankeras.graph import flat_layers, is_graph
+from leankeras.objective import Objective, find_objective
 from leankeras.parameters import check_parameters
-from leankeras.training import (
-    batches_per_epoch,
-    check_classifier,
-    gives_probabilities,
-    whole_batches,
-)
+from leankeras.task import Quantities
+from leankeras.training import batches_per_epoch, whole_batches
 
 BATCH_SIZE = 64
 
@@ -41,15 +39,16 @@ def distill(
 
     The loss is ``alpha * CE(labels, student) + (1 - alpha) * T² * KL(teacher / T, student / T)``,
     the second part on logits divided by the temperature T; T² keeps its gradients as large as
-    those of the first. A model that ends in a softmax is recognised by its outputs, and the
-    logarithms of its probabilities are used as its logits. Training uses Adam with a cosine
-    schedule and whole batches of 64, in float32, as everywhere in leankeras.
+    those of the first. A model that ends in a softmax or a sigmoid is recognised by its outputs,
+    and its logits are computed from its probabilities. A choice for every step or pixel is taught
+    in the same way, averaged over them; numbers are taught by the squared error between teacher and
+    student. Training uses Adam with a cosine schedule
+    and whole batches of 64, in float32, as in all of leankeras.
 
     Args:
-        teacher: a trained classifier with outputs of shape ``(n, classes)``, logits or
-            probabilities. It is not changed.
-        student: the classifier to train, with the same number of outputs. It is not changed.
-        data: samples of both models' input shape; the test part is not used.
+        teacher: a trained model. It is left exactly as it was.
+        student: the model to train, with outputs of the same shapes. It is not changed.
+        data: samples of both models' input shape; the test part is not looked at.
         temperature: above 0; the higher, the more the teacher's wrong answers count.
         alpha: weight of the labels, from 0 (only the teacher) to 1 (only the labels).
         epochs: passes over the training part.
@@ -73,20 +72,16 @@ def distill(
     """
     check_parameters({"temperature": temperature, "alpha": alpha, "epochs": epochs})
     features = dict(features or {})
-    _check_pair(teacher, student, data)
+    objectives = _check_pair(teacher, student, data)
     _check_features(teacher, student, features)
-    student = copy_model(student, data.x_train[:1])
+    student = copy_model(student, first(data.x_train))
     if not is_float32(teacher):
-        teacher = copy_model(teacher, data.x_train[:1])
-    logits = SoftenedLogits(
-        float(temperature),
-        gives_probabilities(teacher, data.x_train),
-        gives_probabilities(student, data.x_train),
-    )
+        teacher = copy_model(teacher, first(data.x_train))
+    taught = TaughtOutputs(*objectives, float(temperature))
     if verbose:
-        print(_summary(teacher, student, logits, alpha, features))
+        print(_summary(teacher, student, taught, alpha, features))
     with _unchanged_trainability(teacher):
-        history = _train(teacher, student, data, logits, alpha, epochs, features, learning_rate)
+        history = _train(teacher, student, data, taught, alpha, epochs, features, learning_rate)
     if not all(np.isfinite(history["total_loss"])):
         raise ModelError(
             f"training {student.name} diverged: the loss went {history['total_loss']}; "
@@ -98,45 +93,52 @@ def distill(
     return student
 
 
-class SoftenedLogits(keras.distillation.LogitsDistillation):
-    """T² times the KL divergence at temperature T, for models that output logits or probabilities.
+class TaughtOutputs(keras.distillation.DistillationLoss):
+    """How far a student's outputs are from its teacher's, over all outputs.
+
+    For classes, T² times the KL divergence at temperature T; for numbers, the mean squared error.
 
     Args:
-        temperature: the divisor of the logits.
-        teacher_probabilities: whether the teacher ends in a softmax.
-        student_probabilities: whether the student does.
+        teacher: the teacher's objective.
+        student: the student's.
+        temperature: what logits are divided by.
     """
 
-    def __init__(
-        self, temperature: float, teacher_probabilities: bool, student_probabilities: bool
-    ) -> None:
-        # If given by name, as by default, the loss would be computed on the logits themselves.
-        super().__init__(temperature, loss=keras.losses.KLDivergence())
-        self.teacher_probabilities = teacher_probabilities
-        self.student_probabilities = student_probabilities
+    def __init__(self, teacher: Objective, student: Objective, temperature: float) -> None:
+        self.teacher, self.student = teacher, student
+        # Given by its name, as it is by default, the loss would be taken of the logits themselves.
+        self.softened = keras.distillation.LogitsDistillation(
+            temperature, loss=keras.losses.KLDivergence()
+        )
 
     def compute_loss(self, teacher_outputs: Any, student_outputs: Any, **kwargs: Any) -> Any:
-        """The loss of a batch, a scalar, from outputs of shape ``(n, classes)``."""
-        return super().compute_loss(
-            _logits(teacher_outputs, self.teacher_probabilities),
-            _logits(student_outputs, self.student_probabilities),
-            **kwargs,
+        """The loss of a batch, a scalar, from outputs nested as the models give them."""
+        taught, learnt = (
+            self.teacher.answers(teacher_outputs),
+            self.student.answers(student_outputs),
         )
+        losses = [
+            keras.ops.mean(keras.ops.square(taught[name] - learnt[name]))
+            if isinstance(task.law, Quantities)
+            else self.softened.compute_loss(taught[name], learnt[name], **kwargs)
+            for name, task in self.student.tasks.items()
+        ]
+        return sum(losses)
 
 
-def _logits(outputs: Any, probabilities: bool) -> Any:
-    if not probabilities:
-        return outputs
-    return keras.ops.log(keras.ops.maximum(outputs, keras.config.epsilon()))
-
-
-def _check_pair(teacher: keras.Model, student: keras.Model, data: Data) -> None:
-    widths = [check_classifier(model, data) for model in (teacher, student)]
-    if widths[0] != widths[1]:
+def _check_pair(teacher: keras.Model, student: keras.Model, data: Data) -> list[Objective]:
+    both = [find_objective(model, data) for model in (teacher, student)]
+    shapes = [each.shapes for each in both]
+    if shapes[0] != shapes[1]:
         raise ModelError(
-            f"the teacher {teacher.name} has {widths[0]} outputs and the student {student.name} "
-            f"{widths[1]}; both must have the same classes"
+            f"the teacher {teacher.name} has outputs of shape {_in_words(shapes[0])} and the "
+            f"student {student.name} {_in_words(shapes[1])}; both must have the same"
         )
+    return both
+
+
+def _in_words(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(map(str, shapes.values()))
 
 
 def _check_features(
@@ -174,7 +176,7 @@ def _train(
     teacher: keras.Model,
     student: keras.Model,
     data: Data,
-    logits: SoftenedLogits,
+    taught: TaughtOutputs,
     alpha: float,
     epochs: int,
     features: Mapping[str, str],
@@ -186,20 +188,22 @@ def _train(
     ]
     try:
         distiller = keras.distillation.Distiller(
-            teacher, student, [logits, *pairs], student_loss_weight=float(alpha)
+            _with_a_tuple(teacher),
+            _with_a_tuple(student),
+            [taught, *pairs],
+            student_loss_weight=float(alpha),
         )
     except ValueError as error:
         raise ModelError(
             f"{student.name} cannot learn from {teacher.name}: {one_line(error)}"
         ) from error
-    steps = batches_per_epoch(len(data.x_train), BATCH_SIZE)
+    steps = batches_per_epoch(count_samples(data.x_train), BATCH_SIZE)
     schedule = keras.optimizers.schedules.CosineDecay(learning_rate, epochs * steps)
-    distiller.compile(
-        keras.optimizers.Adam(schedule),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=not logits.student_probabilities),
-    )
+    targets = taught.student.targets(data.labels("train"))
+    losses = _as_tuple(taught.student.losses(keras, targets))
+    distiller.compile(keras.optimizers.Adam(schedule), losses)
     fitted = distiller.fit(
-        whole_batches(data, BATCH_SIZE),
+        whole_batches(data.x_train, _as_tuple(targets), BATCH_SIZE),
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=0,
@@ -207,20 +211,40 @@ def _train(
     return fitted.history
 
 
+def _with_a_tuple(model: keras.Model) -> keras.Model:
+    """The same model with several outputs as a tuple, the only structure a Distiller can take."""
+    if not is_graph(model) or len(model.outputs) == 1:
+        return model
+    return keras.Model(model.input, _as_tuple(model.output), name=model.name)
+
+
+def _as_tuple(nested: Any) -> Any:
+    return tuple(keras.tree.flatten(nested)) if keras.tree.is_nested(nested) else nested
+
+
 def _summary(
     teacher: keras.Model,
     student: keras.Model,
-    logits: SoftenedLogits,
+    taught: TaughtOutputs,
     alpha: float,
     features: Mapping[str, str],
 ) -> str:
-    def described(model: keras.Model, probabilities: bool) -> str:
-        outputs = "probabilities" if probabilities else "logits"
-        return f"{model.name} ({model.count_params():,} weights, gives {outputs})"
+    def described(model: keras.Model, objective: Objective) -> str:
+        kinds = {
+            "numbers"
+            if isinstance(task.law, Quantities)
+            else "probabilities"
+            if objective.probabilities[name]
+            else "logits"
+            for name, task in objective.tasks.items()
+        }
+        return (
+            f"{model.name} ({model.count_params():,} weights, gives {' and '.join(sorted(kinds))})"
+        )
 
     pairs = "".join(f", features {one} -> {other}" for one, other in features.items())
     return (
-        f"distilling {described(teacher, logits.teacher_probabilities)} into "
-        f"{described(student, logits.student_probabilities)}: {alpha:g} of the loss from the "
-        f"labels, {1 - alpha:g} from the teacher at temperature {logits.temperature:g}{pairs}"
+        f"distilling {described(teacher, taught.teacher)} into "
+        f"{described(student, taught.student)}: {alpha:g} of the loss from the labels, "
+        f"{1 - alpha:g} from the teacher at temperature {taught.softened.temperature:g}{pairs}"
     )

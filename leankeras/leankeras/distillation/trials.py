@@ -8,7 +8,8 @@ import pandas as pd
 from leankeras.copying import copy_model
 from leankeras.data import Data
 from leankeras.distillation.distillation import distill
-from leankeras.runtime import evaluate
+from leankeras.objective import find_objective
+from leankeras.runtime import score_value
 from leankeras.training import fit
 
 
@@ -23,16 +24,18 @@ def distillation_trials(
     """Train a student under each setting from each seed, always from the same weights.
 
     Args:
-        teacher: a trained classifier.
-        student: the start of every trial; it is not changed.
+        teacher: a trained model.
+        student: where every trial starts; it is left as it is.
         data: what to train and score on.
         settings: pairs of ``(temperature, alpha)``; None trains on the labels alone.
         seeds: seeds for the order of the samples.
         epochs: epochs of each trial.
 
     Returns:
-        A row for each trial: ``setting`` as text, ``seed``, ``accuracy`` on the validation part.
+        A row for each trial: ``setting`` in words, ``seed``, and the score on the validation part
+        by its name, such as ``accuracy``.
     """
+    score = find_objective(student, data).task.score
     rows = []
     for setting in settings:
         for seed in seeds:
@@ -44,6 +47,5 @@ def distillation_trials(
                 temperature, alpha = setting
                 name = f"T = {temperature:g}, alpha = {alpha:g}"
                 trained = distill(teacher, student, data, temperature, alpha, epochs, verbose=0)
-            accuracy = evaluate(trained, data.x_val, data.y_val)["accuracy"]
-            rows.append({"setting": name, "seed": seed, "accuracy": accuracy})
+            rows.append({"setting": name, "seed": seed, score.name: score_value(trained, data)})
     return pd.DataFrame(rows)

@@ -1,4 +1,4 @@
-"""How the accuracy of an int8 file depends on the choice and number of calibration samples."""
+"""How the score of an int8 file depends on which samples calibrate it, and on how many."""
 
 import tempfile
 from collections.abc import Sequence
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from leankeras.arrays import Arrays, count_samples, each_array
 from leankeras.conversion import MIN_SAMPLES, convert_to_score
 from leankeras.data import Data
-from leankeras.runtime import compare_accuracy
+from leankeras.runtime import compare_scores
 
 SPREAD = "spread over the training part"
 
@@ -18,11 +19,11 @@ SPREAD = "spread over the training part"
 def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.DataFrame:
     """Convert a model to int8 with several sets of calibration samples, and score each file.
 
-    The sets are the first samples of the training part, evenly spaced samples of it, samples of
-    only its most frequent class, and normal noise with mean 0 and standard deviation 1 in the
-    shape of a sample, which many tutorials use in place of data. A set is smaller than requested
-    if there are fewer samples; a set of under 10 is left out, since :func:`leankeras.convert`
-    refuses it.
+    The sets are the first samples of the training part; samples at even distances in it; where
+    labels are classes, samples of its most frequent class alone; and noise in the shape of a
+    sample, which stands in for data in many a tutorial: normal with mean 0 and spread 1, or where
+    the samples are integers, shuffled ones. A set has as many samples as there are, where that is
+    fewer than asked for; one of under 10 is left out, since :func:`leankeras.convert` refuses it.
 
     Args:
         model: as accepted by :func:`leankeras.convert`.
@@ -30,17 +31,18 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
         counts: sizes of the sets, 10 to 300.
 
     Returns:
-        Indexed by ``choice`` and ``samples``: ``accuracy``, and ``accuracy_lost`` against the
-        largest of the spread sets with its 95 % interval ``lost_low`` and ``lost_high``.
+        Indexed by ``choice`` and ``samples``: the score by its name, and what is lost of
+        it against the largest of the spread sets with its 95 % interval, for a classifier
+        ``accuracy``, ``accuracy_lost``, ``lost_low`` and ``lost_high``.
 
     Example:
         >>> compare_calibrations(model, data, [10, 50, 200])
     """
     choices = {
-        (choice, len(samples)): samples
+        (choice, count_samples(samples)): samples
         for count in sorted(counts)
         for choice, samples in _choices(data, count).items()
-        if len(samples) >= MIN_SAMPLES
+        if count_samples(samples) >= MIN_SAMPLES
     }
     names = pd.MultiIndex.from_tuples(choices, names=["choice", "samples"])
     largest = max(samples for choice, samples in choices if choice == SPREAD)
@@ -52,19 +54,25 @@ def compare_calibrations(model: Any, data: Data, counts: Sequence[int]) -> pd.Da
             )
             for number, ((choice, size), samples) in enumerate(choices.items())
         }
-        table = compare_accuracy(files, data.x_val, data.y_val, reference)
+        table = compare_scores(files, data, reference=reference)
     return table.set_index(names).sort_index(level="choice", sort_remaining=False)
 
 
-def _choices(data: Data, count: int) -> dict[str, np.ndarray]:
-    """Sets of up to ``count`` samples, by description."""
+def _choices(data: Data, count: int) -> dict[str, Arrays]:
+    """Sets of up to ``count`` samples by what they are."""
     x, y = data.x_train, data.y_train
-    count = min(count, len(x))
-    frequent = np.bincount(y).argmax()
-    noise = np.random.default_rng(0).normal(size=(count, *x.shape[1:]))
-    return {
-        "the first ones": x[:count],
-        SPREAD: data.calibration(count),
-        "of one class only": x[y == frequent][:count],
-        "random noise": noise.astype(x.dtype),
-    }
+    count = min(count, count_samples(x))
+    random = np.random.default_rng(0)
+
+    def noise(array: np.ndarray) -> np.ndarray:
+        if array.dtype.kind != "f":  # indices and pixels: any that occur
+            return random.permuted(array[:count].ravel()).reshape(array[:count].shape)
+        return random.normal(size=(count, *array.shape[1:])).astype(array.dtype)
+
+    choices = {"the first ones": each_array(x, lambda array: array[:count])}
+    choices[SPREAD] = data.calibration(count)
+    if isinstance(y, np.ndarray) and y.ndim == 1 and y.dtype.kind in "iub":
+        rows = np.flatnonzero(y == np.bincount(y).argmax())[:count]
+        choices["of one class only"] = each_array(x, lambda array: array[rows])
+    choices["random noise"] = each_array(x, noise)
+    return choices

@@ -1,4 +1,4 @@
-"""The few layers whose exemption from int8 recovers the lost accuracy, found by trial."""
+"""The few layers whose exemption from int8 buys back what its score has lost, found by trying."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,7 +8,8 @@ import pandas as pd
 
 from leankeras.conversion import Arrays, Conversion, convert_to_score
 from leankeras.data import Data
-from leankeras.runtime import compare_accuracy
+from leankeras.runtime import compare_scores, score_of
+from leankeras.task import AnyScore
 
 MOST_LAYERS = 5
 
@@ -18,21 +19,23 @@ class Exemptions:
     """The result of :func:`find_exemptions`.
 
     Attributes:
-        layers: names for ``keep_float``; none if int8 loses nothing significant, or if keeping
-            layers in float does not help.
-        path: the int8 file with these layers in float; the plain one if there are none.
-        accuracy: the result of :func:`leankeras.runtime.accuracy.compare_accuracy` for "float32",
-            "int8" and, if there are layers, "exempt", against float32.
-        tried: how many layers were tried; 0 if int8 loses nothing significant.
+        layers: to be named in ``keep_float``; none where int8 loses nothing significant, or where
+            keeping layers in float does not help.
+        path: the int8 file with these layers in float; the plain one where there are none.
+        scores: what :func:`leankeras.runtime.compare_scores` gives for "float32", "int8" and,
+            where there are layers, "exempt", against float32.
+        score: what they are judged by.
+        tried: how many layers were tried; 0 where int8 loses nothing significant.
     """
 
     layers: tuple[str, ...]
     path: Path
-    accuracy: pd.DataFrame = field(repr=False)
+    scores: pd.DataFrame = field(repr=False)
+    score: AnyScore = field(repr=False)
     tried: int
 
     def __str__(self) -> str:
-        int8 = f"int8 loses {self._lost('int8')} points against float32"
+        int8 = f"int8 loses {self._lost('int8')} {self.score.unit} against float32"
         if not self.tried:
             return f"{int8}: nothing significant that a layer in float could recover"
         if not self.layers:
@@ -43,8 +46,8 @@ class Exemptions:
         return f"{int8}; with {', '.join(self.layers)} in float it loses {self._lost('exempt')}"
 
     def _lost(self, name: str) -> str:
-        row = 100 * self.accuracy.loc[name]
-        return f"{row.accuracy_lost:.1f} [{row.lost_low:.1f}, {row.lost_high:.1f}]"
+        lost, low, high = (100 * self.scores.loc[name, list(self.score.columns[1:])]).tolist()
+        return f"{lost:.1f} [{low:.1f}, {high:.1f}]"
 
 
 def find_exemptions(
@@ -95,7 +98,7 @@ def find_exemptions(
 
     def is_worse(layers: tuple[str, ...], goal: Path) -> bool:
         pair = {"goal": goal, "exempt": file(layers)}
-        return compare_accuracy(pair, data.x_val, data.y_val).lost_low["exempt"] > 0
+        return compare_scores(pair, data).lost_low["exempt"] > 0
 
     attention = _attention(errors)
     sets = [candidates[: count + 1] for count in range(len(candidates))]
@@ -116,7 +119,8 @@ def find_exemptions(
     return Exemptions(
         layers=kept,
         path=file(kept),
-        accuracy=compare_accuracy(named, data.x_val, data.y_val),
+        scores=compare_scores(named, data),
+        score=score_of(named, data),
         tried=tried,
     )
 

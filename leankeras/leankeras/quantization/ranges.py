@@ -22,6 +22,8 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantizers imp
     MovingAverageQuantizer,
 )
 
+from leankeras.arrays import Arrays, count_samples, each_array
+
 DECAY = 0.99
 BATCH = 64
 CALIBRATION_SAMPLES = 1024
@@ -53,8 +55,8 @@ class FollowedRange(MovingAverageQuantizer):
         )
 
 
-def calibrate(model: tf_keras.Model, samples: np.ndarray) -> None:
-    """Set all ranges of a fresh quantization-aware model, which training then adjusts.
+def calibrate(model: tf_keras.Model, samples: Arrays) -> None:
+    """Set all ranges of a fresh quantization-aware model and have them followed from there.
 
     Weights take their actual range; an activation takes the mean over batches of the smallest
     and of the largest value, to which a moving average would converge.
@@ -66,9 +68,10 @@ def calibrate(model: tf_keras.Model, samples: np.ndarray) -> None:
     quantizer = FollowedRange()
     range_variables = dict(_use(quantizer, model))
     quantizer.observed = {}
-    samples = samples[:CALIBRATION_SAMPLES]
-    for start in range(0, len(samples), BATCH):
-        model(samples[start : start + BATCH], training=False)
+    count = min(CALIBRATION_SAMPLES, count_samples(samples))
+    for start in range(0, count, BATCH):
+        rows = slice(start, min(start + BATCH, count))
+        model(each_array(samples, lambda array, rows=rows: array[rows]), training=False)
     observed, quantizer.observed = quantizer.observed, None
     for minimum, extremes in observed.items():
         low, high = np.mean(extremes, axis=0)

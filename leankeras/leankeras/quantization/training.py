@@ -22,9 +22,11 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
     QuantizeWrapperV2,
 )
 
+from leankeras.arrays import first, identifier
 from leankeras.data import Data
 from leankeras.errors import ModelError, ParameterError
-from leankeras.graph import consumers, flat_layers
+from leankeras.graph import consumers, flat_layers, input_names, named_outputs
+from leankeras.objective import find_objective
 from leankeras.quantization.folding import fold
 from leankeras.quantization.layout import FoldedScheme
 from leankeras.quantization.preserving import PRESERVE, KeepWeights
@@ -40,7 +42,7 @@ from leankeras.quantization.schemes import (
     schemes_of,
 )
 from leankeras.quantization.ties import is_joining, is_passing, untie
-from leankeras.training import check_classifier, fit
+from leankeras.training import fit
 from leankeras.twin import KerasOperation, Twin
 
 LEARNING_RATE = 1e-4
@@ -88,12 +90,17 @@ class QuantizedModel:
             directory: where to write it.
             batch_size: the fixed batch size of its only signature, ``serving_default``.
         """
-        model = self.tf_keras
-        spec = tf.TensorSpec((batch_size, *model.input_shape[1:]), model.inputs[0].dtype, name="x")
+        model, names = self.tf_keras, input_names(self.model)
+        signature = ["x"] if len(names) == 1 else [identifier(name) for name in names]
+        specs = [
+            tf.TensorSpec((batch_size, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in zip(signature, model.inputs, strict=True)
+        ]
 
-        @tf.function(input_signature=[spec], autograph=False)
-        def serve(x: tf.Tensor) -> dict[str, tf.Tensor]:
-            return {"output": model(x, training=False)}
+        @tf.function(input_signature=specs, autograph=False)
+        def serve(*arrays: tf.Tensor) -> dict[str, tf.Tensor]:
+            x = arrays[0] if len(names) == 1 else dict(zip(names, arrays, strict=True))
+            return named_outputs(model(x, training=False))
 
         # Loops of recurrent layers do not convert; unrolled ones do.
         recurrent = _recurrent_operations(model)
@@ -118,13 +125,13 @@ def train_quantized(
     preserve: str | None = None,
     verbose: int = 1,
 ) -> QuantizedModel:
-    """Fine-tune a trained classifier under 8-bit fake quantization.
+    """Fine-tune a trained model under 8-bit fake quantization.
 
     First BatchNormalization is folded, nested models are flattened, and activation ranges are
     calibrated on the training samples. Every layer is trained.
 
     Args:
-        model: a trained Keras 3 classifier with one input; it is not changed.
+        model: a trained Keras 3 model; it is not changed.
         data: what to fine-tune on.
         epochs: passes over the training samples; with 0 the ranges are only calibrated.
         preserve: what to keep of earlier compression: ``"sparsity"`` (zero weights stay zero),
@@ -148,8 +155,8 @@ def train_quantized(
         raise ParameterError(f"preserve {preserve!r}; expected None, {', '.join(PRESERVE)}")
     if epochs < 0:
         raise ParameterError(f"epochs is {epochs}; expected 0 or more")
-    check_classifier(model, data)
-    folded = untie(fold(model, data.x_train[:1]))
+    objective = find_objective(model, data)
+    folded = untie(fold(model, first(data.x_train)))
     schemes = _schemes(folded)
     coverage = _table(folded, schemes)
     if verbose:
@@ -165,6 +172,7 @@ def train_quantized(
             data,
             epochs,
             learning_rate=LEARNING_RATE,
+            objective=objective,
             framework=tf_keras,
             callbacks=[keeper] if keeper else [],
         )

@@ -83,51 +83,6 @@ def predict(target: Any, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:
     return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
 
-def evaluate(target: Any, x: Arrays, y: np.ndarray) -> dict[str, float]:
-    """Score a classifier.
-
-    Args:
-        target: a Keras model, or a path to a ``.tflite``, a Keras model file or a SavedModel.
-        x: samples, shape ``(n, ...)``; for several inputs, arrays by name or in order.
-        y: class indices, shape ``(n,)``.
-
-    Returns:
-        ``accuracy``, a fraction; ``standard_error`` of it; ``samples``.
-
-    Raises:
-        DataError: there are no samples, or not a label for each.
-        ModelError: the outputs are not one number for each class.
-
-    Example:
-        >>> evaluate("model.tflite", data.x_test, data.y_test)["accuracy"]
-    """
-    y = np.asarray(y)
-    arrays = [np.asarray(array) for array in named_or_listed(x)]
-    if y.ndim != 1 or len(y) == 0 or any(len(array) != len(y) for array in arrays):
-        counts = ", ".join(str(len(array)) for array in arrays)
-        raise DataError(
-            f"{counts} samples and labels of shape {y.shape}; expected a class index for each "
-            "sample, and at least one"
-        )
-    outputs = predict(target, x)
-    shape = (
-        {name: each.shape[1:] for name, each in outputs.items()}
-        if isinstance(outputs, dict)
-        else outputs.shape[1:]
-    )
-    if isinstance(shape, dict) or len(shape) != 1 or shape[0] < 2:
-        raise ModelError(
-            f"{_name(target)} has outputs of shape {shape}; expected (classes,), a logit or a "
-            "probability for each of at least 2 classes"
-        )
-    accuracy = float((outputs.argmax(axis=-1) == y).mean())
-    return {
-        "accuracy": accuracy,
-        "standard_error": float(np.sqrt(accuracy * (1 - accuracy) / len(y))),
-        "samples": len(y),
-    }
-
-
 def is_tflite(target: Any) -> bool:
     """Whether a target is a ``.tflite`` file, by its name."""
     return isinstance(target, str | Path) and Path(target).suffix == ".tflite"

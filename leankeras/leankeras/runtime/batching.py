@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from leankeras.arrays import Arrays, repeated
 from leankeras.runtime.latency import compare_latency
 
 
-def batch_sizes(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) -> pd.DataFrame:
+def batch_sizes(model: keras.Model, sample: Arrays, batches: Sequence[int]) -> pd.DataFrame:
     """Microseconds per sample when a ``tf.function`` and ``predict`` process several at once.
 
     Returns:
@@ -20,8 +20,8 @@ def batch_sizes(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) 
     function = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
     targets: dict[str, Any] = {}
     for batch in batches:
-        inputs = np.repeat(sample, batch, axis=0)
-        tensor = tf.constant(inputs)
+        inputs = repeated(sample, batch)
+        tensor = tf.nest.map_structure(tf.constant, inputs)
         targets[f"tf_function {batch}"] = lambda _, tensor=tensor: function(tensor)
         targets[f"predict {batch}"] = lambda _, inputs=inputs: model.predict(inputs, verbose=0)
     medians = compare_latency(targets, sample).table.us

@@ -7,8 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import numpy as np
-
+from leankeras.arrays import ONLY, read_arrays
 from leankeras.child import tell
 from leankeras.runtime.artifacts import random_sample
 from leankeras.runtime.latency import compare_latency
@@ -22,7 +21,7 @@ def profile(folder: str, modules: list[str], search_path: list[str]) -> None:
     """Time the layers of a model and the ways to call it.
 
     Args:
-        folder: holds ``model.keras`` and ``sample.npy``; ``shares.json`` and ``ladder.json`` are
+        folder: holds ``model.keras`` and ``sample.npz``; ``shares.json`` and ``ladder.json`` are
             written there.
         modules: names of the modules, or paths of the scripts, that define its custom layers.
         search_path: the directories to search for those modules.
@@ -34,7 +33,8 @@ def profile(folder: str, modules: list[str], search_path: list[str]) -> None:
         else:
             import_module(module)
     place = Path(folder)
-    model, sample = load_keras(place / "model.keras"), np.load(place / "sample.npy")
+    model, arrays = load_keras(place / "model.keras"), read_arrays(place / "sample.npz")
+    sample = arrays.get(ONLY, arrays)
     tell("timing the layers")
     profile_layers(model, sample).to_json(place / "shares.json", orient="split")
     tell("timing the ways to call")

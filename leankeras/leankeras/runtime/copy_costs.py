@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from leankeras.arrays import Arrays
 from leankeras.runtime.latency import compare_latency
 from leankeras.runtime.litert import LiteRTModel
 
 
-def copying(litert: str | Path, sample: np.ndarray) -> pd.DataFrame:
+def copying(litert: str | Path, sample: Arrays) -> pd.DataFrame:
     """The cost of copying in and out of LiteRT, and what writing in place saves.
 
     Returns:
@@ -17,17 +17,19 @@ def copying(litert: str | Path, sample: np.ndarray) -> pd.DataFrame:
         interpreter's own memory, and read there); "run only".
     """
     copied, in_place, alone = (LiteRTModel(litert) for _ in range(3))
-    (source,) = in_place.input_details.values()
-    (target,) = in_place.output_details.values()
-    write = in_place.interpreter.tensor(source["index"])
-    read = in_place.interpreter.tensor(target["index"])
+    tensor = in_place.interpreter.tensor
+    sources = [tensor(details["index"]) for details in in_place.input_details.values()]
+    (target, *_) = [tensor(details["index"]) for details in in_place.output_details.values()]
+    (arrays,) = in_place.samples(sample)
+    pairs = list(zip(sources, arrays.values(), strict=True))
 
-    def run_in_place(x: np.ndarray) -> float:
-        write()[...] = x  # with a view kept during the run LiteRT would refuse to run
+    def run_in_place(_: Arrays) -> float:
+        for write, array in pairs:
+            write()[...] = array  # with a view kept during the run LiteRT would refuse to run
         in_place.invoke()
-        return read()[0, 0]
+        return target().flat[0]
 
-    alone.set_inputs({name: sample for name in alone.input_details})
+    alone.set_inputs(arrays)
     bound = copied.bind(sample)
     return compare_latency(
         {

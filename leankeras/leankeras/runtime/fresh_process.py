@@ -12,9 +12,9 @@ from inspect import getfile, unwrap
 from pathlib import Path
 
 import keras
-import numpy as np
 import pandas as pd
 
+from leankeras.arrays import ONLY, Arrays, repeated, write_arrays
 from leankeras.child import Child, ChildDied, JobError
 from leankeras.errors import MeasurementError
 from leankeras.graph import custom_code
@@ -24,7 +24,7 @@ FIGURES = ("us", "ratio", "ratio_low", "ratio_high")
 
 def explore(
     model: keras.Model,
-    sample: np.ndarray,
+    sample: Arrays,
     batch: int,
     threads: int,
     report: Callable[[str], None] = lambda step: None,
@@ -52,7 +52,9 @@ def explore(
     with tempfile.TemporaryDirectory() as name, _child(threads, threads) as child:
         folder = Path(name)
         model.save(folder / "model.keras")
-        np.save(folder / "sample.npy", np.repeat(sample, batch, axis=0))
+        many = repeated(sample, batch)
+        named = many if isinstance(many, dict) else {ONLY: many}
+        write_arrays(folder / "sample.npz", named)
         try:
             child.request(
                 "profile",

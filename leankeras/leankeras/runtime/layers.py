@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 from keras import ops
 
+from leankeras.arrays import Arrays, named_or_listed
 from leankeras.errors import MeasurementError
-from leankeras.graph import functional, is_graph, nodes_in_order
+from leankeras.graph import functional, input_names, is_graph, nodes_in_order
 from leankeras.runtime.artifacts import as_call
 from leankeras.runtime.latency import paired_rounds
 
@@ -47,12 +48,13 @@ class _Stub(keras.Layer):
         return outputs[0] if len(outputs) == 1 else outputs
 
 
-def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
+def profile_layers(model: keras.Model, sample: Arrays) -> pd.DataFrame:
     """Share of each layer in the latency of a Keras model as a ``tf.function``.
 
     Args:
-        model: a built Functional or Sequential model with one input.
-        sample: one input with its batch axis, shape ``(1, ...)``.
+        model: a built Functional or Sequential model.
+        sample: one input with its batch axis, shape ``(1, ...)``; of several inputs arrays by
+            name, or in order.
 
     Returns:
         A row for each layer in the order they run, after "(call)", the time TensorFlow takes to
@@ -62,7 +64,7 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
         are within 10 points.
 
     Raises:
-        MeasurementError: the model is subclassed or has several inputs, so it cannot be cut.
+        MeasurementError: the model is subclassed, so it cannot be cut.
 
     Example:
         >>> shares = profile_layers(model, data.x_test[:1])
@@ -74,8 +76,8 @@ def profile_layers(model: keras.Model, sample: np.ndarray) -> pd.DataFrame:
             f"{model.name} cannot be cut between its layers; expected a built Functional or "
             "Sequential model"
         )
-    if len(model.inputs) != 1:
-        raise MeasurementError(f"{model.name} has {len(model.inputs)} inputs; expected one")
+    if len(model.inputs) > 1:
+        sample = named_or_listed(sample, input_names(model))
     nodes, prefixes = _prefixes(graph)
     undisturbed = _undisturbed_us(prefixes, sample)
     steps = np.diff(undisturbed, prepend=0)
@@ -110,7 +112,7 @@ def _prefixes(model: keras.Model) -> tuple[list[Any], dict[str, Any]]:
 
 
 def _shares_by_swap(
-    model: keras.Model, table: pd.DataFrame, nodes: list[Any], sample: np.ndarray
+    model: keras.Model, table: pd.DataFrame, nodes: list[Any], sample: Arrays
 ) -> pd.DataFrame:
     """Columns ``share_by_swap`` and ``agree`` for the rows of the costliest layers."""
     calls = Counter(id(node.operation) for node in nodes)
@@ -130,7 +132,7 @@ def _shares_by_swap(
     return columns
 
 
-def _undisturbed_us(models: dict[Any, keras.Model], sample: np.ndarray) -> pd.Series:
+def _undisturbed_us(models: dict[Any, keras.Model], sample: Arrays) -> pd.Series:
     """Microseconds of each model, the 10th percentile over the rounds.
 
     Differences of medians would add up the disturbances of each; on a busy machine that is more

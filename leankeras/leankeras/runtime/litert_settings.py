@@ -98,7 +98,7 @@ def _call(path: str | Path, sample: np.ndarray, setting: Setting) -> Callable[[]
     model = LiteRTModel(path, setting.threads, xnnpack=setting.kernels == "XNNPACK")
     if setting != IN_NUMPY:
         return model.bind(sample)
-    floats = {name: sample for name in model.input_details}
+    (floats,) = model.samples(sample)
 
     def convert_and_run() -> dict[str, np.ndarray]:
         model.set_inputs(floats)

@@ -4,24 +4,27 @@ import time
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from leankeras.arrays import Arrays, each_array, repeated
 
-def trace_times(model: keras.Model, sample: np.ndarray, batches: Sequence[int]) -> pd.DataFrame:
+
+def trace_times(model: keras.Model, sample: Arrays, batches: Sequence[int]) -> pd.DataFrame:
     """Call a fresh ``tf.function`` with batches of several sizes, with and without a signature.
 
     Args:
-        model: a built Keras model with one input.
-        sample: one input with its batch axis.
+        model: a built Keras model.
+        sample: one input with its batch axis; of several inputs arrays by name.
         batches: batch sizes, in the order of the calls.
 
     Returns:
         A row for each call: ``batch``, ``ms`` without a signature, ``traced`` (whether it traced),
         and the same with one, ``ms_signature`` and ``traced_signature``.
     """
-    any_batch = tf.TensorSpec((None, *sample.shape[1:]), sample.dtype)
+    any_batch = each_array(
+        sample, lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype)
+    )
     plain = _traced(model, sample, batches, None)
     signature = _traced(model, sample, batches, [any_batch])
     return plain.join(signature.drop(columns="batch").add_suffix("_signature"))
@@ -38,7 +41,7 @@ def _traced(model, sample, batches, signature) -> pd.DataFrame:
     function = tf.function(call, input_signature=signature)
     rows = []
     for batch in batches:
-        inputs, before = np.repeat(sample, batch, axis=0), traces
+        inputs, before = repeated(sample, batch), traces
         start = time.perf_counter()
         function(inputs)
         milliseconds = 1e3 * (time.perf_counter() - start)

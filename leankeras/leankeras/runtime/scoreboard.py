@@ -1,40 +1,39 @@
-"""The accuracy, size and latency of files side by side."""
+"""Files side by side: score, size and latency of each."""
 
 import gzip
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from leankeras.runtime.accuracy import compare_accuracy
+from leankeras.arrays import first
+from leankeras.data import Data
 from leankeras.runtime.latency import compare_latency
+from leankeras.runtime.scores import compare_scores
 
 
 def compare_files(
     files: Mapping[Any, str | Path],
-    x: np.ndarray,
-    y: np.ndarray,
-    sample: np.ndarray,
+    data: Data,
+    part: str = "val",
     reference: Any = None,
 ) -> tuple[pd.DataFrame, str]:
-    """Accuracy, size and latency of several files, against one of them.
+    """Score, size and latency of several files, against one of them.
 
     Args:
         files: name to the path of a ``.tflite``.
-        x: samples to score on, shape ``(n, ...)``.
-        y: class indices, shape ``(n,)``.
-        sample: input for measuring the latency, shape ``(1, ...)``.
+        data: whose samples they are scored on; the latency is measured on the first test sample.
+        part: "val" or "test".
         reference: a name in ``files``; by default the first.
 
     Returns:
-        A table indexed by name: ``accuracy``, and ``accuracy_lost`` with its interval, from
-        :func:`.compare_accuracy`; ``size_kb`` and ``gzip_kb`` (1000 bytes); and the columns of
-        :func:`leankeras.compare_latency`. Then the conditions of the latencies, in one line.
+        A table indexed by name: the score, and what is lost of it with its interval, as
+        :func:`.compare_scores` gives them; ``size_kb`` and ``gzip_kb`` (1000 bytes); and what
+        :func:`leankeras.compare_latency` gives. And the conditions of the latencies, in a line.
 
     Example:
-        >>> table, _ = compare_files({"a": "a.tflite", "b": "b.tflite"}, x_val, y_val, x_val[:1])
+        >>> table, _ = compare_files({"a": "a.tflite", "b": "b.tflite"}, data)
     """
     contents = [Path(path).read_bytes() for path in files.values()]
     sizes = pd.DataFrame(
@@ -44,6 +43,6 @@ def compare_files(
         },
         index=pd.Index(list(files), name="target"),
     )
-    comparison = compare_latency(files, sample, reference)
-    scores = compare_accuracy(files, x, y, reference)
+    comparison = compare_latency(files, first(data.samples("test")), reference)
+    scores = compare_scores(files, data, part, reference)
     return scores.join(sizes).join(comparison.table), comparison.conditions

@@ -6,21 +6,20 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
+from leankeras.arrays import Arrays
 from leankeras.graph import without_dropout
 
 
-def ladder(
-    model: keras.Model, sample: np.ndarray, litert: str | Path | None = None
-) -> dict[str, Any]:
+def ladder(model: keras.Model, sample: Arrays, litert: str | Path | None = None) -> dict[str, Any]:
     """Targets for :func:`leankeras.compare_latency`, one for each way to call a model.
 
     Args:
-        model: a built Keras model with one input.
-        sample: one input with its batch axis, shape ``(1, ...)``.
+        model: a built Keras model.
+        sample: one input with its batch axis, shape ``(1, ...)``; of several inputs arrays by
+            name.
         litert: the model's ``.tflite``, for the last rung.
 
     Returns:
@@ -33,8 +32,10 @@ def ladder(
     Example:
         >>> compare_latency(ladder(model, x[:1]), x[:1], reference="tf.function")
     """
-    tensor = tf.constant(sample)
-    any_batch = tf.TensorSpec((None, *sample.shape[1:]), tensor.dtype)
+    tensor = tf.nest.map_structure(tf.constant, sample)
+    any_batch = tf.nest.map_structure(
+        lambda each: tf.TensorSpec((None, *each.shape[1:]), each.dtype), tensor
+    )
     compiled = tf.function(_call(model))
     signature = tf.function(_call(model), input_signature=[any_batch])
     xla = tf.function(_call(model), jit_compile=True)
@@ -49,7 +50,7 @@ def ladder(
         "input signature": signature,
         "fixed shape": _on_tensor(fixed, tensor),
         "XLA": xla,
-        "frozen graph": _on_tensor(convert_variables_to_constants_v2(fixed), tensor),
+        "frozen graph": _frozen(fixed, tensor),
         "SavedModel": _on_tensor(_saved(model, fixed), tensor),
     }
     return rungs if litert is None else {**rungs, "LiteRT": litert}
@@ -60,9 +61,10 @@ def xla(models: Mapping[str, keras.Model]) -> dict[str, Any]:
     return {name: tf.function(_call(model), jit_compile=True) for name, model in models.items()}
 
 
-def graph_size(model: keras.Model, sample: np.ndarray) -> int:
+def graph_size(model: keras.Model, sample: Arrays) -> int:
     """The number of operations in the graph of a ``tf.function``; a Python loop multiplies it."""
-    function = tf.function(_call(model)).get_concrete_function(tf.constant(sample))
+    tensor = tf.nest.map_structure(tf.constant, sample)
+    function = tf.function(_call(model)).get_concrete_function(tensor)
     return len(function.graph.get_operations())
 
 
@@ -73,8 +75,13 @@ def _call(model: keras.Model) -> Callable[[Any], Any]:
     return call
 
 
-def _on_tensor(function: Callable[[Any], Any], tensor: tf.Tensor) -> Callable[[Any], Any]:
+def _on_tensor(function: Callable[[Any], Any], tensor: Any) -> Callable[[Any], Any]:
     return lambda _: function(tensor)
+
+
+def _frozen(function: Any, tensor: Any) -> Callable[[Any], Any]:
+    frozen, flat = convert_variables_to_constants_v2(function), tf.nest.flatten(tensor)
+    return lambda _: frozen(*flat)
 
 
 def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
@@ -83,5 +90,11 @@ def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(holder, folder, signatures=function)
         loaded = tf.saved_model.load(folder)
-    name = function.structured_input_signature[0][0].name
-    return lambda x: next(iter(loaded.signatures["serving_default"](**{name: x}).values()))
+    names = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
+    serve = loaded.signatures["serving_default"]
+
+    def call(x: Any) -> Any:
+        outputs = serve(**dict(zip(names, tf.nest.flatten(x), strict=True)))
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+    return call

@@ -10,6 +10,7 @@ import gzip
 import kopt
 from kopt.budget import Budget
 from kopt.display.panels import ParetoPanel, TradeoffPanel
+from leankeras.task import Merit
 
 import keras
 import numpy as np
@@ -52,6 +53,7 @@ TradeoffPanel(
         "sparsity": lambda value: kopt.remove_channels(model, value, leave=["conv"]),
         "fraction": lambda value: kopt.remove_channels(model, value, verbose=0),
     },
+    Merit("accuracy", "accuracy"),
     measure,
 )
 """,
@@ -68,6 +70,11 @@ result = pd.DataFrame(
 )
 files = {name: f"models/{name}.tflite" for name in modes}
 points = result.assign(accuracy_lost=0.8603 - result.accuracy)
-ParetoPanel(points, files, Budget(latency_us=5, size_kb=20, accuracy_loss=0.01))
+ParetoPanel(
+    points,
+    files,
+    Merit("accuracy", "accuracy"),
+    Budget(latency_us=5, size_kb=20, accuracy_loss=0.01),
+)
 """,
 ]

@@ -18,6 +18,7 @@ from kopt.display.panels.panel import TEXT
 from kopt.display.panels.task import Task
 from kopt.display.plots import COLORS
 from leankeras.errors import ModelError
+from leankeras.task import Merit
 from tests.kopt.display.contrast import contrast
 
 SECONDS = 120  # longest wait
@@ -105,6 +106,7 @@ def tradeoff():
     return TradeoffPanel(
         {"sparsity": points(0.0, 0.5, 0.9), "fraction": points(0.0, 0.5)},
         {"sparsity": lambda value: f"model at {value}", "fraction": refuse},
+        Merit("accuracy", "accuracy"),
         measure=lambda made: points(0.0, *made) * [1, 1, 2],  # on a machine that is half as fast
     )
 
@@ -123,7 +125,7 @@ def test_the_rings_are_on_the_curve_where_the_slider_stands(tradeoff, setting, e
     assert set(rings.x) == {setting}
     assert list(rings.y) == pytest.approx(expected)
     said = [text.value for text, _ in tradeoff.texts]
-    assert said[0].startswith(f"sparsity {setting:.2f}: accuracy {0.9 * expected[0]:.1%}, ")
+    assert said[0].startswith(f"sparsity {setting:.2f}: accuracy {90 * expected[0]:.1f} %, ")
     assert said[0].endswith(source)
     assert said[1].startswith("fraction 0.50: ")
 
@@ -165,7 +167,10 @@ FILES = pd.DataFrame(
 
 def pareto(**budget):
     return ParetoPanel(
-        FILES, {name: Path(f"{name}.tflite") for name in FILES.index}, Budget(**budget)
+        FILES,
+        {name: Path(f"{name}.tflite") for name in FILES.index},
+        Merit("accuracy", "accuracy"),
+        Budget(**budget),
     )
 
 

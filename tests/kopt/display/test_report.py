@@ -20,8 +20,10 @@ def points(**columns):
         "seed": [0, 1, 0, 1],
         "quick": [False] * 4,
         "status": ["finished"] * 4,
+        "score": ["accuracy"] * 4,
+        "lower_is_better": [False] * 4,
         "accuracy": [88.0, 86.0, 84.0, 82.0],
-        "accuracy_loss": [0.0, 2.0, 4.0, 6.0],
+        "lost": [0.0, 2.0, 4.0, 6.0],
         "size_kb": [30.0, 20.0, 20.0, 10.0],
         "gzip_kb": [25.0, 15.0, 15.0, 8.0],
         "latency_us": [20.0, 10.0, 10.0, 12.0],
@@ -55,6 +57,7 @@ def test_a_front_agrees_with_trying_every_pair():
     random = np.random.default_rng(0)
     columns = ["accuracy", "latency_us", "size_kb"]
     table = pd.DataFrame(random.integers(0, 6, (60, 3)), columns=columns)
+    table = table.assign(score="accuracy", lower_is_better=False)
     costs = [(-row.accuracy, row.latency_us, row.size_kb) for row in table.itertuples()]
 
     def beats(one, other):

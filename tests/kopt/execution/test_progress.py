@@ -45,8 +45,8 @@ def test_elsewhere_there_is_a_line_for_everything_that_ends():
     assert stream.getvalue().splitlines() == [
         "3 points",
         "done for 3 points starting with 1_alpha=0.1: 03_prune",
-        "finished: 1_alpha=0.1: 2× the speed, 80.0 % accurate, 2 kB, budget: met",
-        "finished: 2_alpha=0.2: 10× the speed, 80.0 % accurate, 2 kB, budget: met",
+        "finished: 1_alpha=0.1: 2× the speed, accuracy 80.0 %, 2 kB, budget: met",
+        "finished: 2_alpha=0.2: 10× the speed, accuracy 80.0 %, 2 kB, budget: met",
         "failed: 3_alpha=0.3: 04: no",
     ]
 

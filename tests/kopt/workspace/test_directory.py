@@ -9,6 +9,7 @@ from kopt.errors import WorkspaceError
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
+from leankeras.task import Merit
 from tests.kopt.workspace.holding import PATIENCE
 
 
@@ -28,6 +29,8 @@ def record(stage, inputs=None, outputs=None, **changed):
         "case": "signal",
         "parameters": {"quick": True},
         "epochs": 1,
+        "task": "classification, judged by accuracy",
+        "merit": Merit("accuracy", "accuracy"),
         "test": accuracy(0.8, 0.01),
         "validation": accuracy(0.82, 0.0),
         "size_bytes": 2000,

@@ -14,9 +14,8 @@ from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record
 from kopt.workspace.stage import Stage
 from leankeras.conversion.tflite import convert
-from leankeras.runtime import latency
-from leankeras.runtime.accuracy import compare_accuracy
-from leankeras.runtime.artifacts import evaluate
+from leankeras.runtime import compare_scores, evaluate, latency
+from leankeras.task import Task
 from leankeras.training import fit
 
 GENEROUS = Budget(latency_us=1e9, size_kb=1e6, accuracy_loss=0.99)
@@ -34,7 +33,8 @@ def stage(blobs, tmp_path):
     workspace = Workspace(tmp_path / "run")
     workspace.claim("signal", "the test")
     parameters = {"case": "signal", "seed": 0, "quick": False, "epochs": 1}
-    return Stage("01_profile", replace(CASE, budget=GENEROUS), blobs, workspace, parameters)
+    data = replace(blobs, task=Task.classification())
+    return Stage("01_profile", replace(CASE, budget=GENEROUS), data, workspace, parameters)
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
 ):
     stage.finish(trained)
     assert stage.workspace.record(stage.name).crash is None
-    after = Stage(STAGES[1], stage.case, blobs, stage.workspace, {"quick": False})
+    after = Stage(STAGES[1], stage.case, stage.data, stage.workspace, {"quick": False})
     np.testing.assert_array_equal(after.load()(blobs.x_test), trained(blobs.x_test))
     weak = after.load()
     weak.set_weights([0 * weights for weights in weak.get_weights()])
@@ -88,7 +88,7 @@ def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
     after.finish(weak)
     record = stage.workspace.record(after.name)
     files = {name: after.file(name) for name in STAGES[:2]}
-    lost = compare_accuracy(files, blobs.x_test, blobs.y_test).accuracy_lost[STAGES[1]]
+    lost = compare_scores(files, blobs, "test").accuracy_lost[STAGES[1]]
     assert record.test["accuracy_lost"] == lost > 0.2
     assert record.crash == "02_rewrite crashed (SIGABRT) and ran again without oneDNN"
     assert record.inputs == {STAGES[0]: stage.workspace.record(STAGES[0]).outputs}

@@ -6,8 +6,10 @@ import pytest
 from keras import layers, ops
 
 from leankeras import Data, distill
-from leankeras.distillation.distillation import SoftenedLogits
-from leankeras.errors import ModelError, ParameterError
+from leankeras.distillation.distillation import TaughtOutputs
+from leankeras.errors import DataError, ModelError, ParameterError
+from leankeras.objective import Objective
+from leankeras.task import Task
 
 
 def softmax(logits):
@@ -61,7 +63,11 @@ def test_loss_is_the_formula(temperature, student_probabilities, teacher_probabi
     teacher, student = generator.normal(scale=2, size=(2, 32, 5)).astype("float32")
     soft = [softmax(logits / temperature) for logits in (teacher, student)]
     expected = temperature**2 * np.mean(np.sum(soft[0] * np.log(soft[0] / soft[1]), axis=1))
-    loss = SoftenedLogits(temperature, teacher_probabilities, student_probabilities)
+    objectives = [
+        Objective(Task.classification(), "output", {"output": (5,)}, {"output": probabilities})
+        for probabilities in (teacher_probabilities, student_probabilities)
+    ]
+    loss = TaughtOutputs(*objectives, temperature)
     got = loss.compute_loss(
         softmax(teacher) if teacher_probabilities else teacher,
         softmax(student) if student_probabilities else student,
@@ -172,8 +178,13 @@ def unbuilt():
         (classifier, {"temperature": 0}, ParameterError, "above 0"),
         (classifier, {"alpha": 1.5}, ParameterError, "0 to 1"),
         (classifier, {"epochs": 0}, ParameterError, "at least 1"),
-        (lambda: classifier(outputs=5), {}, ModelError, "3 outputs and the student classifier 5"),
-        (lambda: classifier(outputs=2), {}, ModelError, "labels run to 2"),
+        (
+            lambda: classifier(outputs=5),
+            {},
+            ModelError,
+            r"\(3,\) and the student classifier \(5,\)",
+        ),
+        (lambda: classifier(outputs=2), {}, DataError, "labels run from 0 to 2, for 2 outputs"),
         (other_input, {}, ModelError, r"samples of shape \(6,\)"),
         (nan_student, {}, ModelError, "NaN"),
         (unbuilt, {}, ModelError, "not built"),

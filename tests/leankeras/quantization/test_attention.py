@@ -87,5 +87,5 @@ def test_attention_is_kept_in_float_where_that_is_the_cure(tmp_path):
     errors = quantization_error(exact, quantized, data.x_val)
     found = find_exemptions(model, exact, quantized, errors, data.x_train, data)
     assert found.layers == ("attention",)
-    assert found.accuracy.lost_low["int8"] > 0.03
+    assert found.scores.lost_low["int8"] > 0.03
     assert evaluate(found.path, data.x_test, data.y_test)["accuracy"] > 0.98

@@ -4,7 +4,7 @@ import pytest
 from leankeras.conversion.tflite import convert
 from leankeras.data import Data
 from leankeras.quantization.calibration_choice import SPREAD, compare_calibrations
-from leankeras.runtime.artifacts import evaluate
+from leankeras.runtime import evaluate
 from leankeras.training import fit
 
 OTHERS = {"the first ones", "of one class only", "random noise"}

@@ -62,23 +62,23 @@ def test_exactly_the_badly_scaled_layer_is_exempted(tmp_path):
     assert found.layers == ("scaled",)
     assert found.path != quantized.path
     assert TFLiteFile(found.path).tensor_types["float32"] > 2  # more than input and output
-    assert found.accuracy.lost_low["int8"] > 0.02
-    assert found.accuracy.lost_low["exempt"] <= 0
-    assert found.accuracy.accuracy["exempt"] > 0.95
+    assert found.scores.lost_low["int8"] > 0.02
+    assert found.scores.lost_low["exempt"] <= 0
+    assert found.scores.accuracy["exempt"] > 0.95
     assert "with scaled in float it loses" in str(found)
 
 
 def test_two_layers_that_help_only_together_are_found(tmp_path):
     _, found = search(scale_between_layers, tmp_path)
     assert set(found.layers) == {"scaled", "head"}
-    assert found.accuracy.lost_low["int8"] > 0.1
-    assert found.accuracy.lost_low["exempt"] <= 0
+    assert found.scores.lost_low["int8"] > 0.1
+    assert found.scores.lost_low["exempt"] <= 0
 
 
 def test_a_sound_model_needs_no_exemption(tmp_path):
     quantized, found = search(leave_alone, tmp_path)
     assert (found.layers, found.path, found.tried) == ((), quantized.path, 0)
-    assert found.accuracy.index.tolist() == ["float32", "int8"]
+    assert found.scores.index.tolist() == ["float32", "int8"]
     assert "nothing significant" in str(found)
 
 

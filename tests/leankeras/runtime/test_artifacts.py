@@ -3,9 +3,9 @@ import numpy as np
 import pytest
 
 from leankeras.conversion.tflite import convert
-from leankeras.errors import DataError, ModelError
-from leankeras.runtime.accuracy import compare_accuracy
-from leankeras.runtime.artifacts import as_call, evaluate, predict, random_sample
+from leankeras.errors import DataError
+from leankeras.runtime import compare_scores, evaluate
+from leankeras.runtime.artifacts import as_call, predict, random_sample
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import graph_size, ladder
 from leankeras.training import fit
@@ -52,7 +52,7 @@ def test_several_inputs_and_outputs_go_by_name(structure, tmp_path):
         for output, values in expected.items():
             np.testing.assert_allclose(found[output], values, atol=1e-5)
     for target in (model, tmp_path / "model.tflite", tmp_path / "saved"):
-        with pytest.raises(ModelError, match=r"outputs of shape .*expected \(classes,\)"):
+        with pytest.raises(DataError, match="labels for one array; the model has the outputs"):
             evaluate(target, sample, np.zeros(1, int))
     for wrong in ({"a": sample["a"]}, sample["a"], [sample["a"]] * 3):
         for target in (model, tmp_path / "saved", tmp_path / "model.tflite"):
@@ -60,10 +60,12 @@ def test_several_inputs_and_outputs_go_by_name(structure, tmp_path):
                 predict(target, wrong)
 
 
-def test_a_single_output_is_no_classifier():
-    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
-    with pytest.raises(ModelError, match=r"shape \(1,\); expected \(classes,\)"):
-        evaluate(model, np.ones((3, 4)), np.zeros(3, int))
+def test_a_single_output_is_scored_by_what_its_labels_are():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    x = np.ones((4, 4)) * [[1], [-1], [1], [1]]
+    assert evaluate(model, x, np.asarray([1, 0, 0, 1]))["accuracy"] == 0.75
+    assert evaluate(model, x, np.asarray([4.0, -4.0, 3.0, 4.0]))["MAE"] == 0.25
+    assert evaluate(model, x, np.asarray([1, 0, 0, 1]), "regression")["MAE"] == 3.5
 
 
 def test_samples_of_another_shape_are_told_in_a_line(small_model):
@@ -100,16 +102,15 @@ def test_accuracy_is_that_of_counting(small_model, blobs):
     scores = evaluate(small_model, blobs.x_test, blobs.y_test)
     answers = np.asarray(small_model(blobs.x_test)).argmax(axis=1)
     assert scores["accuracy"] == np.mean(answers == blobs.y_test) > 0.8
-    with pytest.raises(DataError, match="expected a class index for each"):
+    with pytest.raises(DataError, match="expected a label for each sample"):
         evaluate(small_model, blobs.x_test, blobs.y_test[1:])
 
 
 def test_the_paired_interval_is_nothing_for_equals_and_wide_for_others(small_model, blobs):
     other = keras.models.clone_model(small_model)
     fit(small_model, blobs, 10, learning_rate=0.02)
-    table = compare_accuracy(
-        {"a": small_model, "same": small_model, "untrained": other}, blobs.x_test, blobs.y_test
-    )
+    targets = {"a": small_model, "same": small_model, "untrained": other}
+    table = compare_scores(targets, blobs, "test")
     assert table.loc["same", ["accuracy_lost", "lost_low", "lost_high"]].tolist() == [0, 0, 0]
     row = table.loc["untrained"]
     assert row.lost_low < row.accuracy_lost < row.lost_high
