@@ -371,6 +371,7 @@ def test_a_notebooks_parameters_are_read_from_its_cell():
         "run_dir": None,
         "seed": 0,
         "quick": False,
+        "task": None,
         "sparsity": 0.8,
         "fraction": 0.5,
         "epochs": None,
