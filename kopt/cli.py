@@ -56,7 +56,7 @@ def run(
 
     CASE is signal (the default), vision, stream, or FILE.py:NAME for your own kopt.Case.
     """
-    from kopt.cases.catalogue import case_name, trained
+    from kopt.cases.catalogue import case_name, check_run, trained
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
     from kopt.parameters import read_value
@@ -80,6 +80,8 @@ def run(
         if name in parameters:
             raise ParameterError(f"{name} is given twice; expected one value")
         parameters[name] = read_value(value)
+    if task or budget:
+        check_run(case, task, budget)
     run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()

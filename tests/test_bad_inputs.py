@@ -277,7 +277,7 @@ COMMANDS = {
     f"run {OWN} nan.keras --data good.npz": "conv/kernel holds NaN or Inf; retrain plain",
     f"run {OWN} good.keras --data none.npz": "none.npz: no such file; expected an .npz with",
     f"run {OWN} good.keras --data pickle.npz": "pickle.npz: not a readable .npz (no archive of",
-    f"run {OWN} good.keras --data count.npz": "count.npz: y_test has shape (5,); expected (40,),",
+    f"run {OWN} good.keras --data count.npz": "count.npz: y_test has shape (5,); expected (40,",
     f"run {OWN} good.keras --data shape.npz": "samples of shape (8, 2); expected (16, 2)",
     f"run {OWN} good.keras --data high.npz": "labels run from 0 to 7, for 2 outputs",
     f"run {OWN} two.keras --data good.npz": "has 2 inputs: samples for 1 input(s);",
@@ -371,7 +371,7 @@ CALLS = {
     "labels of another count": (
         lambda: kopt.evaluate("good.tflite", X, Y[:5]),
         DataError,
-        r"20 samples and labels of shape \(5,\); expected a class index for each",
+        r"20 samples and labels of shape \(5,\); expected a label for each sample",
     ),
     "operators of a .keras": (
         lambda: kopt.profile_operators("good.keras"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -53,6 +54,23 @@ def _trained(case: str) -> tuple[str, str, list[str]] | None:
         return None
     model, data, modules, rest = match.groups()
     return model, data or rest, modules.split(",") if modules else []
+
+
+def check_run(case: str, task: str | None, budget: str | None) -> None:
+    """Refuse a task or a budget that a case cannot have, before a notebook runs.
+
+    Raises:
+        DataError: the task is not that of the labels and outputs.
+        ParameterError: the budget limits a score of another kind.
+    """
+    from kopt.budget import Budget
+    from leankeras.objective import find_objective
+
+    found = find_case(case)
+    data = found.load()
+    objective = find_objective(found.build(), replace(data, task=task or data.task))
+    limits = Budget.parse(budget) if budget else found.budget
+    limits.may_lose(objective.task.score)
 
 
 def find_case(name: str) -> Case:

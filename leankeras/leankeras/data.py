@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from leankeras.arrays import Arrays, count_samples, each_array, named_or_listed, open_npz
+from leankeras.arrays import Arrays, count_samples, each_array, open_npz
 from leankeras.errors import DataError
 from leankeras.validation_part import anomaly_rows, validation_rows
 
@@ -221,7 +221,7 @@ def _each(name: str, arrays: Any) -> list[tuple[str, Any]]:
     """The arrays of an argument with the names that a message calls them by."""
     if isinstance(arrays, Mapping):
         return [(f"{name}/{key}", arrays[key]) for key in sorted(arrays)]
-    return [(name, array) for array in named_or_listed(arrays)]
+    return [(name, arrays)]
 
 
 def _check_samples(name: str, x: Any) -> None:

@@ -152,7 +152,7 @@ def check_weights(model: keras.Model) -> None:
     """
     damaged = first_not_finite(model.variables)
     if damaged:
-        raise ModelError(f"{damaged} holds NaN or Inf; train {model.name} anew")
+        raise ModelError(f"{damaged} holds NaN or Inf; retrain {model.name}")
 
 
 def _check_inputs(model: keras.Model, samples: Any) -> None:

@@ -172,7 +172,7 @@ def test_a_subclassed_model_is_refused(trained):
     model, data = trained
 
     @keras.saving.register_keras_serializable("tests")
-    class Subclassed(keras.Model):
+    class WithoutGraph(keras.Model):
         def __init__(self, **kwargs):
             super().__init__(**kwargs)
             self.dense = keras.layers.Dense(2)
@@ -180,10 +180,10 @@ def test_a_subclassed_model_is_refused(trained):
         def call(self, inputs):
             return self.dense(inputs[:, 0])
 
-    subclassed = Subclassed()
+    subclassed = WithoutGraph()
     subclassed(np.zeros((1, 16, 2), "float32"))
     subclassed.save(model)
-    with pytest.raises(KoptError, match=r"subclassed model .Subclassed.*expected a Functional"):
+    with pytest.raises(KoptError, match=r"subclassed model .WithoutGraph.*expected a Functional"):
         find_case(f"{model}:{data}")
 
 

@@ -6,7 +6,7 @@ import pytest
 from keras import layers
 
 from leankeras import Data, prune
-from leankeras.errors import ModelError, ParameterError
+from leankeras.errors import DataError, ModelError, ParameterError
 from leankeras.kernels import measure_kernels
 
 
@@ -215,7 +215,7 @@ def wide():
         (images, {"leave": ["nowhere"]}, ModelError, "'nowhere'"),
         (one_layer, {"leave": ["all"]}, ModelError, "no layer to prune .*left as asked"),
         (nan_model, {}, ModelError, "NaN"),
-        (wide, {}, ModelError, "labels run to 2"),
+        (wide, {}, DataError, "for 2 outputs"),
         (lambda: keras.Sequential([layers.Dense(3)]), {}, ModelError, "not built"),
     ],
 )

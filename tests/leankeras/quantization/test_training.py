@@ -9,7 +9,7 @@ from keras import layers, ops
 import leankeras
 from kopt.project import DATA
 from leankeras import Data, train_quantized
-from leankeras.errors import ModelError, ParameterError
+from leankeras.errors import DataError, ModelError, ParameterError
 from leankeras.quantization.ranges import FollowedRange
 from leankeras.quantization.training import QuantizedModel, quantization_coverage
 from leankeras.runtime.litert import LiteRTModel
@@ -373,7 +373,7 @@ def with_nan(model):
         (lambda: functional((16, 3), mixed), {"preserve": "zeros"}, ParameterError, "'zeros'"),
         (lambda: functional((16, 3), mixed), {"epochs": -1}, ParameterError, "epochs is -1"),
         (lambda: functional((9, 3), mixed), {}, ModelError, "does not take samples"),
-        (lambda: functional((16, 3), mixed, classes=2), {}, ModelError, "outputs of shape"),
+        (lambda: functional((16, 3), mixed, classes=2), {}, DataError, "for 2 outputs"),
         (lambda: with_nan(functional((16, 3), mixed)), {}, ModelError, "NaN"),
         (lambda: keras.Sequential([layers.Dense(3)]), {}, ModelError, "is not built"),
         (
