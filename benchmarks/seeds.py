@@ -24,7 +24,7 @@ def run(case: str, seed: int) -> Figures:
     slow, *_, final = workspace.records()
     merit = final.merit
     value, *loss = merit.columns
-    whole = final.table("whole").set_index("target").loc["slow, tf.function"]
+    whole = final.table("whole").set_index("compared with").loc["slow, tf.function"]
     ratio = [1 / final.latency[name] for name in ("ratio", "ratio_high", "ratio_low")]
     return {
         f"slow {merit.axis}": [merit.shown(slow.test[value])],
