@@ -46,6 +46,7 @@ from leankeras.runtime import (
     is_tflite,
     load_keras,
     measure_briefly,
+    pick_fastest,
 )
 from leankeras.task import AnyScore, infer_task
 
@@ -168,9 +169,7 @@ class Stage:
         good = table if may_lose is None else table[table[lost] <= may_lose]
         if good.empty:
             return table[lost].idxmin()
-        fastest = good.loc[good.ratio.idxmin()]
-        equal = good[good.ratio_low <= fastest.ratio_high]
-        return equal.sort_values(["size_kb", lost]).index[0]
+        return pick_fastest(good, {name: (row.size_kb, row[lost]) for name, row in good.iterrows()})
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""

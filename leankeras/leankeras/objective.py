@@ -20,7 +20,7 @@ from leankeras.graph import (
     named_outputs,
     names_of_outputs,
 )
-from leankeras.task import Quantities, SeveralTasks, Task, check_labels, infer_task
+from leankeras.task import SeveralTasks, Task, check_labels, infer_task
 
 TRIED = 32
 
@@ -46,9 +46,7 @@ class Objective:
     @property
     def tasks(self) -> Mapping[str, Task]:
         """The task of each output."""
-        if isinstance(self.task, SeveralTasks):
-            return self.task.tasks
-        return dict.fromkeys(self.shapes, self.task)
+        return self.task.by_output(self.shapes)
 
     def targets(self, labels: Any) -> Any:
         """Labels as the losses take them, nested as the model's outputs.
@@ -89,9 +87,7 @@ class Objective:
         """
         flat = zip(tree.flatten(self.names), tree.flatten(outputs), strict=True)
         return {
-            name: output
-            if isinstance(self.tasks[name].law, Quantities)
-            else self.tasks[name].law.logits(output, self.probabilities[name])
+            name: self.tasks[name].law.logits(output, self.probabilities[name])
             for name, output in flat
         }
 
@@ -118,9 +114,7 @@ def find_objective(model: keras.Model, data: Data) -> Objective:
         ) from error
     named = {name: np.asarray(output) for name, output in named_outputs(outputs).items()}
     shapes = {name: output.shape[1:] for name, output in named.items()}
-    task = data.task
-    if task is None or isinstance(task, str):
-        task = infer_task(shapes, data.evidence, task)
+    task = infer_task(shapes, data.evidence, data.task)
     if data.y_train is not None:
         for part in ("val", "test"):
             check_labels(task, shapes, data.labels(part), part)

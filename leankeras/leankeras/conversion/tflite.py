@@ -169,7 +169,7 @@ def convert_to_score(
         ParameterError, DataError, ConversionError: as from :func:`convert`.
 
     Example:
-        >>> compare_accuracy({n: convert_to_score(model, f"{n}.tflite", "int8", x[:n]) for n in N})
+        >>> files = {n: convert_to_score(model, f"{n}.tflite", "int8", x[:n]) for n in (10, 200)}
     """
     path = Path(path)
     check_place(path, [".tflite"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.merge_rules import MERGE, Aligned, NotAlike
-from leankeras.rewriting.node import CONSTANT, DATA, Node, taken_part
+from leankeras.rewriting.node import CONSTANT, DATA, Node, takes_of
 
 MOST_COPIED = 8  # groups of different tensors that are copied side by side, for one collector
 
@@ -78,18 +78,10 @@ class Alignment:
         place = self.place(axis, len(first.shape))
         if all(node.depends == CONSTANT for node in nodes):
             return self.graph.constant(np.stack([node.value for node in nodes], place)), place
-        parts = [taken_part(node) for node in nodes]
-        for source, source_axis in dict.fromkeys((part[0], part[1]) for part in parts if part):
-            taken = [
-                part[2]
-                if part and part[:2] == (source, source_axis)
-                else np.arange(source.shape[source_axis])
-                if node is source
-                else None
-                for part, node in zip(parts, nodes, strict=True)
-            ]
-            if all(each is not None for each in taken):
-                return self._parts(source, source_axis, np.array(taken))
+        parts = next(takes_of(nodes), None)
+        if parts:
+            source, source_axis, indices = parts
+            return self._parts(source, source_axis, np.array(indices))
         try:
             return self._merge(nodes, axis)
         except NotAlike:

@@ -1,13 +1,13 @@
 """Makes nodes: equal ones once, each simplified where a rule fits, and each with its value."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from leankeras.rewriting.functions import SAME_FUNCTION
-from leankeras.rewriting.node import CONSTANT, DATA, Node, is_known
+from leankeras.rewriting.node import CONSTANT, DATA, Node, in_order, is_known
 from leankeras.rewriting.operations import OPERATIONS
 
 
@@ -141,6 +141,20 @@ class Graph:
         """Put in an axis along which all is the same."""
         x = self.expand(x, axis)
         return self.broadcast(x, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def computed(node: Node, weight: Callable[[Node], np.ndarray]) -> np.ndarray:
+    """The value of a node that depends on weights alone, given a value for each weight's node."""
+    found: dict[int, np.ndarray] = {}
+    for each in in_order([node]):
+        if each.op == "weight":
+            found[each.number] = weight(each)
+        elif each.op == "constant":
+            found[each.number] = each.value
+        else:
+            inputs = [found[i.number] for i in each.inputs]
+            found[each.number] = evaluate(each.op, each.attributes, inputs)
+    return found[node.number]
 
 
 def evaluate(op: str, attributes: dict[str, Any], values: Sequence[np.ndarray]) -> np.ndarray:

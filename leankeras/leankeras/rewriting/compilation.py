@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from leankeras.rewriting.building import evaluate
+from leankeras.rewriting.building import computed
 from leankeras.rewriting.naming import new_names, weight_paths
 from leankeras.rewriting.node import CONSTANT, DATA, Node, in_order, is_known
 from leankeras.rewriting.program import Program, Reference, Statement, WeightSpec
@@ -40,22 +40,13 @@ class Compiled:
         """Set the program's weights from those of the old layer."""
         values = [np.asarray(variable) for variable in old.variables]
         for name, weight in self.weights.items():
-            value = computed(weight.node, values).reshape(weight.shape)
+            value = value_of(weight.node, values).reshape(weight.shape)
             new.variables_of_program[name].assign(value)
 
 
-def computed(node: Node, values: Sequence[np.ndarray]) -> np.ndarray:
+def value_of(node: Node, values: Sequence[np.ndarray]) -> np.ndarray:
     """What a node that depends on weights alone is, for these values of the old weights."""
-    found: dict[int, np.ndarray] = {}
-    for each in in_order([node]):
-        if each.op == "weight":
-            found[each.number] = values[each.attributes["index"]]
-        elif each.op == "constant":
-            found[each.number] = each.value
-        else:
-            inputs = [found[i.number] for i in each.inputs]
-            found[each.number] = evaluate(each.op, each.attributes, inputs)
-    return found[node.number]
+    return computed(node, lambda weight: values[weight.attributes["index"]])
 
 
 def compile_program(

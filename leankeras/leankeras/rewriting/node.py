@@ -1,7 +1,7 @@
 """A layer's computation as data: operations, their inputs and attributes, and a value of each."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,26 @@ def taken_part(node: Node) -> tuple[Node, int, np.ndarray] | None:
         if indices.depends == CONSTANT and indices.value.ndim == 1:
             return node.inputs[0], node.attributes["axis"], indices.value
     return None
+
+
+def takes_of(nodes: Sequence[Node]) -> Iterator[tuple[Node, int, list[np.ndarray]]]:
+    """The tensors of which each of some nodes is a part, or the whole.
+
+    Yields:
+        The tensor, an axis of it, and for each node the indices that it takes along that axis.
+    """
+    parts = [taken_part(node) for node in nodes]
+    for source, axis in dict.fromkeys(part[:2] for part in parts if part):
+        taken = [
+            part[2]
+            if part and part[:2] == (source, axis)
+            else np.arange(source.shape[axis])
+            if node is source
+            else None
+            for part, node in zip(parts, nodes, strict=True)
+        ]
+        if all(indices is not None for indices in taken):
+            yield source, axis, taken
 
 
 def cost(outputs: Sequence[Node], batch: int) -> float:

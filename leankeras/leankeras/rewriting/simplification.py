@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from leankeras.rewriting.building import Graph
-from leankeras.rewriting.node import CONSTANT, Node, is_known, size, taken_part
+from leankeras.rewriting.node import CONSTANT, Node, is_known, size, taken_part, takes_of
 from leankeras.rewriting.products import simplify_product
 
 Rule = Callable[[Graph, list[Node], dict[str, Any]], Node | None]
@@ -155,17 +155,8 @@ def concatenation(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | No
         inputs[:] = [each for each in inputs if each.shape[axis]] or inputs[:1]
     if len(inputs) == 1:
         return inputs[0]
-    parts = [taken_part(each) for each in inputs]
-    for source, place in {(part[0], part[1]) for part in parts if part}:
-        taken = [
-            part[2]
-            if part and part[:2] == (source, place)
-            else np.arange(source.shape[place])
-            if each is source
-            else None
-            for part, each in zip(parts, inputs, strict=True)
-        ]
-        if place == axis and all(indices is not None for indices in taken):
+    for source, place, taken in takes_of(inputs):
+        if place == axis:
             return g.take(source, axis, np.concatenate(taken))
     return None
 

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from leankeras.rewriting.compilation import computed
+from leankeras.rewriting.compilation import value_of
 from leankeras.rewriting.node import Node
 
 
@@ -31,4 +31,4 @@ class Stock:
     def port(self, old: keras.Layer, new: keras.Layer) -> None:
         """Set its weights from those of the old layer."""
         values = [np.asarray(variable) for variable in old.variables]
-        new.set_weights([computed(node, values) for _, node in self.weights])
+        new.set_weights([value_of(node, values) for _, node in self.weights])

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-from leankeras.rewriting.building import evaluate
+from leankeras.rewriting.building import computed
 from leankeras.rewriting.node import DATA, WEIGHT, Node, in_order
 from leankeras.rewriting.operations import MOVES
 
@@ -128,17 +128,12 @@ def first_places(variables: Sequence[keras.Variable]) -> np.ndarray:
 
 def places_of(node: Node, starts: np.ndarray) -> np.ndarray:
     """For each number of a rearrangement, which number of the old weights it is."""
-    places: dict[int, np.ndarray] = {}
-    for each in in_order([node]):
-        if each.op == "weight":
-            start = starts[each.attributes["index"]]
-            places[each.number] = start + np.arange(each.value.size).reshape(each.shape)
-        elif each.op == "constant":
-            places[each.number] = each.value
-        else:
-            inputs = [places[i.number] for i in each.inputs]
-            places[each.number] = evaluate(each.op, each.attributes, inputs)
-    return places[node.number]
+
+    def places(weight: Node) -> np.ndarray:
+        start = starts[weight.attributes["index"]]
+        return start + np.arange(weight.value.size).reshape(weight.shape)
+
+    return computed(node, places)
 
 
 def _is_trained(node: Node, variables: Sequence[keras.Variable]) -> bool:

@@ -10,7 +10,15 @@ from leankeras.arrays import Arrays, count_samples, first, named_or_listed
 from leankeras.data import Data
 from leankeras.errors import DataError
 from leankeras.runtime.artifacts import predict
-from leankeras.task import AnyScore, SeveralTasks, Task, compare, infer_task, standard_error
+from leankeras.task import (
+    AnyScore,
+    SeveralTasks,
+    Task,
+    compare,
+    infer_task,
+    standard_error,
+    value_of,
+)
 
 
 def evaluate(
@@ -44,9 +52,8 @@ def evaluate(
         )
     outputs = predict(target, x)
     score = _task(outputs, y, task).score
-    table = compare({"": outputs}, y, score)
     return {
-        score.name: float(table[score.name].iloc[0]),
+        score.name: value_of(outputs, y, score),
         "standard_error": standard_error(outputs, y, score),
         "samples": count_samples(x),
     }
@@ -87,12 +94,11 @@ def score_of(targets: Mapping[Any, Any], data: Data) -> AnyScore:
 
 def score_value(target: Any, data: Data) -> float:
     """The score of a target on the validation part."""
-    score = score_of({"": target}, data)
-    return float(compare_scores({"": target}, data)[score.name].iloc[0])
+    outputs = predict(target, data.samples("val"))
+    score = _task(outputs, data.evidence, data.task).score
+    return value_of(outputs, data.labels("val"), score)
 
 
 def _task(outputs: Any, labels: Any, task: Any) -> Task | SeveralTasks:
-    if task is not None and not isinstance(task, str):
-        return task
     named = outputs if isinstance(outputs, Mapping) else {"output": outputs}
     return infer_task({name: each.shape[1:] for name, each in named.items()}, labels, task)

@@ -16,5 +16,6 @@ __getattr__, __dir__, __all__ = face(
         "compare": ".score",
         "infer_task": ".task",
         "standard_error": ".score",
+        "value_of": ".score",
     },
 )

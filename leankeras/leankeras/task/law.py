@@ -1,5 +1,6 @@
 """What the numbers of an output are, which decides its loss and how a teacher teaches it."""
 
+from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
 
@@ -8,7 +9,27 @@ import numpy as np
 EPSILON = 1e-7
 
 
-class Classes:
+class Law(ABC):
+    """What the numbers of an output are."""
+
+    @abstractmethod
+    def are_probabilities(self, outputs: np.ndarray) -> bool:
+        """Whether outputs, shape ``(n, ...)``, are probabilities and no logits."""
+
+    @abstractmethod
+    def loss(self, framework: ModuleType, labels: np.ndarray, shape: tuple, logits: bool) -> Any:
+        """The loss of ``keras`` or ``tf_keras`` for labels as :meth:`arrange` gives them."""
+
+    def arrange(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Labels as the loss takes them: in the shape of the outputs."""
+        return labels.reshape(len(labels), *shape[1:])
+
+    def logits(self, outputs: Any, probabilities: bool) -> Any:
+        """Outputs as logits of classes along the last axis, or as the numbers they are."""
+        return outputs
+
+
+class Classes(Law):
     """Scores of classes, of which one is right: logits, or the probabilities of a softmax.
 
     They lie along the last axis; there may be a choice for every step or pixel.
@@ -41,16 +62,12 @@ class Classes:
         return keras.ops.log(keras.ops.maximum(outputs, EPSILON))
 
 
-class Binary(Classes):
+class Binary(Law):
     """Yes or no for each number: a logit, or the probability of a sigmoid."""
 
     def are_probabilities(self, outputs: np.ndarray) -> bool:
         """Whether outputs of any shape may come from a sigmoid."""
         return bool((outputs >= 0).all() and (outputs <= 1).all())
-
-    def arrange(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Labels in the shape of the outputs."""
-        return labels.reshape(len(labels), *shape[1:])
 
     def loss(self, framework: ModuleType, labels: np.ndarray, shape: tuple, logits: bool) -> Any:
         """The binary cross-entropy of ``keras`` or ``tf_keras``."""
@@ -66,16 +83,12 @@ class Binary(Classes):
         return keras.ops.stack([keras.ops.zeros_like(outputs), outputs], axis=-1)
 
 
-class Quantities:
+class Quantities(Law):
     """Numbers to be met as closely as possible."""
 
     def are_probabilities(self, outputs: np.ndarray) -> bool:
         """False: numbers are what they are."""
         return False
-
-    def arrange(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Labels in the shape of the outputs."""
-        return labels.reshape(len(labels), *shape[1:])
 
     def loss(self, framework: ModuleType, labels: np.ndarray, shape: tuple, logits: bool) -> Any:
         """The mean squared error of ``keras`` or ``tf_keras``."""

@@ -204,8 +204,7 @@ def compare(
     measured = {name: score.measure(each, labels) for name, each in outputs.items()}
     base = next(iter(measured)) if reference is None else reference
     count = count_samples(labels)
-    all_once = np.ones((1, count))
-    values = {name: float(score.values(each, all_once)[0]) for name, each in measured.items()}
+    values = {name: _value(each, count, score) for name, each in measured.items()}
     resampled: dict[Any, list[np.ndarray]] = {name: [] for name in measured}
     for weights in _resamples(count):
         for name, each in measured.items():
@@ -221,11 +220,20 @@ def compare(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
 
 
+def value_of(outputs: Any, labels: Any, score: AnyScore) -> float:
+    """The score of one artifact's outputs, without an interval."""
+    return _value(score.measure(outputs, labels), count_samples(labels), score)
+
+
 def standard_error(outputs: Any, labels: Any, score: AnyScore) -> float:
     """The standard deviation of a score over resampled samples."""
     measured = score.measure(outputs, labels)
     resampled = [score.values(measured, each) for each in _resamples(count_samples(labels))]
     return float(np.concatenate(resampled).std())
+
+
+def _value(measured: Any, count: int, score: AnyScore) -> float:
+    return float(score.values(measured, np.ones((1, count)))[0])
 
 
 def _resamples(count: int) -> Iterator[np.ndarray]:

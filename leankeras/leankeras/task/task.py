@@ -1,13 +1,13 @@
 """Tasks: what a model's outputs mean, found out from their shape and the labels."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from leankeras.errors import DataError
-from leankeras.task.law import Binary, Classes, Quantities
+from leankeras.task.law import Binary, Classes, Law, Quantities
 from leankeras.task.measures import (
     ABSOLUTE_ERROR,
     ACCURACY,
@@ -43,11 +43,15 @@ class Task:
 
     name: str
     score: AnyScore
-    law: Classes | Quantities = field(default_factory=Quantities)
+    law: Law = field(default_factory=Quantities)
     loss: Callable[[Any, Any], Any] | None = None
 
     def __str__(self) -> str:
         return f"{self.name}, judged by {self.score.title}"
+
+    def by_output(self, names: Iterable[str]) -> Mapping[str, "Task"]:
+        """The task of each output; there is one output."""
+        return dict.fromkeys(names, self)
 
     @classmethod
     def infer(cls, model: Any, y: Any) -> "Task | SeveralTasks":
@@ -132,6 +136,10 @@ class SeveralTasks:
     def __str__(self) -> str:
         return "; ".join(f"{name}: {task}" for name, task in self.tasks.items())
 
+    def by_output(self, names: Iterable[str]) -> Mapping[str, Task]:
+        """The task of each output, whatever the names are that a model gives."""
+        return self.tasks
+
     @property
     def name(self) -> str:
         """The names of the tasks."""
@@ -170,7 +178,9 @@ LOOKED_AT = 100_000  # samples whose labels are read to find the task out
 
 
 def infer_task(
-    shapes: Mapping[str, tuple[int, ...]], labels: Any, name: str | None = None
+    shapes: Mapping[str, tuple[int, ...]],
+    labels: Any,
+    task: Task | SeveralTasks | str | None = None,
 ) -> Task | SeveralTasks:
     """The task that outputs of some shapes and labels make.
 
@@ -178,11 +188,14 @@ def infer_task(
         shapes: of one sample, by output name.
         labels: shape ``(n, ...)``; of several outputs arrays by name; None where the outputs are
             to be the inputs.
-        name: a key of ``TASKS``, to overrule what the labels suggest; for every output.
+        task: overrules what the labels suggest: a task, which is returned as it is, or a key of
+            ``TASKS``, for every output.
 
     Raises:
         DataError: labels that fit no task, or not the one that is named; it says why.
     """
+    if isinstance(task, Task | SeveralTasks):
+        return task
     if len(shapes) > 1:
         if not isinstance(labels, Mapping) or set(labels) != set(shapes):
             seen = ", ".join(labels) if isinstance(labels, Mapping) else "one array"
@@ -191,13 +204,13 @@ def infer_task(
                 "array for each"
             )
         return SeveralTasks(
-            {each: _infer(shape, labels[each], name, each) for each, shape in shapes.items()}
+            {each: _infer(shape, labels[each], task, each) for each, shape in shapes.items()}
         )
     if isinstance(labels, Mapping) and set(labels) != {"input", "anomaly"}:
         if len(labels) != 1:
             raise DataError(f"labels for {', '.join(labels)}; the model has a single output")
         labels = next(iter(labels.values()))
-    return _infer(next(iter(shapes.values())), labels, name, "the output")
+    return _infer(next(iter(shapes.values())), labels, task, "the output")
 
 
 def check_labels(
@@ -208,8 +221,7 @@ def check_labels(
     Raises:
         DataError: it names the part and says why.
     """
-    tasks = task.tasks if isinstance(task, SeveralTasks) else dict.fromkeys(shapes, task)
-    for name, each in tasks.items():
+    for name, each in task.by_output(shapes).items():
         found = labels[name] if isinstance(task, SeveralTasks) else labels
         if not isinstance(found, Mapping) and each.name in BUILT_IN:
             misfit = _misfit(each, tuple(shapes[name]), np.asarray(found))

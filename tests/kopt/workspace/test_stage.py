@@ -114,3 +114,21 @@ def test_a_model_that_cannot_be_kept_leaves_no_record(stage, trained):
     with pytest.raises(WorkspaceError, match="expected the name of a file"):
         stage.finish(trained)
     assert stage.workspace.records() == []
+
+
+def test_the_choice_is_the_fastest_that_the_budget_allows(stage):
+    """Of equally fast ones the smallest, then the one that loses least; else that alone."""
+    rows = {
+        "slow": (0.0, 9.0, 1.0, 1.0, 1.0),
+        "fast, loses most": (0.2, 1.0, 0.1, 0.09, 0.11),
+        "fast": (0.02, 5.0, 0.3, 0.28, 0.32),
+        "as fast, smaller": (0.03, 4.0, 0.31, 0.29, 0.33),
+        "as fast, as small, loses less": (0.01, 4.0, 0.31, 0.29, 0.33),
+    }
+    columns = ["accuracy_lost", "size_kb", "ratio", "ratio_low", "ratio_high"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    for limit, chosen in ((None, "fast, loses most"), (0.05, "as fast, as small, loses less")):
+        stage.case = replace(stage.case, budget=Budget(accuracy_loss=limit))
+        assert stage.choose(table) == chosen
+    stage.case = replace(stage.case, budget=Budget(accuracy_loss=-0.5))
+    assert stage.choose(table) == "slow"
