@@ -67,10 +67,11 @@ def export_model(
         batch_size: 1 to convert, None to serve batches of any size.
 
     Raises:
-        ConversionError: the model cannot be traced.
+        ConversionError: the model cannot be traced, or a layer keeps its state between calls.
     """
     import tensorflow as tf
 
+    _check_stateless(model)
     specs = {
         name: tf.TensorSpec((batch_size, *spec.shape), spec.dtype, name=name)
         for name, spec in inputs.items()
@@ -117,6 +118,16 @@ def export_model(
         layers=frozenset(layers),
         output_layers=output_layers,
     )
+
+
+def _check_stateless(model: keras.Model) -> None:
+    for layer in flat_layers(model):
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ConversionError(
+                f"layer {layer.name} is stateful: it goes on where the last call ended, and a file "
+                "cannot; build the model with stateful=False, with the states as inputs "
+                "(initial_state) and outputs (return_state=True) if they are to be carried over"
+            )
 
 
 def run_model(

@@ -285,6 +285,19 @@ def test_operators_left_in_float_are_refused_by_layer(samples, tmp_path):
     convert(model, tmp_path / "a.tflite", "int8", samples, keep_float=["Floor"])
 
 
+def stateful():
+    inputs = keras.Input(batch_shape=(1, 4, 3))
+    return keras.Model(inputs, layers.LSTM(2, stateful=True, name="lstm")(inputs))
+
+
+def test_states_as_inputs_and_outputs_convert(tmp_path):
+    steps = keras.Input((4, 3), name="steps")
+    states = [keras.Input((2,), name=name) for name in ("hidden", "cell")]
+    output, *after = layers.LSTM(2, return_state=True)(steps, initial_state=states)
+    model = keras.Model([steps, *states], [output, *after])
+    convert(model, tmp_path / "a.tflite", "float32")
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -292,6 +305,7 @@ def test_operators_left_in_float_are_refused_by_layer(samples, tmp_path):
         (lambda: functional(Counting()), "Python state"),
         (lambda: keras.Sequential([layers.Dense(2)]), "not built"),
         (lambda: functional(layers.Dense(2), (None, 2)), "open shape"),
+        (stateful, "layer lstm is stateful: .*stateful=False"),
         (lambda: functional(layers.TextVectorization(10), (1,), dtype="string"), "strings"),
         (lambda: "no such file.keras", "no such file"),
         (lambda: 42, r"cannot convert a builtins\.int"),
