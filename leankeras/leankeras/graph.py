@@ -11,8 +11,9 @@ import numpy as np
 from keras import tree
 
 # Keras has no public way to run a graph on anything but its own tensors, to get the mask of a
-# tensor, or to find the class of an operation.
+# tensor, or to find the class of an operation or of a layer that only its own networks have.
 from keras.src import ops
+from keras.src.applications import convnext
 from keras.src.backend import get_keras_mask, set_keras_mask
 from keras.src.models.functional import Functional
 
@@ -98,6 +99,16 @@ def operation_module(name: str) -> str | None:
         if isinstance(found, type) and issubclass(found, keras.Operation):
             return place.__name__
     return None
+
+
+def application_module(name: str) -> str | None:
+    """The module of a layer that only networks of ``keras.applications`` have, by its class name.
+
+    These are ``LayerScale`` and ``StochasticDepth``.
+    """
+    found = vars(convnext).get(name)
+    own = isinstance(found, type) and found.__module__ == convnext.__name__
+    return convnext.__name__ if own else None
 
 
 def arranged(model: keras.Model, samples: Arrays) -> Any:

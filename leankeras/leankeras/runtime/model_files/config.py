@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from leankeras.errors import ModelError
-from leankeras.graph import operation_module
+from leankeras.graph import application_module, operation_module
 from leankeras.runtime.model_files import keras2
 from leankeras.runtime.model_files.nodes import MODELS, Nodes
 
@@ -37,6 +37,9 @@ def current(entry: dict, major: int) -> dict:
         config = _values(entry["config"], major)
         config.pop("batch_input_shape", None)
         return {"module": None, "class_name": kind, "config": config, "registered_name": registered}
+    if module := application_module(kind):
+        config = _values(entry["config"], major)
+        return {"module": module, "class_name": kind, "config": config, "registered_name": kind}
     name = entry["config"].get("name", kind)
     if major >= 3:
         # only a layer's config says whether it is trainable; that of a keras.ops operation does not

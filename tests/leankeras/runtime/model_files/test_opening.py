@@ -6,6 +6,7 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+from keras.src.applications.convnext import LayerScale, StochasticDepth
 
 from leankeras.errors import ModelError
 from leankeras.runtime import load_keras
@@ -153,7 +154,12 @@ def nameless():
     return keras.Model(inputs, Nameless(3)(keras.layers.Dense(4)(Nameless(2)(inputs))))
 
 
-@pytest.mark.parametrize("build", [nested, operations, recurrent, nameless])
+def layers_of_convnext():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, StochasticDepth(0.1)(LayerScale(0.5, 4)(inputs)))
+
+
+@pytest.mark.parametrize("build", [nested, operations, recurrent, nameless, layers_of_convnext])
 def test_hdf5_of_keras_3(build, tmp_path):
     model = build()
     with warnings.catch_warnings():
