@@ -21,6 +21,9 @@ from leankeras.equivalence.values import SCALES
 from leankeras.errors import EquivalenceError
 
 ROUNDING, ROUNDING_16_BIT = 2.0**-22, 2.0**-8
+# A change shows clearly if it moves an output by this many tolerances: then one of a few tenths of
+# its size still exceeds the tolerance.
+CLEAR = 8
 ROUNDINGS = 3  # with a single one, an output may happen not to move
 
 
@@ -33,10 +36,10 @@ class Trial:
     tolerances: Arrays
 
     def tells_apart(self, outputs: Arrays) -> bool:
-        """Whether outputs differ by more than twice the tolerance of the comparison."""
+        """Whether outputs differ clearly, by several times the tolerance of the comparison."""
         for wanted, given, tolerance in zip(self.expected, outputs, self.tolerances, strict=True):
             difference = changes(wanted, given)
-            if (difference / 2 > tolerance).any():
+            if (difference / CLEAR > tolerance).any():
                 return True
         return False
 
