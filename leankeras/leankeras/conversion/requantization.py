@@ -50,7 +50,10 @@ def restore_ranges(
             if int(tensor) in found.lost:
                 operators += _fixed(graph, operator, place, found.lost[int(tensor)])
     graph.operators = operators
-    restored = quantize(graph.pack())
+    try:
+        restored = quantize(graph.pack())
+    except RuntimeError:  # two of the ranges meet in an operator that has one scale
+        return quantized
     # The quantizer may force the fixed range on another tensor.
     after = _compare(TFLiteGraph(calibrated), TFLiteGraph(restored))
     better = len(after.lost) < len(found.lost) and after.cut_off <= found.cut_off
@@ -91,9 +94,10 @@ def _compare(graph: TFLiteGraph, result: TFLiteGraph) -> _Comparison:
             wanted = has if graph.kind(old) in FIXED else (min(span[0], 0.0), max(span[1], 0.0))
             found.cut_off += _missing(wanted, has)
             if readers[tensor] > 1:
-                due[tensor] = wanted
-                if has not in sources or _missing(wanted, has) > CUT_OFF:
-                    _note(found, tensor, wanted, has)
+                # A slice has the scale of what it is cut from, however little of it is used.
+                shared = has in sources and _missing(wanted, has) <= CUT_OFF
+                due[tensor] = has if shared else wanted
+                _note(found, tensor, due[tensor], has)
     return found
 
 

@@ -55,6 +55,19 @@ def test_a_small_result_beside_a_large_one_keeps_its_steps(tmp_path):
     assert conversion.difference < 0.06
 
 
+def test_slices_of_a_maximum_may_be_far_narrower_than_it(tmp_path):
+    """A slice has the scale of what it is cut from, so its own range cannot be asked for."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 3))
+    pooled = layers.MaxPooling2D(2)(layers.ReLU()(inputs * np.float32([1.0, 0.1, 0.01])))
+    parts = [pooled[..., channel : channel + 1] for channel in range(3)]
+    gated = [part * layers.Conv2D(1, 3, padding="same")(part) for part in parts]
+    model = keras.Model(inputs, layers.Dense(3)(mean(layers.Concatenate()(gated))))
+    conversion = convert(model, tmp_path / "a.tflite", "int8", X)
+    assert conversion.difference < 0.06
+    assert conversion.tensor_types["float32"] == 2
+
+
 def test_calibration_is_not_fooled_by_results_written_over_their_input(tmp_path):
     """The product takes the memory of the small factor, whose range it would be taken for."""
     keras.utils.set_random_seed(0)
