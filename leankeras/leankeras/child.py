@@ -1,7 +1,8 @@
 """A child process for jobs that may crash or need TensorFlow settings of their own.
 
 Requests and answers are lines of JSON over the child's standard input and output; data lies in
-files. TensorFlow's output goes to a log that is read only to explain a crash. A job may report its
+files. TensorFlow's output goes to a log that is read only to explain a crash, or an error that
+says nothing. A job may report its
 steps with :func:`tell` before it answers.
 """
 
@@ -102,12 +103,15 @@ class Child:
         """
         with self._lock:
             self._start()
+            logged = self._log_size()
             try:
                 answer = self._ask(json.dumps({"job": job, "arguments": arguments}), report)
             except BaseException:
                 # After Ctrl-C the child is still working on a request nobody is waiting for.
                 self._stop()
                 raise
+            if answer.get("error", "").endswith(": "):
+                answer["error"] += "\n".join(self._log_lines(logged))
             if self.memory and psutil.Process(self.process.pid).memory_info().rss > self.memory:
                 self._stop()
         if "error" in answer:
@@ -162,14 +166,22 @@ class Child:
 
     def _death(self) -> ChildDied:
         code = self.process.wait()
-        self._log.seek(0)
-        log = self._log.read().decode(errors="replace").splitlines()
-        lines = [line.strip() for line in log if line.strip() and not NOISE.match(line)]
+        lines = self._log_lines(0)
         if code < 0:
             cause = f"was killed by signal {-code} ({signal.Signals(-code).name})"
         else:
             cause = f"ended with exit code {code}"
         return ChildDied(cause, lines[-1][:300] if lines else "")
+
+    def _log_size(self) -> int:
+        return os.fstat(self._log.fileno()).st_size
+
+    def _log_lines(self, start: int) -> list[str]:
+        """The meaningful lines of the log from a place on."""
+        # not by seek(), which would move the place at which the child writes
+        log = os.pread(self._log.fileno(), self._log_size() - start, start)
+        lines = log.decode(errors="replace").splitlines()
+        return [line.strip() for line in lines if line.strip() and not NOISE.match(line)]
 
     def _stop(self) -> None:
         if self.process is None:

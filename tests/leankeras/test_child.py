@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,14 @@ def test_a_job_that_raises_leaves_the_child_alive(process):
     with pytest.raises(JobError, match="AttributeError"):
         process.request("no_such_job")
     assert process.process.pid == before
+
+
+def test_an_error_that_says_nothing_is_explained_by_the_log():
+    root = str(Path(__file__).parents[2])
+    with Child("tests.leankeras.jobs", {"PYTHONPATH": root}) as child:
+        child.request("say", text="of an earlier job")
+        with pytest.raises(JobError, match=r"RuntimeError: tfl\.pad is wrong$"):
+            child.request("fail_silently", text="tfl.pad is wrong")
 
 
 def test_a_killed_child_is_an_error_with_the_signal(process):
