@@ -10,7 +10,7 @@ from kopt.project import ROOT
 
 LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
-    {"errors", "gradient_registry", "modes", "startup"},
+    {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {"arrays", "child", "files", "graph", "lazy", "parameters", "scripts", "validation_part"},
     {"task"},
     {"copying", "data", "kernels"},

@@ -19,6 +19,7 @@ import numpy as np
 from leankeras.conversion.signature import InputSpec
 from leankeras.errors import ConversionError, one_line
 from leankeras.graph import flat_layers, named_outputs, without_dropout
+from leankeras.keras_faults import without_faults
 
 SIGNATURE = "serving_default"
 CHECKED_SAMPLES = 4
@@ -141,7 +142,7 @@ def run_model(
         samples: input name to samples ``(n, ...)``.
     """
     runs = []
-    with _in_float32(model):
+    with _in_float32(model), without_faults():
         for sample in _tensors(samples):
             arguments = keras.tree.map_structure(sample.__getitem__, structure)
             runs.append(_numpy(named_outputs(model(arguments, training=False))))
@@ -210,6 +211,7 @@ def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator
     """Make recurrent layers unroll, and every layer name its operations after itself."""
     with ExitStack() as undo:
         undo.enter_context(without_dropout(model))
+        undo.enter_context(without_faults())
         for layer in flat_layers(model):
             if unroll and isinstance(layer, keras.layers.RNN) and not layer.unroll:
                 undo.callback(setattr, layer, "unroll", False)

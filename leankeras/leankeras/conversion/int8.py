@@ -18,7 +18,7 @@ from leankeras.conversion.biases import rescale_biases
 from leankeras.conversion.legalization import legalize
 from leankeras.conversion.masks import limit_masks
 from leankeras.conversion.requantization import restore_ranges
-from leankeras.conversion.resolution import widen_ranges
+from leankeras.conversion.resolution import COMPUTING, widen_ranges
 from leankeras.conversion.tflite_graph import TFLiteGraph
 from leankeras.runtime import TFLiteFile, is_within
 
@@ -72,12 +72,13 @@ def quantize(
 
     restored = restore_ranges(file.content, lower(file.content), lower)
     output.write_bytes(rescale_biases(restored))
-    still = {
-        layer
+    # A layer's last result counts: the first steps of a recurrence may be zero by themselves.
+    last = {
+        layer: id(operator)
         for operator, layer in zip(graph.operators, named, strict=True)
-        if id(operator) in silent and layer
+        if layer and graph.kind(operator) in COMPUTING
     }
-    return sorted(still)
+    return sorted(layer for layer, operator in last.items() if operator in silent)
 
 
 def _calibrate(content: bytes, samples: Callable[[], Iterable[dict[str, np.ndarray]]]) -> bytes:

@@ -1,9 +1,10 @@
 """Widen ranges that calibration leaves too narrow to compute with.
 
-A layer whose outputs are tiny on the calibration samples gets a tiny scale, such as 8e-9. LiteRT's
-fast kernels (XNNPACK) refuse a result that is over 256 times finer than the numbers it is computed
-from. Nothing is lost without such a scale: it rounds sums of whole steps that are far larger. So
-the range is widened to the smallest that makes sense.
+A layer whose outputs are tiny on the calibration samples gets a tiny scale, such as 8e-9; so do the
+first steps of a recurrence over sequences that begin with zeros. LiteRT's kernels refuse a result
+that is over 256 times finer than the numbers it is computed from, and a term over 1024 times finer
+than its sum; some end the process. Nothing is lost without such a scale: it rounds sums of whole
+steps that are far larger. So the range is widened to the smallest that makes sense.
 """
 
 import math
@@ -13,13 +14,18 @@ from ai_edge_litert import schema_py_generated as schema
 from leankeras.conversion.tflite_graph import BUILTIN, FLOAT32, TFLiteGraph
 
 STEPS = 255
-FINEST = 128  # less than XNNPACK's 256, since the quantizer rounds ranges
+# Less than XNNPACK's 256 and 1024, since the quantizer rounds ranges.
+FINEST, FINEST_TERM = 128, 512
 SILENT = 1e-30
 PRODUCTS = {
     BUILTIN.FULLY_CONNECTED, BUILTIN.CONV_2D, BUILTIN.DEPTHWISE_CONV_2D, BUILTIN.TRANSPOSE_CONV,
-    BUILTIN.BATCH_MATMUL, BUILTIN.MUL,
+    BUILTIN.BATCH_MATMUL, BUILTIN.MUL, BUILTIN.SQUARED_DIFFERENCE,
 }  # fmt: skip
 SUMS = {BUILTIN.ADD, BUILTIN.SUB, BUILTIN.RELU, BUILTIN.RELU6}
+COMPUTING = PRODUCTS | SUMS
+# The quantizer gives a part the scale of what it is cut from, and these functions their own range.
+PARTS = {BUILTIN.UNPACK, BUILTIN.SPLIT, BUILTIN.SLICE, BUILTIN.STRIDED_SLICE, BUILTIN.RESHAPE}
+BOUNDED = {BUILTIN.LOGISTIC: (0.0, 1.0), BUILTIN.SOFTMAX: (0.0, 1.0), BUILTIN.TANH: (-1.0, 1.0)}
 
 
 def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
@@ -34,7 +40,11 @@ def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
     silent = []
     for operator in graph.operators:
         kind = graph.kind(operator)
-        if kind not in PRODUCTS | SUMS:
+        if kind in PARTS:
+            _widen_parts(graph, operator)
+        if kind in BOUNDED and graph.range(int(operator.outputs[0])):
+            graph.set_range(int(operator.outputs[0]), *BOUNDED[kind])
+        if kind not in COMPUTING:
             continue
         output = int(operator.outputs[0])
         span = graph.range(output)
@@ -45,11 +55,32 @@ def widen_ranges(graph: TFLiteGraph) -> list[schema.OperatorT]:
             continue
         if max(map(abs, span)) < SILENT:
             silent.append(operator)
-        low, high = min(span[0], 0.0), max(span[1], 0.0)
-        least = STEPS / FINEST * (math.prod(steps) if kind in PRODUCTS else max(steps))
-        if high - low < least:
-            graph.set_range(output, low, low + least)
+        _widen(graph, output, (math.prod(steps) if kind in PRODUCTS else max(steps)) / FINEST)
+        if kind in SUMS:
+            for term in _factors(graph, operator):
+                _widen(graph, term, _width(graph, output) / STEPS / FINEST_TERM)
     return silent
+
+
+def _widen_parts(graph: TFLiteGraph, operator: schema.OperatorT) -> None:
+    """Give parts that are zero on every sample the range of the whole."""
+    whole = [graph.range(index) for index in _factors(graph, operator)]
+    for part in map(int, operator.outputs):
+        span = graph.range(part)
+        if span and whole and whole[0] and max(map(abs, span)) < SILENT:
+            graph.set_range(part, *whole[0])
+
+
+def _widen(graph: TFLiteGraph, tensor: int, step: float) -> None:
+    """Widen a range until one of its steps has at least some size."""
+    low = min(graph.range(tensor)[0], 0.0)
+    if graph.values(tensor) is None and _width(graph, tensor) < STEPS * step:
+        graph.set_range(tensor, low, low + STEPS * step)
+
+
+def _width(graph: TFLiteGraph, tensor: int) -> float:
+    low, high = graph.range(tensor)
+    return max(high, 0.0) - min(low, 0.0)
 
 
 def _factors(graph: TFLiteGraph, operator: schema.OperatorT) -> list[int]:

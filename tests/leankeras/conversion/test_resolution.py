@@ -66,3 +66,24 @@ def test_tiny_results_have_a_scale_of_their_own(tmp_path):
 def test_results_below_the_quantizers_least_scale_are_refused(tmp_path):
     with pytest.raises(ConversionError, match=r"100 % off .* layer 'tiny'; keep_float=\['tiny'\]"):
         convert(tiny(1e-9), tmp_path / "a.tflite", "int8", X)
+
+
+@pytest.mark.parametrize("kind", [layers.GRU, layers.LSTM, layers.SimpleRNN])
+def test_sequences_that_begin_with_zeros(kind, tmp_path):
+    """The sums of such a step are zero on every sample; their scale must suit the state's."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((7, 3))
+    hidden = layers.Bidirectional(kind(4))(layers.ZeroPadding1D((2, 1))(inputs))
+    model = keras.Model(inputs, layers.Dense(3)(hidden))
+    conversion = convert(
+        model, tmp_path / "a.tflite", "int8", X.reshape(-1, 8)[:, :7, None] + [0, 1, 2]
+    )
+    assert conversion.difference < 0.1
+    assert conversion.warning is None
+
+
+def test_a_group_of_one_has_no_variance(tmp_path):
+    inputs = keras.Input((8,))
+    outputs = layers.Concatenate()([layers.GroupNormalization(groups=-1)(inputs), inputs])
+    conversion = convert(keras.Model(inputs, outputs), tmp_path / "a.tflite", "int8", X)
+    assert np.isfinite(LiteRTModel(conversion.path)(X)).all()
