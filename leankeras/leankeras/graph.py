@@ -92,6 +92,17 @@ def without_dropout(model: keras.Layer) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def unrolled(model: keras.Layer) -> Iterator[None]:
+    """Let recurrent layers compute step after step, without a loop, which does not convert."""
+    with ExitStack() as undo:
+        for layer in flat_layers(model):
+            if isinstance(layer, keras.layers.RNN) and not layer.unroll:
+                undo.callback(setattr, layer, "unroll", False)
+                layer.unroll = True
+        yield
+
+
 def operation_module(name: str) -> str | None:
     """The module of an operation of ``keras.ops``, by its class name such as ``GetItem``."""
     for place in (ops.numpy, ops.nn, ops.core, ops.math, ops.linalg, ops.image, ops.einops):

@@ -18,7 +18,7 @@ import numpy as np
 
 from leankeras.conversion.signature import InputSpec
 from leankeras.errors import ConversionError, one_line
-from leankeras.graph import flat_layers, named_outputs, without_dropout
+from leankeras.graph import flat_layers, named_outputs, unrolled, without_dropout
 from leankeras.keras_faults import without_faults
 
 SIGNATURE = "serving_default"
@@ -212,10 +212,9 @@ def _for_tracing(model: keras.Model, layers: set[str], unroll: bool) -> Iterator
     with ExitStack() as undo:
         undo.enter_context(without_dropout(model))
         undo.enter_context(without_faults())
+        if unroll:
+            undo.enter_context(unrolled(model))
         for layer in flat_layers(model):
-            if unroll and isinstance(layer, keras.layers.RNN) and not layer.unroll:
-                undo.callback(setattr, layer, "unroll", False)
-                layer.unroll = True
             # Keras opens a layer's scope twice, and TensorFlow numbers the second: "dense" becomes
             # "dense_1", which may be another layer's name.
             undo.callback(layer.__dict__.pop, "_open_name_scope", None)

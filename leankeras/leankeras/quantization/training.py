@@ -6,6 +6,7 @@ tensorflow-model-optimization, calibrated and fine-tuned.
 """
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,15 @@ from tensorflow_model_optimization.python.core.quantization.keras.quantize_wrapp
 from leankeras.arrays import first, identifier
 from leankeras.data import Data
 from leankeras.errors import ModelError, ParameterError
-from leankeras.graph import consumers, flat_layers, input_names, named_outputs
+from leankeras.graph import (
+    consumers,
+    flat_layers,
+    input_names,
+    named_outputs,
+    unrolled,
+    without_dropout,
+)
+from leankeras.keras_faults import without_faults
 from leankeras.objective import find_objective
 from leankeras.quantization.folding import fold
 from leankeras.quantization.layout import FoldedScheme
@@ -102,17 +111,13 @@ class QuantizedModel:
             x = arrays[0] if len(names) == 1 else dict(zip(names, arrays, strict=True))
             return named_outputs(model(x, training=False))
 
-        # Loops of recurrent layers do not convert; unrolled ones do.
-        recurrent = _recurrent_operations(model)
-        for layer in recurrent:
-            layer.unroll = True
-        try:
+        with ExitStack() as tracing:
+            tracing.enter_context(without_faults())
+            for layer in _keras_layers(model):
+                tracing.enter_context(without_dropout(layer))
+                tracing.enter_context(unrolled(layer))
             function = serve.get_concrete_function()
-        finally:
-            for layer in recurrent:
-                layer.unroll = False
         holder = tf.Module()
-        holder.serve = serve
         # the graph holds them in no particular order, and the file would differ from run to run
         holder.captured = sorted(function.graph.variables, key=lambda variable: variable.name)
         tf.saved_model.save(holder, str(directory), signatures={"serving_default": function})
@@ -295,13 +300,8 @@ def _variables_by_layer(aware: tf_keras.Model) -> dict[str, list[tf.Variable]]:
     return variables
 
 
-def _recurrent_operations(aware: tf_keras.Model) -> list[keras.layers.Layer]:
+def _keras_layers(aware: tf_keras.Model) -> list[keras.Layer]:
+    """The layers of Keras 3 that run inside a model of tf_keras."""
     layers = [getattr(layer, "layer", layer) for layer in aware.layers]
     operations = [layer.operation for layer in layers if isinstance(layer, KerasOperation)]
-    return [
-        inner
-        for operation in operations
-        if isinstance(operation, keras.layers.Layer)
-        for inner in flat_layers(operation)
-        if isinstance(inner, keras.layers.RNN) and not inner.unroll
-    ]
+    return [operation for operation in operations if isinstance(operation, keras.Layer)]

@@ -149,7 +149,9 @@ def mixed(x):
 
 def recurrent(x):
     steps = layers.AveragePooling1D(4)(x)
-    return layers.Bidirectional(layers.LSTM(6))(layers.GRU(6, return_sequences=True)(steps))
+    # with dropout, whose state a file cannot hold
+    steps = layers.GRU(6, return_sequences=True, dropout=0.1)(steps)
+    return layers.Bidirectional(layers.LSTM(6))(steps)
 
 
 def images(x):
