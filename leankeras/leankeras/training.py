@@ -1,6 +1,7 @@
 """One way to fit a model, for Keras 3 models and their tf_keras twins alike."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -8,9 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from leankeras.arrays import count_samples
+from leankeras.arrays import count_samples, each_array, first
+from leankeras.copying import copy_model
 from leankeras.data import Data
 from leankeras.objective import Objective, find_objective
+from leankeras.rows import Rows
+from leankeras.training_progress import told
+
+TIMED_BATCHES = 3
 
 
 def batches_per_epoch(samples: int, batch_size: int) -> int:
@@ -41,13 +47,27 @@ def whole_batches(x: Any, targets: Any, batch_size: int) -> tf.data.Dataset:
     size = batch_size if count >= batch_size else max(1, count - count % 2)
     columns = tf.nest.map_structure(_column, (x, _tuples(targets)))
     order = tf.data.Dataset.range(count).shuffle(count).batch(size, drop_remainder=True)
-    return order.map(
-        lambda chosen: tf.nest.map_structure(lambda column: tf.gather(column, chosen), columns)
+    batches = order.map(
+        lambda chosen: tf.nest.map_structure(lambda column: column(chosen), columns)
     )
+    return batches.prefetch(1)  # the next is read from its file meanwhile
 
 
-def _column(array: np.ndarray) -> tf.Tensor:
-    return tf.constant(array, tf.float32 if array.dtype == np.float64 else None)
+def _column(array: np.ndarray | Rows) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What gives the rows of a batch, in float32 for float64."""
+    dtype = tf.as_dtype(np.float32 if array.dtype == np.float64 else array.dtype)
+    if not isinstance(array, Rows):
+        constant = tf.constant(array, dtype)
+        return lambda chosen: tf.gather(constant, chosen)
+
+    def read(chosen: np.ndarray) -> np.ndarray:
+        return array[chosen].astype(dtype.as_numpy_dtype, copy=False)
+
+    def rows(chosen: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(read, [chosen], dtype)
+        return tf.ensure_shape(batch, (*chosen.shape, *array.shape[1:]))
+
+    return rows
 
 
 def _tuples(nested: Any) -> Any:
@@ -93,5 +113,29 @@ def fit(
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=0,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *told(framework, epochs, steps)],
     )
+
+
+def seconds_per_pass(model: keras.Model, data: Data, batch_size: int = 64) -> float:
+    """About how long :func:`fit` takes for a pass over the training part, from timed batches.
+
+    Args:
+        model: a built Keras 3 model; a copy of it is trained, so it is left as it is.
+        data: what it is to be trained on.
+        batch_size: samples in a batch.
+    """
+    objective = find_objective(model, data)
+    x = each_array(data.x_train, lambda array: array[:batch_size])
+    labels = each_array(data.labels("train"), lambda array: array[:batch_size])
+    targets = objective.targets(labels)
+    trained = copy_model(model, first(data.x_train))
+    trained.compile(keras.optimizers.Adam(), _tuples(objective.losses(keras, targets)))
+    batch = next(iter(whole_batches(x, targets, batch_size)))
+    seconds = []
+    for _ in range(1 + TIMED_BATCHES):
+        started = time.monotonic()
+        trained.train_on_batch(*batch)
+        seconds.append(time.monotonic() - started)
+    # the first one is traced
+    return batches_per_epoch(count_samples(data.x_train), batch_size) * min(seconds[1:])
