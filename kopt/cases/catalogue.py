@@ -80,7 +80,8 @@ def find_case(name: str) -> Case:
         name: "signal", "vision", "stream", "nodule"; ``FILE.py:NAME`` for the :class:`Case`
             called NAME in a file, which is run as by ``python FILE.py``; or ``MODEL.keras:DATA``
             for a trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data` (an
-            ``.npz`` or a folder), followed by ``:MODULE,...`` if modules register its custom layers.
+            ``.npz`` or a folder), followed by ``:MODULE,...`` if modules register its custom
+            layers.
 
     Raises:
         ParameterError: there is no case of that name.

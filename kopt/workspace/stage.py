@@ -251,6 +251,7 @@ class Stage:
         tables: Mapping[str, pd.DataFrame] | None = None,
         deployed: Path | None = None,
         answer: str = "",
+        source: str = "",
     ) -> "Outcome":
         """Measure and keep what the stage made, and let the next stage begin.
 
@@ -260,6 +261,7 @@ class Stage:
             tables: other measurements to keep in the record.
             deployed: the ``.tflite`` to judge; by default the model converted to float32.
             answer: what to do with it, in a sentence.
+            source: Python that the stage has written, kept beside the models.
 
         Raises:
             ConversionError: the model cannot be deployed.
@@ -270,7 +272,7 @@ class Stage:
             deployed = self._file_of(model)
         measured = self._judge(deployed)
         write_atomically(file, partial(copy, deployed), WorkspaceError)
-        kept = [file, *self._keep(model)]
+        kept = [file, *self._keep(model), *self._keep_source(source)]
         record = Record(
             stage=self.name,
             case=self.case.name,
@@ -309,6 +311,16 @@ class Stage:
         else:
             path, write = self.workspace.models / self.name, model.export
         write_atomically(path, write, WorkspaceError)
+        return [path]
+
+    def _keep_source(self, text: str) -> list[Path]:
+        path = self.workspace.models / f"{self.name}.py"
+        if not text:
+            path.unlink(missing_ok=True)
+            return []
+        write_atomically(
+            path, lambda temporary: temporary.write_text(text, encoding="utf-8"), WorkspaceError
+        )
         return [path]
 
     def _file_of(self, target: Any) -> Path:
