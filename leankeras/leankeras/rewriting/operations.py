@@ -282,7 +282,11 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "broadcast": Operation(
         lambda at, x: tf.broadcast_to(x, at["shape"]),
-        lambda at, x: f"tf.broadcast_to({x}, {list(at['shape'])})",
+        lambda at, x: (
+            f"tf.zeros({list(at['shape'])})"
+            if x == "0.0"
+            else f"tf.broadcast_to({x}, {list(at['shape'])})"
+        ),
         lambda at, x: np.broadcast_to(x, at["shape"]),
     ),
     "slice": Operation(lambda at, x: x[_window(at)], _slice_text, lambda at, x: x[_window(at)]),
@@ -291,6 +295,12 @@ OPERATIONS: dict[str, Operation] = {
         lambda at, x, indices: tf.gather(x, indices, axis=at["axis"]),
         lambda at, x, indices: f"tf.gather({x}, {indices}, axis={at['axis']})",
         lambda at, x, indices: np.take(x, indices, at["axis"]),
+    ),
+    "batch_gather": Operation(
+        lambda at, x, indices: tf.gather(x, indices, axis=at["axis"], batch_dims=at["batch_dims"]),
+        lambda at, x, indices: (
+            f"tf.gather({x}, {indices}, axis={at['axis']}, batch_dims={at['batch_dims']})"
+        ),
     ),
     "concatenate": Operation(
         lambda at, *x: tf.concat(x, at["axis"]),

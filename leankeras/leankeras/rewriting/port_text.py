@@ -17,6 +17,7 @@ from leankeras.rewriting.operations import OPERATIONS
 from leankeras.rewriting.weights import first_places, only_moves, places_of
 
 INDEX = re.compile(r"\[(\d+)\]")
+STEP = re.compile(r"(\w+)|\[(\d+)\]")
 MOST_AXES = 5  # of a weight that is tried in all its turns
 
 
@@ -43,8 +44,11 @@ class PortText:
         short = self._short(node, shape) if only_moves(node) else None
         if short:
             return short
-        text = self._long(node)
-        return text if shape == node.shape else f"np.reshape({text}, {shape})"
+        bare = node
+        while bare.op == "reshape":
+            bare = bare.inputs[0]
+        text = self._long(bare)
+        return text if shape == bare.shape else f"np.reshape({text}, {shape})"
 
     def _short(self, node: Node, shape: tuple[int, ...]) -> str | None:
         """It as one call on a list of old weights, if that is what it comes to."""
@@ -77,16 +81,31 @@ class PortText:
 
     @staticmethod
     def _turned(part: np.ndarray, wanted: np.ndarray, text: str) -> str | None:
-        for axes in permutations(range(part.ndim)) if part.ndim <= MOST_AXES else ():
-            turned = part.transpose(axes)
-            if np.array_equal(turned.ravel(), wanted.ravel()):
+        """One old weight with its axes, and what lies along one of them, in another order."""
+        if part.ndim > MOST_AXES:
+            return None
+        taken = np.unravel_index(wanted.ravel() - part.min(), part.shape)
+        for axes in permutations(range(part.ndim)):
+            turned = [part.shape[axis] for axis in axes]
+            places = np.unravel_index(np.arange(part.size), turned)
+            moved = [
+                number
+                for number, axis in enumerate(axes)
+                if not np.array_equal(places[number], taken[axis])
+            ]
+            if len(moved) > 1:
+                continue
+            for number in moved:
+                order = np.zeros(turned[number], int)
+                order[places[number]] = taken[axes[number]]
+                if not np.array_equal(order[places[number]], taken[axes[number]]):
+                    break
+                text = f"np.take({text}, {order.tolist()}, axis={axes[number]})"
+            else:
                 if axes != tuple(range(part.ndim)):
                     text = f"np.transpose({text}, {axes})"
-                return (
-                    text
-                    if turned.shape == wanted.shape
-                    else (f"np.reshape({text}, {wanted.shape})")
-                )
+                same = tuple(turned) == wanted.shape
+                return text if same else f"np.reshape({text}, {wanted.shape})"
         return None
 
     def _listed(self, order: Sequence[int]) -> str:
@@ -100,10 +119,14 @@ class PortText:
 
     def _group(self, paths: list[str]) -> str:
         found = [INDEX.findall(path) for path in paths]
-        if len(paths) < 2 or any(len(each) != 1 for each in found):
+        moving = [
+            number for number, each in enumerate(zip(*found, strict=True)) if len(set(each)) > 1
+        ]
+        if len(moving) != 1:
             return f"[{', '.join(f'old.{path}' for path in paths)}]"
-        head, _, tail = INDEX.sub("[]", paths[0]).partition("[]")
-        places = [int(each[0]) for each in found]
+        index = list(INDEX.finditer(paths[0]))[moving[0]]
+        head, tail = paths[0][: index.start()], paths[0][index.end() :]
+        places = [int(each[moving[0]]) for each in found]
         if places == list(range(self._length(head))):
             return f"[each{tail} for each in old.{head}]" if tail else f"list(old.{head})"
         between = list(range(places[0], places[-1] + 1)) == places
@@ -112,10 +135,10 @@ class PortText:
 
     def _length(self, head: str) -> int:
         value = self._layer
-        for name in head.split("."):
-            if not hasattr(value, name):
+        for name, index in STEP.findall(head):
+            if name and not hasattr(value, name):
                 return -1
-            value = getattr(value, name)
+            value = getattr(value, name) if name else value[int(index)]
         return len(value)
 
     def _long(self, node: Node) -> str:
@@ -130,8 +153,6 @@ class PortText:
         if node.op == "gather":
             indices = node.inputs[1].value.tolist()
             return f"np.take({self(node.inputs[0])}, {indices}, axis={node.attributes['axis']})"
-        if node.op == "reshape":
-            return f"np.reshape({self(node.inputs[0])}, {node.shape})"
         if node.op == "transpose":
             return f"np.transpose({self(node.inputs[0])}, {node.attributes['axes']})"
         inputs = [self(each) for each in node.inputs]
