@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, bench, diagnose, rewrite, convert, workshop, lab."""
+"""The command line: kopt run, sweep, report, deploy, workshop, lab, and leankeras's commands."""
 
 import subprocess
 import sys
@@ -93,7 +93,7 @@ def run(
 @commands.command()
 @click.argument("grid", type=PATH)
 @click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
-@click.option("--to", "last", metavar="NN", help="Last stage.")
+@click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
 @click.option(
     "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
     help="A Dask scheduler.  [default: a new cluster on this machine]",
@@ -143,6 +143,30 @@ def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
 
 
 @commands.command()
+@click.argument("run_dir", type=PATH)
+@click.argument("target", metavar="[USER@HOST:DIR]", required=False)
+@click.option("--install", is_flag=True, help="Install numpy and ai-edge-litert there, in DIR.")
+@click.option("--rollback", is_flag=True, help="Switch back to the file that served before.")
+def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> None:
+    """Ship the final file of RUN_DIR by ssh, try it there, and only then switch to it.
+
+    DIR/current/model.tflite is the file that serves. Without a target, print what was deployed.
+    """
+    from kopt.execution.deployment import deploy_run, deployments, rollback_run
+    from kopt.workspace.directory import Workspace
+
+    workspace = Workspace(run_dir)
+    if target is None:
+        for place, entry in deployments(workspace).items():
+            stage = entry["stage"] or "from another run"
+            click.echo(f"{place}: {entry['digest'][:12]} ({stage}), {entry['time']}")
+    elif rollback:
+        click.echo(rollback_run(workspace, target))
+    else:
+        click.echo(deploy_run(workspace, target, install, click.echo))
+
+
+@commands.command()
 @click.argument("folder", metavar="DIR", type=PATH)
 def workshop(folder: Path) -> None:
     """Copy the notebooks to DIR for learners, without the solutions to the exercises."""
@@ -159,7 +183,7 @@ def lab() -> None:
     sys.exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]))
 
 
-for command in (cli.diagnose, cli.rewrite, cli.convert, cli.bench):
+for command in (cli.diagnose, cli.rewrite, cli.convert, cli.bench, cli.devices, cli.pipeline):
     commands.add_command(command)
 
 
