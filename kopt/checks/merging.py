@@ -14,7 +14,7 @@ def products_left(answer: Any, before: pd.DataFrame, after: pd.DataFrame) -> Che
 
     Args:
         answer: the number of them.
-        before, after: the model's graph as :func:`leankeras.runtime.operation_graph` gives it.
+        before, after: the model's graph as :func:`leankeras.runtime.traced_graph` gives it.
 
     Example:
         >>> products_left(4, before, after)

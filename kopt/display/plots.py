@@ -62,7 +62,7 @@ def operations(graphs: dict[str, pd.DataFrame], title: str) -> go.Figure:
     """The operations of models, one above the other, each as a dot that lines lead to and from.
 
     Args:
-        graphs: the result of :func:`leankeras.runtime.operation_graph` for each model, by its name.
+        graphs: the result of :func:`leankeras.runtime.traced_graph` for each model, by its name.
         title: the figure's title.
     """
     names = [f"{name}: {len(graph)} operations" for name, graph in graphs.items()]
