@@ -23,7 +23,9 @@ def commands() -> None:
 @click.option(
     "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
 )
-@click.option("--data", type=PATH, help="An .npz with x_train, y_train, x_test and y_test.")
+@click.option(
+    "--data", type=PATH, help="x_train, y_train, x_test and y_test: an .npz, or a folder of .npy."
+)
 @click.option("--task", help="What the labels mean, such as regression.  [default: inferred]")
 @cli.IMPORT
 @click.option("--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')

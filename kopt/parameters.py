@@ -23,7 +23,7 @@ INJECTED = "# Parameters\n"  # how papermill's cell begins
 
 PARAMETERS = {
     **parameters.PARAMETERS,
-    "case": Parameter(str, "a case name, FILE.py:NAME, or MODEL.keras:DATA.npz", bool),
+    "case": Parameter(str, "a case name, FILE.py:NAME, or MODEL.keras:DATA", bool),
     "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),

@@ -11,7 +11,10 @@ from kopt.project import ROOT
 LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
-    {"arrays", "child", "files", "graph", "lazy", "parameters", "scripts", "validation_part"},
+    {
+        *("arrays", "child", "files", "graph", "lazy", "parameters", "rows", "scripts"),
+        "validation_part",
+    },
     {"task"},
     {"copying", "data", "kernels"},
     {"objective"},

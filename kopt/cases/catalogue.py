@@ -11,7 +11,7 @@ from leankeras.errors import ParameterError
 from leankeras.scripts import module_file, run_script
 
 BUILT_IN = ("signal", "vision", "stream")
-TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+?\.npz):(.+)|(.+))")
+TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+?\.npz|[^:]+):(.+)(?<!\.npz)|(.+))")
 
 
 def trained(model: Path | str, data: Path | str, modules: Sequence[str] = ()) -> str:
@@ -78,9 +78,9 @@ def find_case(name: str) -> Case:
 
     Args:
         name: "signal", "vision", "stream"; ``FILE.py:NAME`` for the :class:`Case` called NAME in
-            a file, which is run as by ``python FILE.py``; or ``MODEL.keras:DATA.npz`` for a
-            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data`, followed by
-            ``:MODULE,...`` if modules register its custom layers.
+            a file, which is run as by ``python FILE.py``; or ``MODEL.keras:DATA`` for a
+            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data` (an ``.npz`` or
+            a folder), followed by ``:MODULE,...`` if modules register its custom layers.
 
     Raises:
         ParameterError: there is no case of that name.
@@ -96,8 +96,7 @@ def find_case(name: str) -> Case:
     files = case_files(name)
     if not files:
         raise ParameterError(
-            f"case: saw {name!r}; expected {', '.join(BUILT_IN)}, FILE.py:NAME, or "
-            "MODEL.keras:DATA.npz"
+            f"case: saw {name!r}; expected {', '.join(BUILT_IN)}, FILE.py:NAME, or MODEL.keras:DATA"
         )
     if parts := _trained(name):
         if files[0].stem in BUILT_IN:

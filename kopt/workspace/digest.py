@@ -4,9 +4,12 @@ import hashlib
 import re
 import zipfile
 import zlib
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 # Keras identifies objects shared by layers by their memory addresses.
+CHUNK_BYTES, LARGE_BYTES = 2**20, 2**28
 SHARED_OBJECT = re.compile(rb'("shared_object_id": )(\d+)')
 
 
@@ -14,29 +17,51 @@ def digest(path: Path) -> str:
     """SHA-256 of a file's or directory's contents; equal models have equal digests.
 
     Ignores the date and the memory addresses that Keras stores in a ``.keras`` archive, and the
-    ``fingerprint.pb`` of a SavedModel, which holds a random number.
+    ``fingerprint.pb`` of a SavedModel, which holds a random number. Files are read in chunks;
+    large ones once, as long as their sizes and dates stay the same.
     """
+    files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    states = sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
+    if sum(size for _, size, _ in states) < LARGE_BYTES:
+        return _digest(path)
+    return _remembered(path, tuple(states))
+
+
+@lru_cache
+def _remembered(path: Path, states: tuple[tuple[str, int, int], ...]) -> str:
+    return _digest(path)
+
+
+def _digest(path: Path) -> str:
     sha = hashlib.sha256()
-    for name, content in sorted(_parts(path).items()):
-        sha.update(name.encode() + b"\0" + content)
+    for name, content in sorted(_parts(path).items(), key=lambda part: part[0]):
+        sha.update(name.encode() + b"\0")
+        for chunk in _chunks(content) if isinstance(content, Path) else [content]:
+            sha.update(chunk)
     return sha.hexdigest()
 
 
-def _parts(path: Path) -> dict[str, bytes]:
+def _parts(path: Path) -> dict[str, bytes | Path]:
     if path.is_dir():
         files = [p for p in path.rglob("*") if p.is_file() and p.name != "fingerprint.pb"]
-        return {str(file.relative_to(path)): file.read_bytes() for file in files}
+        return {str(file.relative_to(path)): file for file in files}
     if path.suffix == ".keras":
         try:
             with zipfile.ZipFile(path) as archive:
                 parts = {name: archive.read(name) for name in archive.namelist()}
         except (zipfile.BadZipFile, zlib.error, EOFError):
-            return {"": path.read_bytes()}  # torn, so unlike any intact archive
+            return {"": path}  # torn, so unlike any intact archive
         parts.pop("metadata.json", None)
         if "config.json" in parts:
             parts["config.json"] = _without_addresses(parts["config.json"])
         return parts
-    return {"": path.read_bytes()}
+    return {"": path}
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK_BYTES):
+            yield chunk
 
 
 def _without_addresses(config: bytes) -> bytes:

@@ -291,7 +291,7 @@ def open_stage(
 
     Args:
         name: the stage, such as "03_prune".
-        case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA.npz``.
+        case: a case's name, ``FILE.py:NAME``, or ``MODEL.keras:DATA``.
         run_dir: the run directory; None for ``runs/<case>`` in the project.
         seed: the seed of every random choice the stage makes.
         quick: use a quarter of the samples and two epochs, and measure briefly, to check that

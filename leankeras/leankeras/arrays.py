@@ -81,6 +81,13 @@ def each_array(samples: Arrays, change: Callable[[np.ndarray], Any]) -> Any:
     return [change(a) for a in samples] if isinstance(samples, list | tuple) else change(samples)
 
 
+def joined(parts: Sequence[Arrays]) -> Any:
+    """One array of several, end to end; of arrays by name, one for each name."""
+    if isinstance(parts[0], Mapping):
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return np.concatenate(parts)
+
+
 def repeated(sample: Arrays, times: int) -> Any:
     """A batch that holds one sample several times."""
     return each_array(sample, lambda array: np.repeat(array, times, axis=0))
@@ -119,7 +126,8 @@ def open_npz(path: Path, expected: str) -> Iterator[np.lib.npyio.NpzFile]:
         expected: a description of the arrays it should hold.
     """
     if not path.is_file():
-        raise DataError(f"{path}: no such file; expected an .npz with {expected}")
+        seen = "a directory" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {seen}; expected an .npz with {expected}")
     if is_git_lfs_pointer(path):
         raise DataError(f"{path}: a Git LFS pointer, not the arrays; fetch them with git lfs pull")
     how = "write it with numpy.savez_compressed(path, name=array, ...)"

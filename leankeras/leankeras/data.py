@@ -9,6 +9,7 @@ import numpy as np
 
 from leankeras.arrays import Arrays, count_samples, each_array, open_npz
 from leankeras.errors import DataError
+from leankeras.rows import Rows, chunks, open_npy, select
 from leankeras.validation_part import anomaly_rows, validation_rows
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ class Data:
     @property
     def classes(self) -> int:
         """Number of classes, where labels are indices: the largest of any part, plus one."""
-        return 1 + int(max(self.y_train.max(), self.y_val.max(), self.y_test.max()))
+        labels = (self.y_train, self.y_val, self.y_test)
+        return 1 + int(max(chunk.max() for y in labels for chunk in chunks(y)))
 
     @property
     def evidence(self) -> Any:
@@ -116,9 +118,16 @@ class Data:
         return x if y is None else {"input": x, "anomaly": y}
 
     def with_samples(self, change: Callable[[np.ndarray], np.ndarray]) -> "Data":
-        """The same labels, with the samples of every part changed by a function of an array."""
+        """The same labels, with the samples of every part changed by a function of an array.
+
+        Samples that stay in a file are changed a batch at a time, whenever they are read.
+        """
+
+        def changed(array: Any) -> Any:
+            return array.changed(change) if isinstance(array, Rows) else change(array)
+
         return replace(
-            self, **{f"x_{part}": each_array(self.samples(part), change) for part in PARTS}
+            self, **{f"x_{part}": each_array(self.samples(part), changed) for part in PARTS}
         )
 
     def standardised(self) -> "Data":
@@ -126,8 +135,7 @@ class Data:
 
         Both are those of the training part, which must be a single array.
         """
-        axes = tuple(range(self.x_train.ndim - 1))
-        mean, deviation = self.x_train.mean(axis=axes), self.x_train.std(axis=axes)
+        mean, deviation = _mean_and_deviation(self.x_train)
         return self.with_samples(lambda x: ((x - mean) / deviation).astype(np.float32))
 
     def part(self, fraction: float) -> "Data":
@@ -147,9 +155,11 @@ class Data:
 
     @classmethod
     def load(cls, path: str | Path) -> "Data":
-        """Read an ``.npz`` whose arrays are named as the arguments above; never pickles.
+        """Read an ``.npz``, or a folder of ``.npy`` files, named as the arguments above.
 
         Of several inputs or outputs, the arrays are called ``x_train/NAME``, ``y_train/NAME``, ...
+        Nothing is unpickled. The arrays of a folder (``x_train.npy``, ...) stay in their files and
+        are read in batches, so they may be larger than memory.
         """
         arrays = _read(Path(path))
         try:
@@ -161,7 +171,7 @@ class Data:
         """Some rows of each array of a part, by the names of the arguments."""
         arrays = {name: getattr(self, name, None) for name in (f"{kind}_{part}" for kind in KINDS)}
         return {
-            name: each_array(array, lambda each: each[rows])
+            name: each_array(array, lambda each: select(each, rows))
             for name, array in arrays.items()
             if array is not None
         }
@@ -207,10 +217,12 @@ class Data:
                 )
         for name, array in _each(f"y_{part}", y) if y is not None else ():
             _check_labels(name, array, count)
-            if part == "train" and array.dtype.kind in "iub" and (array == array.flat[0]).all():
-                raise DataError(
-                    f"{name} holds only {array.flat[0]}; a model needs at least 2 classes to learn"
-                )
+            if part == "train" and array.dtype.kind in "iub" and array.size:
+                only = array[:1].flat[0]
+                if all((chunk == only).all() for chunk in chunks(array)):
+                    raise DataError(
+                        f"{name} holds only {only}; a model needs at least 2 classes to learn"
+                    )
 
 
 def _names(arrays: Any) -> str:
@@ -224,9 +236,20 @@ def _each(name: str, arrays: Any) -> list[tuple[str, Any]]:
     return [(name, arrays)]
 
 
+def _mean_and_deviation(x: np.ndarray | Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Those of each channel, the last axis."""
+    axes = tuple(range(x.ndim - 1))
+    if isinstance(x, np.ndarray):
+        return x.mean(axis=axes), x.std(axis=axes)
+    count = x.size / x.shape[-1]
+    mean = sum(chunk.sum(axis=axes, dtype=np.float64) for chunk in chunks(x)) / count
+    squares = sum(np.square(chunk - mean).sum(axis=axes) for chunk in chunks(x))
+    return mean, np.sqrt(squares / count)
+
+
 def _check_samples(name: str, x: Any) -> None:
     _check_array(name, x)
-    if x.ndim < 2 or len(x) == 0:
+    if x.ndim < 2 or x.size == 0:
         raise DataError(f"{name} has shape {x.shape}; expected (samples, ...) with samples > 0")
     if x.dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {x.dtype}; expected numbers (float or integer)")
@@ -245,35 +268,56 @@ def _check_labels(name: str, y: Any, count: int) -> None:
 
 
 def _check_array(name: str, array: Any) -> None:
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray | Rows):
         raise DataError(
             f"{name} is a {type(array).__name__}; expected an array, as numpy.asarray makes it"
         )
 
 
-def _check_finite(name: str, array: np.ndarray, what: str) -> None:
-    if not np.isfinite(array).all():
-        bad = int((~np.isfinite(array)).reshape(len(array), -1).any(axis=1).sum())
+def _check_finite(name: str, array: np.ndarray | Rows, what: str) -> None:
+    if array.dtype.kind != "f" or not array.size or getattr(array, "is_finite", False):
+        return
+    bad, largest = 0, 0.0
+    for chunk in chunks(array):
+        finite = np.isfinite(chunk)
+        if finite.all():
+            largest = max(largest, float(chunk.max()), -float(chunk.min()))
+        else:
+            bad += int((~finite).reshape(len(chunk), -1).any(axis=1).sum())
+    if bad:
         raise DataError(f"{name} holds NaN or Inf in {bad} of {len(array)} {what}; remove or fill")
-    if array.dtype.kind == "f" and np.abs(array).max() > np.finfo(np.float32).max:
+    if largest > np.finfo(np.float32).max:
         raise DataError(f"{name} holds values beyond what float32 can; scale them")
+    if isinstance(array, Rows):  # a file that may be large is read for this once
+        array.is_finite = True
 
 
 def _read(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        files = [*path.glob("*.npy"), *path.glob("*/*.npy")]
+        members = {str(file.relative_to(path).with_suffix("")): file for file in sorted(files)}
+        return _named(path, list(members), lambda name: open_npy(members[name]))
     with open_npz(path, EXPECTED) as archive:
-        found: dict[str, Any] = {}
-        for member in archive.files:
-            name, _, inner = member.partition("/")
-            if name not in NAMES:
-                continue
-            if inner:
-                found.setdefault(name, {})[inner] = archive[member]
-            else:
-                found[name] = archive[member]
-        missing = [name for name in REQUIRED if name not in found]
-        if missing:
-            raise DataError(
-                f"{path}: has arrays {', '.join(archive.files)}; {', '.join(missing)} missing of "
-                f"{EXPECTED}"
-            )
+        return _named(path, archive.files, archive.__getitem__)
+
+
+def _named(path: Path, members: list[str], read: Callable[[str], Any]) -> dict[str, Any]:
+    """The arrays by the names of the arguments of :class:`Data`."""
+    found: dict[str, Any] = {}
+    for member in members:
+        name, _, inner = member.partition("/")
+        if name not in NAMES:
+            continue
+        if inner and name in members:
+            raise DataError(f"{path}: has both {name} and {member}; expected one or the other")
+        if inner:
+            found.setdefault(name, {})[inner] = read(member)
+        else:
+            found[name] = read(member)
+    missing = [name for name in REQUIRED if name not in found]
+    if missing:
+        raise DataError(
+            f"{path}: has arrays {', '.join(members) or '(none)'}; {', '.join(missing)} missing of "
+            f"{EXPECTED}"
+        )
     return {"y_train": None, "y_test": None, **found}

@@ -1,6 +1,6 @@
 """One way to fit a model, for Keras 3 models and their tf_keras twins alike."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
 
@@ -11,6 +11,7 @@ import tensorflow as tf
 from leankeras.arrays import count_samples
 from leankeras.data import Data
 from leankeras.objective import Objective, find_objective
+from leankeras.rows import Rows
 
 
 def batches_per_epoch(samples: int, batch_size: int) -> int:
@@ -41,13 +42,27 @@ def whole_batches(x: Any, targets: Any, batch_size: int) -> tf.data.Dataset:
     size = batch_size if count >= batch_size else max(1, count - count % 2)
     columns = tf.nest.map_structure(_column, (x, _tuples(targets)))
     order = tf.data.Dataset.range(count).shuffle(count).batch(size, drop_remainder=True)
-    return order.map(
-        lambda chosen: tf.nest.map_structure(lambda column: tf.gather(column, chosen), columns)
+    batches = order.map(
+        lambda chosen: tf.nest.map_structure(lambda column: column(chosen), columns)
     )
+    return batches.prefetch(1)  # the next is read from its file meanwhile
 
 
-def _column(array: np.ndarray) -> tf.Tensor:
-    return tf.constant(array, tf.float32 if array.dtype == np.float64 else None)
+def _column(array: np.ndarray | Rows) -> Callable[[tf.Tensor], tf.Tensor]:
+    """What gives the rows of a batch, in float32 for float64."""
+    dtype = tf.as_dtype(np.float32 if array.dtype == np.float64 else array.dtype)
+    if not isinstance(array, Rows):
+        constant = tf.constant(array, dtype)
+        return lambda chosen: tf.gather(constant, chosen)
+
+    def read(chosen: np.ndarray) -> np.ndarray:
+        return array[chosen].astype(dtype.as_numpy_dtype, copy=False)
+
+    def rows(chosen: tf.Tensor) -> tf.Tensor:
+        batch = tf.numpy_function(read, [chosen], dtype)
+        return tf.ensure_shape(batch, (*chosen.shape, *array.shape[1:]))
+
+    return rows
 
 
 def _tuples(nested: Any) -> Any:

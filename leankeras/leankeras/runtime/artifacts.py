@@ -4,13 +4,13 @@ TensorFlow and Keras are imported only for the artifacts that need them, so a ``
 measured where only LiteRT and NumPy are installed.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from leankeras.arrays import Arrays, invent, named_or_listed
+from leankeras.arrays import Arrays, count_samples, each_array, invent, joined, named_or_listed
 from leankeras.errors import DataError, KoptError, MeasurementError, ModelError, one_line
 from leankeras.runtime.litert import LiteRTModel
 
@@ -57,30 +57,54 @@ def predict(target: Any, x: Arrays) -> np.ndarray | dict[str, np.ndarray]:
     Raises:
         DataError: the target does not take the samples.
     """
-    if is_tflite(target):
-        return LiteRTModel(target)(x)
+    return joined(list(predictions(target, x)))
+
+
+def predictions(target: Any, x: Arrays) -> Iterator[np.ndarray | dict[str, np.ndarray]]:
+    """What :func:`predict` gives, 256 samples at a time; samples in files are read as it goes.
+
+    Raises:
+        DataError: the target does not take the samples, or there are none.
+    """
+    count = count_samples(x)
+    parts = (
+        each_array(x, lambda array, start=start: np.asarray(array[start : start + BATCH]))
+        for start in range(0, count, BATCH)
+    )
+    if not count:
+        raise DataError(f"no samples for {_name(target)}; expected one or more")
+    run = LiteRTModel(target) if is_tflite(target) else _batch_function(target)
+    return map(run, parts)
+
+
+def _batch_function(target: Any) -> Callable[[Arrays], Any]:
+    """A function of samples, ``(n, ...)`` with any n, that is traced once."""
     import tensorflow as tf
 
     from leankeras.graph import named_outputs
 
     function, arrange = _tf_function(target)
-    arrays = tf.nest.map_structure(np.asarray, arrange(x))
-    specs = tf.nest.map_structure(lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), arrays)
-    runs = []
-    try:
-        concrete = function.get_concrete_function(specs)
-        for start in range(0, len(tf.nest.flatten(arrays)[0]), BATCH):
-            rows = slice(start, start + BATCH)
-            part = tf.nest.map_structure(lambda a, rows=rows: tf.constant(a[rows]), arrays)
-            runs.append(named_outputs(concrete(part)))
-    except (ValueError, TypeError, tf.errors.OpError) as error:
-        shapes = [array.shape[1:] for array in tf.nest.flatten(arrays)]
-        raise DataError(
-            f"{_name(target)} does not take samples of shape {', '.join(map(str, shapes))}: "
-            f"{one_line(error)}"
-        ) from error
-    outputs = {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
-    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+    traced = []
+
+    def run(samples: Arrays) -> Any:
+        arrays = tf.nest.map_structure(np.asarray, arrange(samples))
+        try:
+            if not traced:
+                specs = tf.nest.map_structure(
+                    lambda a: tf.TensorSpec((None, *a.shape[1:]), a.dtype), arrays
+                )
+                traced.append(function.get_concrete_function(specs))
+            outputs = named_outputs(traced[0](tf.nest.map_structure(tf.constant, arrays)))
+        except (ValueError, TypeError, tf.errors.OpError) as error:
+            shapes = [array.shape[1:] for array in tf.nest.flatten(arrays)]
+            raise DataError(
+                f"{_name(target)} does not take samples of shape {', '.join(map(str, shapes))}: "
+                f"{one_line(error)}"
+            ) from error
+        named = {name: np.asarray(output) for name, output in outputs.items()}
+        return named if len(named) > 1 else next(iter(named.values()))
+
+    return run
 
 
 def is_tflite(target: Any) -> bool:

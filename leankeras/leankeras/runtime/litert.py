@@ -8,6 +8,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
 from leankeras.arrays import Arrays, identifier
 from leankeras.errors import DataError, ModelError, one_line
+from leankeras.rows import unread
 from leankeras.runtime.flatbuffer import TFLiteFile
 from leankeras.startup import hushed
 
@@ -159,14 +160,14 @@ class LiteRTModel:
                 f"inputs {', '.join(given) or f'({len(x)} of them)'}; this file takes "
                 f"{', '.join(names.values())}"
             )
-        arrays = {names[key]: np.asarray(array) for key, array in given.items()}
+        arrays = {names[key]: unread(array) for key, array in given.items()}
         ranks = {
             arrays[name].ndim - len(details["shape"])
             for name, details in self.input_details.items()
         }
         batched = ranks == {0}
         if not batched:
-            arrays = {name: array[np.newaxis] for name, array in arrays.items()}
+            arrays = {name: np.asarray(array)[np.newaxis] for name, array in arrays.items()}
         for name, details in self.input_details.items():
             expected = tuple(int(size) for size in details["shape"])
             if expected[:1] not in ((1,), ()):

@@ -1,15 +1,16 @@
 """Scores of artifacts: of one, and of several on the same samples."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from leankeras.arrays import Arrays, count_samples, first, named_or_listed
+from leankeras.arrays import Arrays, count_samples, each_array, first, joined, named_or_listed
 from leankeras.data import Data
 from leankeras.errors import DataError
-from leankeras.runtime.artifacts import predict
+from leankeras.rows import CHUNK_BYTES
+from leankeras.runtime.artifacts import predict, predictions
 from leankeras.task import (
     AnyScore,
     SeveralTasks,
@@ -42,19 +43,18 @@ def evaluate(
     Example:
         >>> evaluate("model.tflite", data.x_test, data.y_test)["accuracy"]
     """
-    labels = [np.asarray(array) for array in named_or_listed(y)]
-    counts = {len(array) if array.ndim else 0 for array in labels}
+    shapes = [np.shape(array) for array in named_or_listed(y)]
+    counts = {shape[0] if shape else 0 for shape in shapes}
     if counts != {count_samples(x)} or 0 in counts:
         raise DataError(
-            f"{count_samples(x)} samples and labels of shape "
-            f"{', '.join(str(array.shape) for array in labels)}; expected a label for each sample, "
-            "and at least one"
+            f"{count_samples(x)} samples and labels of shape {', '.join(map(str, shapes))}; "
+            "expected a label for each sample, and at least one"
         )
-    outputs = predict(target, x)
-    score = _task(outputs, y, task).score
+    score = _score(target, x, y, task)
+    measured = _measure(target, x, y, score)
     return {
-        score.name: value_of(outputs, y, score),
-        "standard_error": standard_error(outputs, y, score),
+        score.name: value_of(measured, score),
+        "standard_error": standard_error(measured, score),
         "samples": count_samples(x),
     }
 
@@ -78,27 +78,53 @@ def compare_scores(
     Example:
         >>> compare_scores({"float": "a.tflite", "int8": "b.tflite"}, data)
     """
-    x, labels = data.samples(part), data.labels(part)
-    outputs = {name: predict(target, x) for name, target in targets.items()}
-    score = _task(next(iter(outputs.values())), data.evidence, data.task).score
-    return compare(outputs, labels, score, reference)
+    x, labels, score = data.samples(part), data.labels(part), score_of(targets, data)
+    measured = {name: _measure(target, x, labels, score) for name, target in targets.items()}
+    return compare(measured, score, reference)
 
 
 def score_of(targets: Mapping[Any, Any], data: Data) -> AnyScore:
     """What targets are judged by: the score of the data's task, or of the one that they show."""
-    if data.task is not None and not isinstance(data.task, str):
-        return data.task.score
-    outputs = predict(next(iter(targets.values())), first(data.samples("val")))
-    return _task(outputs, data.evidence, data.task).score
+    target = next(iter(targets.values()))
+    return _score(target, data.samples("val"), data.evidence, data.task)
 
 
 def score_value(target: Any, data: Data) -> float:
     """The score of a target on the validation part."""
-    outputs = predict(target, data.samples("val"))
-    score = _task(outputs, data.evidence, data.task).score
-    return value_of(outputs, data.labels("val"), score)
+    score = score_of({"": target}, data)
+    return value_of(_measure(target, data.samples("val"), data.labels("val"), score), score)
 
 
-def _task(outputs: Any, labels: Any, task: Any) -> Task | SeveralTasks:
+def _score(target: Any, x: Arrays, labels: Any, task: Any) -> AnyScore:
+    if isinstance(task, Task | SeveralTasks):
+        return task.score
+    outputs = predict(target, first(x))
     named = outputs if isinstance(outputs, Mapping) else {"output": outputs}
-    return infer_task({name: each.shape[1:] for name, each in named.items()}, labels, task)
+    return infer_task({name: each.shape[1:] for name, each in named.items()}, labels, task).score
+
+
+def _measure(target: Any, x: Arrays, labels: Any, score: AnyScore) -> Any:
+    """What a score takes from each sample."""
+    measured, row = [], 0
+    for outputs in _by_size(predictions(target, x)):
+        rows = slice(row, row + count_samples(outputs))
+        wanted = each_array(labels, lambda array, rows=rows: np.asarray(array[rows]))
+        measured.append(score.measure(outputs, wanted))
+        row = rows.stop
+    return joined(measured)
+
+
+def _by_size(batches: Iterator[Any]) -> Iterator[Any]:
+    """Outputs of so many batches at a time that they make up 64 MB.
+
+    Batch by batch would not do: from many outputs a score sees whether they are probabilities.
+    """
+    held, size = [], 0
+    for outputs in batches:
+        held.append(outputs)
+        size += sum(array.nbytes for array in named_or_listed(outputs))
+        if size >= CHUNK_BYTES:
+            yield joined(held)
+            held, size = [], 0
+    if held:
+        yield joined(held)

@@ -45,7 +45,7 @@ class Classes(Law):
     def arrange(self, labels: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
         """Labels as the loss takes them: indices without a last axis of 1, or one-hot."""
         dense = labels.ndim == len(shape) and labels.shape[-1] == 1
-        return labels[..., 0] if dense else labels
+        return labels.reshape(*labels.shape[:-1]) if dense else labels
 
     def loss(self, framework: ModuleType, labels: np.ndarray, shape: tuple, logits: bool) -> Any:
         """The cross-entropy of ``keras`` or ``tf_keras``, for indices or one-hot labels."""

@@ -181,32 +181,27 @@ class MeanScore(AnyScore):
         return np.mean(each, axis=0)
 
 
-def compare(
-    outputs: Mapping[Any, Any], labels: Any, score: AnyScore, reference: Any = None
-) -> pd.DataFrame:
-    """Score several artifacts' outputs for the same samples, and say what a difference is worth.
+def compare(measured: Mapping[Any, Any], score: AnyScore, reference: Any = None) -> pd.DataFrame:
+    """Score several artifacts on the same samples, and say what a difference is worth.
 
     The samples are resampled 1000 times, the same ones for every artifact (a paired bootstrap).
     Two models mostly agree on a sample, so the interval of their difference is far narrower than
     two separate error bars suggest. An interval that spans 0 is neither a loss nor a gain.
 
     Args:
-        outputs: name to outputs, ``(n, ...)``; of several outputs arrays by name.
-        labels: likewise.
+        measured: name to what :meth:`AnyScore.measure` takes from the outputs for each sample.
         score: of a task.
-        reference: a name in ``outputs``; by default the first.
+        reference: a name in ``measured``; by default the first.
 
     Returns:
         Indexed by name, with the columns of the score: for accuracy ``accuracy``,
         ``accuracy_lost`` against the reference, and its 95 % interval ``lost_low`` and
         ``lost_high``.
     """
-    measured = {name: score.measure(each, labels) for name, each in outputs.items()}
     base = next(iter(measured)) if reference is None else reference
-    count = count_samples(labels)
-    values = {name: _value(each, count, score) for name, each in measured.items()}
+    values = {name: value_of(each, score) for name, each in measured.items()}
     resampled: dict[Any, list[np.ndarray]] = {name: [] for name in measured}
-    for weights in _resamples(count):
+    for weights in _resamples(count_samples(measured[base])):
         for name, each in measured.items():
             resampled[name].append(score.values(each, weights))
     spread = {name: np.concatenate(each) for name, each in resampled.items()}
@@ -220,20 +215,15 @@ def compare(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
 
 
-def value_of(outputs: Any, labels: Any, score: AnyScore) -> float:
-    """The score of one artifact's outputs, without an interval."""
-    return _value(score.measure(outputs, labels), count_samples(labels), score)
+def value_of(measured: Any, score: AnyScore) -> float:
+    """The score of one artifact, without an interval, from what it takes from each sample."""
+    return float(score.values(measured, np.ones((1, count_samples(measured))))[0])
 
 
-def standard_error(outputs: Any, labels: Any, score: AnyScore) -> float:
+def standard_error(measured: Any, score: AnyScore) -> float:
     """The standard deviation of a score over resampled samples."""
-    measured = score.measure(outputs, labels)
-    resampled = [score.values(measured, each) for each in _resamples(count_samples(labels))]
+    resampled = [score.values(measured, each) for each in _resamples(count_samples(measured))]
     return float(np.concatenate(resampled).std())
-
-
-def _value(measured: Any, count: int, score: AnyScore) -> float:
-    return float(score.values(measured, np.ones((1, count)))[0])
 
 
 def _resamples(count: int) -> Iterator[np.ndarray]:

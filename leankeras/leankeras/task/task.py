@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from leankeras.errors import DataError
+from leankeras.rows import unread
 from leankeras.task.law import Binary, Classes, Law, Quantities
 from leankeras.task.measures import (
     ABSOLUTE_ERROR,
@@ -174,7 +175,7 @@ TASKS = {  # in the order in which they are tried
     "reconstruction": (Task.reconstruction, anomaly_detection),
 }
 BUILT_IN = {make().name for makes in TASKS.values() for make in makes}
-LOOKED_AT = 100_000  # samples whose labels are read to find the task out
+LOOKED_AT = 10_000_000  # values of labels that are read to find the task out
 
 
 def infer_task(
@@ -224,7 +225,7 @@ def check_labels(
     for name, each in task.by_output(shapes).items():
         found = labels[name] if isinstance(task, SeveralTasks) else labels
         if not isinstance(found, Mapping) and each.name in BUILT_IN:
-            misfit = _misfit(each, tuple(shapes[name]), np.asarray(found))
+            misfit = _misfit(each, tuple(shapes[name]), found)
             if misfit and each.name != "reconstruction":
                 raise DataError(f"y_{part} does not fit the task {each.name}: {misfit}")
 
@@ -238,7 +239,7 @@ def _infer(shape: tuple[int, ...], labels: Any, name: str | None, output: str) -
     for kind in [name] if name else TASKS:
         for make in TASKS[kind]:
             task = make()
-            misfit = _misfit(task, tuple(shape), None if labels is None else np.asarray(labels))
+            misfit = _misfit(task, tuple(shape), labels)
             if misfit is None:
                 return task
             misfits[task.name] = misfit
@@ -247,7 +248,7 @@ def _infer(shape: tuple[int, ...], labels: Any, name: str | None, output: str) -
     raise DataError(f"{seen} fit no task for {output} of shape {shape} ({tried})")
 
 
-def _misfit(task: Task, shape: tuple[int, ...], labels: np.ndarray | None) -> str | None:
+def _misfit(task: Task, shape: tuple[int, ...], labels: Any) -> str | None:
     """Why a task is none for such outputs and labels; None if it is one."""
     rank, last = len(shape), shape[-1] if shape else 1
     expected_rank = {
@@ -265,7 +266,8 @@ def _misfit(task: Task, shape: tuple[int, ...], labels: np.ndarray | None) -> st
         return "needs no labels" if labels is not None else "needs labels"
     if labels is None:
         return None
-    labels = labels[:LOOKED_AT]
+    labels = unread(labels)
+    labels = np.asarray(labels[: max(1, LOOKED_AT // max(1, int(np.prod(labels.shape[1:]))))])
     whole = bool((labels == np.round(labels)).all()) if labels.dtype.kind in "fiub" else False
     binary = whole and labels.min() >= 0 and labels.max() <= 1
     same = labels.size == len(labels) * int(np.prod(shape))

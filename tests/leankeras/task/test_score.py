@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from leankeras.task import Merit, SeveralTasks, Task, compare, infer_task, standard_error
+from leankeras.task import Merit, SeveralTasks, Task, compare, infer_task, standard_error, value_of
 
 random = np.random.default_rng(0)
 
 
 def value(task, outputs, labels):
-    return compare({"": outputs}, labels, task.score)[task.score.name].iloc[0]
+    return value_of(task.score.measure(outputs, labels), task.score)
 
 
 def test_accuracy_of_classes_steps_and_a_single_output():
@@ -84,24 +84,26 @@ def test_the_interval_of_an_accuracy_is_that_of_a_paired_comparison():
     base = np.tile([1.0, 0.0], (2000, 1))
     other = base.copy()
     other[:100] = [0.0, 1.0]
-    row = compare({"base": base, "other": other}, y, Task.classification().score).loc["other"]
+    score = Task.classification().score
+    measured = {name: score.measure(each, y) for name, each in (("base", base), ("other", other))}
+    row = compare(measured, score).loc["other"]
     margin = 1.96 * np.sqrt(0.05 * 0.95 / 2000)
     assert row.accuracy_lost == pytest.approx(0.05)
     assert row.lost_low == pytest.approx(0.05 - margin, abs=0.002)
     assert row.lost_high == pytest.approx(0.05 + margin, abs=0.002)
-    score = Task.classification().score
-    assert standard_error(other, y, score) == pytest.approx(np.sqrt(0.05 * 0.95 / 2000), rel=0.1)
+    deviation = standard_error(measured["other"], score)
+    assert deviation == pytest.approx(np.sqrt(0.05 * 0.95 / 2000), rel=0.1)
 
 
 def test_intervals_of_every_score_hold_the_difference_of_new_samples():
     """Nine times in ten and more, for a score that is no mean: the growth of an error."""
     grown = np.abs(random.normal(size=400_000) + 0.3).mean() / np.sqrt(2 / np.pi) - 1
-    held = 0
+    held, score = 0, Task.regression().score
     for _ in range(60):
         noise = random.normal(size=(300, 1))
-        table = compare(
-            {"before": noise, "after": noise + 0.3}, np.zeros(300), Task.regression().score
-        )
+        pair = {"before": noise, "after": noise + 0.3}
+        measured = {name: score.measure(each, np.zeros(300)) for name, each in pair.items()}
+        table = compare(measured, score)
         held += table.lost_low["after"] <= grown <= table.lost_high["after"]
     assert held >= 54
 
