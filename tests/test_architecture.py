@@ -13,7 +13,7 @@ GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {
         *("arrays", "child", "files", "graph", "lazy", "parameters", "rows", "scripts"),
-        "validation_part",
+        *("training_progress", "validation_part"),
     },
     {"task"},
     {"copying", "data", "kernels"},

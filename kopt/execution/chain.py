@@ -18,6 +18,7 @@ from papermill.exceptions import PapermillExecutionError
 from kopt.cases.catalogue import absolute_case, case_name
 from kopt.errors import ChainError, Interrupted, KernelDied, WorkspaceError
 from kopt.execution.kernel import CRASHES, ONEDNN, Death, out_of_memory_kills, recording
+from kopt.execution.notebook_bar import ENGINE
 from kopt.parameters import check_parameters
 from kopt.project import NOTEBOOKS
 from kopt.workspace.directory import OWNER, Workspace
@@ -25,6 +26,7 @@ from kopt.workspace.record import RESTARTED_AFTER, STAGES
 from leankeras.errors import ParameterError
 
 ERROR_LINES = 3
+BAR = "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}{postfix}"
 
 
 def _is_news(record: logging.LogRecord) -> bool:
@@ -165,9 +167,10 @@ def _execute(stage: str, workspace: Workspace, parameters: dict[str, Any]) -> No
             NOTEBOOKS / f"{stage}.ipynb",
             running,
             {**parameters, "run_dir": str(workspace.path.resolve())},
+            engine_name=ENGINE,
             progress_bar={
                 "desc": stage.ljust(max(map(len, STAGES))),
-                "bar_format": "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}",
+                "bar_format": BAR,
             },
             cwd=NOTEBOOKS,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],

@@ -4,8 +4,8 @@ import hashlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 
 # Keras identifies objects shared by layers by their memory addresses.
@@ -24,21 +24,20 @@ def digest(path: Path) -> str:
     states = sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
     if sum(size for _, size, _ in states) < LARGE_BYTES:
         return _digest(path)
-    return _remembered(path, tuple(states))
+    return _remembered(path, *states)
 
 
-@lru_cache
-def _remembered(path: Path, states: tuple[tuple[str, int, int], ...]) -> str:
-    return _digest(path)
-
-
-def _digest(path: Path) -> str:
+def _digest(path: Path, *states: tuple[str, int, int]) -> str:
     sha = hashlib.sha256()
     for name, content in sorted(_parts(path).items(), key=lambda part: part[0]):
         sha.update(name.encode() + b"\0")
-        for chunk in _chunks(content) if isinstance(content, Path) else [content]:
-            sha.update(chunk)
+        with content.open("rb") if isinstance(content, Path) else BytesIO(content) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                sha.update(chunk)
     return sha.hexdigest()
+
+
+_remembered = lru_cache(_digest)
 
 
 def _parts(path: Path) -> dict[str, bytes | Path]:
@@ -56,12 +55,6 @@ def _parts(path: Path) -> dict[str, bytes | Path]:
             parts["config.json"] = _without_addresses(parts["config.json"])
         return parts
     return {"": path}
-
-
-def _chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK_BYTES):
-            yield chunk
 
 
 def _without_addresses(config: bytes) -> bytes:

@@ -7,7 +7,7 @@ import time
 import weakref
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -19,13 +19,14 @@ import pandas as pd
 import psutil
 
 from kopt.budget import Budget
-from kopt.case import Case
+from kopt.case import Case, Epochs
 from kopt.cases.catalogue import case_files, find_case
 from kopt.errors import WorkspaceError
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
 from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
+from kopt.workspace.duration import ILLUSTRATION_SAMPLES, expected_duration
 from kopt.workspace.record import (
     LATENCY,
     RESTARTED_AFTER,
@@ -34,6 +35,7 @@ from kopt.workspace.record import (
     predecessor,
     table_in_words,
 )
+from kopt.workspace.training_line import say, show_training
 from leankeras.arrays import Arrays, first
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
@@ -49,6 +51,7 @@ from leankeras.runtime import (
     pick_fastest,
 )
 from leankeras.task import AnyScore, infer_task
+from leankeras.training_progress import watch_training
 
 QUICK_PART, QUICK_EPOCHS = 0.25, 2
 
@@ -107,6 +110,18 @@ class Stage:
         wished = getattr(self.case.epochs, stage)
         return min(wished, QUICK_EPOCHS) if self._parameters["quick"] else wished
 
+    @property
+    def all_epochs(self) -> Epochs:
+        """Epochs of all stages, as the case or the parameter ``epochs`` sets them."""
+        asked = self._parameters.get("epochs")
+        own = {field.name: self.case_epochs(field.name) for field in fields(Epochs)}
+        return Epochs(**{name: epochs and (asked or epochs) for name, epochs in own.items()})
+
+    @property
+    def illustration(self) -> Data:
+        """Data for what only illustrates: curves, repeated trials, examples. Not all, if large."""
+        return self.data.at_most(ILLUSTRATION_SAMPLES)
+
     def slow_layers(self, model: keras.Model) -> Iterator[keras.Layer]:
         """The layers of a model that belong to the case's slow class, if it names one."""
         slow = self.case.slow_layer
@@ -142,17 +157,20 @@ class Stage:
         """
         return {name: self._file_of(target) for name, target in targets.items()}
 
-    def compare(self, targets: Mapping[Any, Any], reference: Any = None) -> pd.DataFrame:
+    def compare(
+        self, targets: Mapping[Any, Any], reference: Any = None, data: Data | None = None
+    ) -> pd.DataFrame:
         """Score on the validation part, size and latency of several models or files.
 
         Args:
             targets: Keras models, which are converted to float32, or ``.tflite`` paths, by name.
             reference: a name in ``targets``; by default the first.
+            data: to score on; by default the stage's own.
 
         Returns:
             The table of :func:`leankeras.runtime.compare_files`, without some columns.
         """
-        table, _ = compare_files(self.files(targets), self.data, reference=reference)
+        table, _ = compare_files(self.files(targets), data or self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
     def choose(self, table: pd.DataFrame) -> Any:
@@ -317,16 +335,22 @@ def open_stage(
         found = replace(found, budget=Budget.parse(parameters["budget"]))
     workspace = Workspace(Path(run_dir or RUNS / found.name).resolve())
     workspace.check_before(name, quick)
-    data = _with_task(found, found.load(), workspace, name, knobs.get("task"))
+    slow = None if predecessor(name) else found.build()
+    data = _with_task(found, found.load(), workspace, slow, knobs.get("task"))
     stage = Stage(name, found, data, workspace, parameters, case_files(case))
+    if slow:
+        say(f"All six notebooks: {expected_duration(slow, stage.data, stage.all_epochs)}")
     workspace.claim(found.name, name)
+    watch_training(show_training)
     keras.utils.set_random_seed(seed)
     if quick:
         measure_briefly()
     return stage
 
 
-def _with_task(case: Case, data: Data, workspace: Workspace, stage: str, name: str | None) -> Data:
+def _with_task(
+    case: Case, data: Data, workspace: Workspace, slow: keras.Model | None, name: str | None
+) -> Data:
     """The data with its task, as the labels and the outputs of the slow model show it.
 
     Raises:
@@ -336,8 +360,8 @@ def _with_task(case: Case, data: Data, workspace: Workspace, stage: str, name: s
     if name is not None:
         data = replace(data, task=name)
     if data.task is None or isinstance(data.task, str):
-        if predecessor(stage) is None:
-            task = find_objective(case.build(), data).task
+        if slow:
+            task = find_objective(slow, data).task
         else:  # the slow model's file says it without TensorFlow
             outputs = LiteRTModel(workspace.models / f"{STAGES[0]}.tflite").output_details
             shapes = {output: tuple(each["shape"][1:]) for output, each in outputs.items()}

@@ -140,12 +140,11 @@ class Data:
 
     def part(self, fraction: float) -> "Data":
         """A random fraction of each part: always the same samples, in their original order."""
-        kept = {}
-        for part in PARTS:
-            count = count_samples(self.samples(part))
-            chosen = np.random.default_rng(0).permutation(count)[: int(np.ceil(fraction * count))]
-            kept |= self._rows(part, np.sort(chosen))
-        return replace(self, **kept)
+        return self._sampled(lambda count: int(np.ceil(fraction * count)))
+
+    def at_most(self, samples: int) -> "Data":
+        """As many random samples of each part, or all of them where there are no more."""
+        return self._sampled(lambda count: min(samples, count))
 
     def calibration(self, count: int = 200) -> Arrays:
         """Training samples at even distances, to calibrate a conversion with: ``count`` at most."""
@@ -166,6 +165,14 @@ class Data:
             return cls(**arrays)
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
+
+    def _sampled(self, size: Callable[[int], int]) -> "Data":
+        kept = {}
+        for part in PARTS:
+            count = count_samples(self.samples(part))
+            chosen = np.random.default_rng(0).permutation(count)[: size(count)]
+            kept |= self._rows(part, np.sort(chosen))
+        return replace(self, **kept)
 
     def _rows(self, part: str, rows: np.ndarray) -> dict[str, Any]:
         """Some rows of each array of a part, by the names of the arguments."""

@@ -1,5 +1,6 @@
 """One way to fit a model, for Keras 3 models and their tf_keras twins alike."""
 
+import time
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import Any
@@ -8,10 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from leankeras.arrays import count_samples
+from leankeras.arrays import count_samples, each_array, first
+from leankeras.copying import copy_model
 from leankeras.data import Data
 from leankeras.objective import Objective, find_objective
 from leankeras.rows import Rows
+from leankeras.training_progress import told
+
+TIMED_BATCHES = 3
 
 
 def batches_per_epoch(samples: int, batch_size: int) -> int:
@@ -108,5 +113,29 @@ def fit(
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=0,
-        callbacks=list(callbacks),
+        callbacks=[*callbacks, *told(framework, epochs, steps)],
     )
+
+
+def seconds_per_pass(model: keras.Model, data: Data, batch_size: int = 64) -> float:
+    """About how long :func:`fit` takes for a pass over the training part, from timed batches.
+
+    Args:
+        model: a built Keras 3 model; a copy of it is trained, so it is left as it is.
+        data: what it is to be trained on.
+        batch_size: samples in a batch.
+    """
+    objective = find_objective(model, data)
+    x = each_array(data.x_train, lambda array: array[:batch_size])
+    labels = each_array(data.labels("train"), lambda array: array[:batch_size])
+    targets = objective.targets(labels)
+    trained = copy_model(model, first(data.x_train))
+    trained.compile(keras.optimizers.Adam(), _tuples(objective.losses(keras, targets)))
+    batch = next(iter(whole_batches(x, targets, batch_size)))
+    seconds = []
+    for _ in range(1 + TIMED_BATCHES):
+        started = time.monotonic()
+        trained.train_on_batch(*batch)
+        seconds.append(time.monotonic() - started)
+    # the first one is traced
+    return batches_per_epoch(count_samples(data.x_train), batch_size) * min(seconds[1:])

@@ -190,6 +190,9 @@ def test_a_folder_that_is_no_data_set_is_refused_in_a_line(tmp_path, spoil, mess
 
 def test_a_folder_is_looked_through_once(both, monkeypatch):
     _, mapped = both
-    look = lambda array: pytest.fail("read again") if isinstance(array, Rows) else [array]
+
+    def look(array):
+        return pytest.fail("read again") if isinstance(array, Rows) else [array]
+
     monkeypatch.setattr("leankeras.data.chunks", look)
     assert mapped.part(0.5).x_train.is_finite

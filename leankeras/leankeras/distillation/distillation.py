@@ -20,6 +20,7 @@ from leankeras.objective import Objective, find_objective
 from leankeras.parameters import check_parameters
 from leankeras.task import Quantities
 from leankeras.training import batches_per_epoch, whole_batches
+from leankeras.training_progress import told
 
 BATCH_SIZE = 64
 
@@ -207,6 +208,7 @@ def _train(
         epochs=epochs,
         shuffle=False,  # the batches are shuffled already
         verbose=0,
+        callbacks=told(keras, epochs, steps),
     )
     return fitted.history
 
