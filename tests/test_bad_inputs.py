@@ -116,11 +116,33 @@ def make_data(folder: Path) -> None:
         "unscaled": {"x_train": 255 * x},
         "constant": {"x_train": 0 * x},
         "one_class": {"y_train": 0 * y},
+        "one_tested": {"y_test": 0 * y},
+        "one_chosen_by": {"x_val": x[:9], "y_val": 0 * y[:9]},
+        "numbers": {"y_train": x.mean((1, 2)), "y_test": x.mean((1, 2))},
+        "nan_target": {"y_train": np.where(y, np.nan, 0.5), "y_test": x.mean((1, 2))},
+        "length": {"y_train": y[:7]},
+        "no_validation": {"x_val": x[:0], "y_val": y[:0]},
+        "half_validation": {"x_val": x[:9]},
+        "one_group": {"groups_train": 0 * y},
+        "named": {"x_train/a": x},
+        "unlabelled": {"y_train": None, "y_test": None},
     }
     for name, changed in variants.items():
-        np.savez(folder / f"{name}.npz", **good | changed)
+        kept = {key: array for key, array in (good | changed).items() if array is not None}
+        np.savez(folder / f"{name}.npz", **kept)
     np.savez(folder / "few.npz", **{name: array[:4] for name, array in good.items()})
     np.savez(folder / "labels.npz", y_train=y)
+    np.savez(folder / "structure.npz", **{"x_train/a": x, "y_train": y, "x_test": x, "y_test": y})
+    for name in ("missing", "unlike_lengths", "cut_off", "mapped_objects"):
+        (folder / name).mkdir()
+        for member, array in good.items():
+            np.save(folder / name / f"{member}.npy", array)
+    (folder / "missing" / "x_test.npy").unlink()
+    np.save(folder / "unlike_lengths" / "y_train.npy", y[:7])
+    whole = (folder / "cut_off" / "x_test.npy").read_bytes()
+    (folder / "cut_off" / "x_test.npy").write_bytes(whole[:999])
+    objects = np.array([[{"a": 1}]] * 40, dtype=object)
+    np.save(folder / "mapped_objects" / "x_train.npy", objects, allow_pickle=True)
     for name in ("lfs.npz", "lfs.h5", "lfs.tflite"):
         (folder / name).write_text("version https://git-lfs.github.com/spec/v1\n")
     (folder / "pickle.npz").write_bytes(pickle.dumps(good))
@@ -219,7 +241,7 @@ COMMANDS = {
     # data
     "convert good.keras -o before.tflite": "mode 'int8' needs calibration samples; pass",
     f"convert good.keras {INT8} none.npz": "none.npz: no such file; expected an .npz with",
-    f"convert good.keras {INT8} folder": "folder: no such file; expected an .npz with x_train,",
+    f"convert good.keras {INT8} folder": "folder: a directory; expected an .npz with x_train, or",
     f"convert good.keras {INT8} objects.npz": "objects.npz: not a readable .npz of plain arrays",
     f"convert good.keras {INT8} pickle.npz": "pickle.npz: not a readable .npz (no archive of",
     f"convert good.keras {INT8} array.npz": "array.npz: not a readable .npz (no archive of",
@@ -281,6 +303,32 @@ COMMANDS = {
     f"run {OWN} good.keras --data shape.npz": "samples of shape (8, 2); expected (16, 2)",
     f"run {OWN} good.keras --data high.npz": "labels run from 0 to 7, for 2 outputs",
     f"run {OWN} two.keras --data good.npz": "has 2 inputs: samples for 1 input(s);",
+    # tasks, labels and parts
+    f"run {OWN} good.keras --data floats.npz": "(classification: needs integer class indices, not",
+    f"run {OWN} good.keras --data negative.npz": "labels run from -1 to 0, for 2 outputs",
+    f"run {OWN} good.keras --data words.npz": "words.npz: y_train has dtype <U1; expected numbers",
+    f"run {OWN} good.keras --data unlabelled.npz": "no labels, and outputs of shape (2,) for",
+    f"run {OWN} good.keras --data good.npz --task regression": "needs labels of shape (2,) a",
+    f"run {OWN} one.keras --data good.npz --task reconstruction": "reconstruction: needs no labels",
+    f"run {OWN} one.keras --data nan_target.npz": "y_train holds NaN or Inf in 20 of 40 labels",
+    f"run {OWN} one.keras --data numbers.npz --budget 1point": "so give its loss as in '3 %'",
+    f"run {OWN} good.keras --data good.npz --budget 3kg": "budget: saw '3kg'; expected limits such",
+    f"run {OWN} good.keras --data one_class.npz": "one_class.npz: y_train holds only 0; a model",
+    f"run {OWN} good.keras --data one_tested.npz": "one_tested.npz: y_test holds only 0; a",
+    f"run {OWN} good.keras --data one_chosen_by.npz": "one_chosen_by.npz: y_val holds only 0; a",
+    f"run {OWN} good.keras --data length.npz": "y_train has shape (7,); expected (40, ...), a",
+    f"run {OWN} good.keras --data named.npz": "named.npz: has both x_train and x_train/a;",
+    f"run {OWN} good.keras --data structure.npz": "x_train has a and x_test one array; both must",
+    f"run {OWN} good.keras --data no_validation.npz": "x_val has shape (0, 16, 2); expected",
+    f"run {OWN} good.keras --data half_validation.npz": "x_val and y_val go together; give both",
+    f"run {OWN} good.keras --data one_group.npz": "no group can be spared to validate on; give",
+    # folders of .npy
+    f"run {OWN} good.keras --data none": "none: no such file; expected an .npz with",
+    f"run {OWN} good.keras --data folder": "folder: has arrays (none); x_train, x_test missing of",
+    f"run {OWN} good.keras --data missing": "x_train, y_test, y_train; x_test missing of x_train",
+    f"run {OWN} good.keras --data unlike_lengths": "y_train has shape (7,); expected (40, ...), a",
+    f"run {OWN} good.keras --data cut_off": "x_test.npy: not a readable .npy of a plain array (",
+    f"run {OWN} good.keras --data mapped_objects": "x_train.npy: not a readable .npy of a plain",
     f"run {OWN} good.keras": "expected CASE, or --model and --data together",
 }
 
@@ -309,7 +357,7 @@ X, Y = sample(20, 16, 2), np.arange(20) % 2
 CALLS = {
     "lists for arrays": (lambda: Data([1], [2], [3], [4]), DataError, "x_train is a list; exp"),
     "a set of none": (lambda: Data(X[:0], Y[:0], X, Y), DataError, r"x_train has shape \(0, 16"),
-    "a directory to load": (lambda: Data.load("folder"), DataError, "folder: no such file"),
+    "a directory to load": (lambda: Data.load("folder"), DataError, "folder: has arrays"),
     "a number to convert": (lambda: kopt.convert(3, "a.tflite"), ConversionError, "builtins.int"),
     "a class to convert": (
         lambda: kopt.convert(keras.Model, "a.tflite", "float32"),

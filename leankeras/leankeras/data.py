@@ -162,7 +162,10 @@ class Data:
         """
         arrays = _read(Path(path))
         try:
-            return cls(**arrays)
+            data = cls(**arrays)
+            for part in PARTS:  # a few of the samples, as in a quick run, may be of one class
+                _check_variety(f"y_{part}", getattr(data, f"y_{part}"))
+            return data
         except DataError as error:
             raise DataError(f"{path}: {error}") from error
 
@@ -224,12 +227,8 @@ class Data:
                 )
         for name, array in _each(f"y_{part}", y) if y is not None else ():
             _check_labels(name, array, count)
-            if part == "train" and array.dtype.kind in "iub" and array.size:
-                only = array[:1].flat[0]
-                if all((chunk == only).all() for chunk in chunks(array)):
-                    raise DataError(
-                        f"{name} holds only {only}; a model needs at least 2 classes to learn"
-                    )
+        if part == "train":
+            _check_variety("y_train", y)
 
 
 def _names(arrays: Any) -> str:
@@ -272,6 +271,17 @@ def _check_labels(name: str, y: Any, count: int) -> None:
     if y.dtype.kind not in "fiub":
         raise DataError(f"{name} has dtype {y.dtype}; expected numbers (float or integer)")
     _check_finite(name, y, "labels")
+
+
+def _check_variety(name: str, labels: Any) -> None:
+    for each, array in _each(name, labels) if labels is not None else ():
+        if array.dtype.kind in "iub" and array.size:
+            only = array[:1].flat[0]
+            if all((chunk == only).all() for chunk in chunks(array)):
+                raise DataError(
+                    f"{each} holds only {only}; a model needs at least 2 classes to learn and to "
+                    "be judged by"
+                )
 
 
 def _check_array(name: str, array: Any) -> None:

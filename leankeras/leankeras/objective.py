@@ -118,6 +118,8 @@ def find_objective(model: keras.Model, data: Data) -> Objective:
     if data.y_train is not None:
         for part in ("val", "test"):
             check_labels(task, shapes, data.labels(part), part)
+    else:
+        _check_reconstruction(shapes, few)
     names = names_of_outputs(outputs)
     activations = dict(zip(tree.flatten(names), final_activations(model), strict=False))
     objective = Objective(task, names, shapes, {})
@@ -166,6 +168,17 @@ def _check_inputs(model: keras.Model, samples: Any) -> None:
                 f"{model.name} does not take samples of shape {seen}; expected {expected}"
                 + (f" for {name}" if len(names) > 1 else "")
             )
+
+
+def _check_reconstruction(shapes: Mapping[str, tuple[int, ...]], samples: Any) -> None:
+    arrays = named_or_listed(samples)
+    sizes = [array[0].size for array in arrays]
+    if [int(np.prod(shape)) for shape in shapes.values()] != sizes:
+        raise DataError(
+            f"no labels, and outputs of shape {', '.join(map(str, shapes.values()))} for samples "
+            f"of shape {_shapes(samples)}, so the model does not give back its inputs; give "
+            "y_train and y_test"
+        )
 
 
 def _shapes(samples: Any) -> str:
