@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from leankeras.conversion import convert
 from leankeras.data import Data
 from leankeras.distillation import distill
 from leankeras.errors import DataError
@@ -196,3 +197,27 @@ def test_a_folder_is_looked_through_once(both, monkeypatch):
 
     monkeypatch.setattr("leankeras.data.chunks", look)
     assert mapped.part(0.5).x_train.is_finite
+
+
+def test_nothing_reads_more_than_a_batch_of_a_large_set(tmp_path, monkeypatch):
+    count, largest, read = 1500, [], Rows._read
+    x = random.normal(size=(count, 8, 3)).astype("float32")
+    arrays = {"x_train": x, "y_train": (x > 0).astype(int), "x_test": x, "y_test": 1 * (x > 0)}
+    folder = write(tmp_path / "set", arrays)
+    for module in ("rows", "runtime.scores"):
+        monkeypatch.setattr(f"leankeras.{module}.CHUNK_BYTES", 10_000)
+    monkeypatch.setattr("leankeras.task.task.LOOKED_AT", 1000)
+
+    def counted(self, rows):
+        largest.append(len(rows))
+        return read(self, rows)
+
+    monkeypatch.setattr(Rows, "_read", counted)
+    data = Data.load(folder).with_samples(lambda batch: 2 * batch).part(0.9)
+    model = keras.Sequential([keras.Input((8, 3)), keras.layers.Conv1D(3, 3, padding="same")])
+    fit(model, data, 1)
+    train_quantized(model, data, epochs=1, verbose=0)
+    made = convert(model, tmp_path / "m.tflite", "int8", data.calibration(50))
+    table = compare_scores({"model": model, "file": made.path}, data)
+    assert len(table) == 2
+    assert max(largest) <= 256
