@@ -12,20 +12,21 @@ from leankeras.training import seconds_per_pass
 from leankeras.training_progress import duration
 
 ILLUSTRATION_SAMPLES = 5_000  # of each part at most, for curves, repeated trials and examples
-FIXED_SECONDS = 180  # six kernels that start, convert and measure latencies
+FIXED_SECONDS = 180  # kernels that start, conversions, latencies
 SCORED_FILES = 60  # on the validation part, a sample at a time
 SLOWER = 2  # than plain training: with masks, clusters, a teacher or fake quantization
 
 
 def training_passes(epochs: Epochs, share: float) -> float:
     """Passes over the training part in all notebooks, where illustrations use a share of it."""
-    plain = epochs.profile + 3 * epochs.prune + 2 * epochs.distil + epochs.qat
+    # a teacher trains as long as the model in 01
+    plain = 2 * epochs.profile + 3 * epochs.prune + 2 * epochs.distil + epochs.qat
     curves, trials = 6 * max(1, epochs.prune // 3), 12 * max(1, epochs.distil // 10)
     return plain + share * (curves + trials + 2 * max(1, epochs.qat // 3))
 
 
 def expected_duration(model: keras.Model, data: Data, epochs: Epochs) -> str:
-    """About how long all notebooks take, in words, from a few timed training batches.
+    """About how long a whole run takes, in words, from a few timed training batches.
 
     Raises:
         ParameterError: longer than a day, or than the environment variable KOPT_MAX_HOURS allows.

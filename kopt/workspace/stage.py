@@ -339,7 +339,7 @@ def open_stage(
     data = _with_task(found, found.load(), workspace, slow, knobs.get("task"))
     stage = Stage(name, found, data, workspace, parameters, case_files(case))
     if slow:
-        say(f"All six notebooks: {expected_duration(slow, stage.data, stage.all_epochs)}")
+        say(f"The whole run: {expected_duration(slow, stage.data, stage.all_epochs)}")
     workspace.claim(found.name, name)
     watch_training(show_training)
     keras.utils.set_random_seed(seed)

@@ -59,3 +59,18 @@ def test_a_saved_model_is_the_same_when_it_is_written_again(small_model, tmp_pat
     assert digest(tmp_path / "a") == digest(tmp_path / "b")
     (tmp_path / "b/assets.txt").write_text("more")
     assert digest(tmp_path / "a") != digest(tmp_path / "b")
+
+
+def test_a_large_folder_is_read_once_until_a_file_changes(tmp_path, monkeypatch):
+    (tmp_path / "d" / "x_train").mkdir(parents=True)
+    for name in ("x_train/a.npy", "y_train.npy"):
+        (tmp_path / "d" / name).write_bytes(name.encode() * 1000)
+    small = digest(tmp_path / "d")
+    monkeypatch.setattr("kopt.workspace.digest.LARGE_BYTES", 1000)
+    assert digest(tmp_path / "d") == small
+    monkeypatch.setattr("kopt.workspace.digest._parts", lambda path: pytest.fail("read again"))
+    assert digest(tmp_path / "d") == small
+    monkeypatch.undo()
+    monkeypatch.setattr("kopt.workspace.digest.LARGE_BYTES", 1000)
+    (tmp_path / "d" / "y_train.npy").write_bytes(b"other")
+    assert digest(tmp_path / "d") != small

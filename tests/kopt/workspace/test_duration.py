@@ -42,13 +42,13 @@ case = kopt.Case("images", "Images", lambda: data, network, epochs)
 def test_a_run_of_more_than_a_day_is_refused_with_what_to_change(small_model, blobs, monkeypatch):
     monkeypatch.setattr(duration, "seconds_per_pass", lambda model, data: 60.0)
     epochs = Epochs(profile=1, prune=3, distil=10, qat=3)
-    assert expected_duration(small_model, blobs, epochs).startswith("about 2.1 h (53 passes over ")
+    assert expected_duration(small_model, blobs, epochs).startswith("about 2.1 h (54 passes over ")
     monkeypatch.setattr(duration, "seconds_per_pass", lambda model, data: 3600.0)
     with pytest.raises(ParameterError, match="longer than 24 hours; use fewer") as refused:
         expected_duration(small_model, blobs, epochs)
     allowed = str(refused.value).partition("KOPT_MAX_HOURS=")[2]
     monkeypatch.setenv("KOPT_MAX_HOURS", allowed)
-    assert expected_duration(small_model, blobs, epochs).startswith("about 5.0 days")
+    assert expected_duration(small_model, blobs, epochs).startswith("about 5.1 days")
 
 
 @pytest.fixture
