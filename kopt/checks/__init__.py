@@ -6,6 +6,7 @@ None of them raises for a wrong answer, so an unanswered exercise never stops a 
 
 from kopt.checks.check import Check
 from kopt.checks.evidence import better_settings, fastest_within, samples_for_half_the_interval
+from kopt.checks.merging import products_left
 from kopt.checks.porting import port
 from kopt.checks.quantization import error_with_outlier, int8_bytes, int8_values
 from kopt.checks.shrinking import kept_parameters, soft_targets, widest_kernel
@@ -29,6 +30,7 @@ __all__ = [
     "kept_parameters",
     "model_speedup",
     "port",
+    "products_left",
     "runtime_part",
     "samples_for_half_the_interval",
     "seen_speedup",

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.express as px
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from leankeras.arrays import Arrays, named_or_listed
 from leankeras.task import Merit
@@ -55,6 +56,54 @@ def layer_shares(tables: dict[str, pd.DataFrame], title: str) -> go.Figure:
     )
     figure.update_yaxes(autorange="reversed")
     return _styled(figure, height=80 + 26 * len(rows))
+
+
+def operations(graphs: dict[str, pd.DataFrame], title: str) -> go.Figure:
+    """The operations of models, one above the other, each as a dot that lines lead to and from.
+
+    Args:
+        graphs: the result of :func:`leankeras.runtime.operation_graph` for each model, by its name.
+        title: the figure's title.
+    """
+    names = [f"{name}: {len(graph)} operations" for name, graph in graphs.items()]
+    figure = make_subplots(
+        len(graphs), 1, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
+        vertical_spacing=0.12,
+    )  # fmt: skip
+    common = pd.concat(graphs.values()).operation.value_counts().index[: len(COLORS) - 1]
+    for row, graph in enumerate(graphs.values(), 1):
+        levels = graph.groupby("depth").depth
+        y = levels.cumcount() - (levels.transform("size") - 1) / 2
+        ends = [(taken, number) for number, each in graph.inputs.items() for taken in each]
+        lines = [n for pair in ends for n in (*pair, None)]
+        figure.add_scatter(
+            x=[None if n is None else graph.depth[n] for n in lines],
+            y=[None if n is None else y[n] for n in lines],
+            mode="lines",
+            line={"color": "#d5dae0", "width": 1},
+            hoverinfo="skip",
+            showlegend=False,
+            row=row,
+            col=1,
+        )
+        kinds = graph.operation.where(graph.operation.isin(common), "other")
+        for kind, color in zip([*common, "other"], COLORS, strict=False):
+            figure.add_scatter(
+                x=graph.depth[kinds == kind],
+                y=y[kinds == kind],
+                text=graph.operation[kinds == kind],
+                mode="markers",
+                marker={"size": 6, "color": color},
+                name=kind,
+                legendgroup=kind,
+                showlegend=row == 1,
+                row=row,
+                col=1,
+            )
+    figure.update_yaxes(visible=False)
+    figure.update_xaxes(title="operations, one after another", row=len(graphs))
+    figure = _styled(figure.update_layout(title=title), height=140 + 210 * len(graphs))
+    return figure.update_layout(margin_t=100, legend_y=1.1)
 
 
 def latencies(table: pd.DataFrame, title: str) -> go.Figure:

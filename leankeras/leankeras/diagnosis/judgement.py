@@ -13,6 +13,7 @@ import keras
 
 from leankeras.diagnosis.finding import Finding
 from leankeras.diagnosis.loops import Loop, read_loops
+from leankeras.diagnosis.mergeable import advice, forecasts
 from leankeras.diagnosis.rules import RULES, Rule
 from leankeras.diagnosis.source import LayerSource, Reading, unread_call, where
 from leankeras.diagnosis.target import Target
@@ -33,6 +34,7 @@ class Suspicion:
         message: what was seen.
         severity: the severity if nothing was observed.
         observed: the faults that it explains.
+        fix: what to do, if not what the rule says.
     """
 
     rule: Rule
@@ -40,6 +42,7 @@ class Suspicion:
     message: str
     severity: str
     observed: list[Fault] = field(default_factory=list)
+    fix: str = ""
 
     def explains(self, fault: Fault) -> bool:
         """Whether it causes a fault, judging by the fault's message and its lines, if any."""
@@ -62,7 +65,7 @@ class Suspicion:
         )
         lines = tuple(sorted({one.line for one in self.readings} - {0}))
         place = where(self.readings[0].path, lines[0] if lines else 0)
-        return _finding(self.rule.name, severity, message, place, lines)
+        return _finding(self.rule.name, severity, message, place, lines, self.fix)
 
 
 def judge(found: Target, sources: list[LayerSource], trial: Trial | None) -> Iterator[Finding]:
@@ -159,6 +162,7 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
         key: traced[key].over if traced.get(key) else _guess(loop, trial)
         for key, loop in loops.items()
     }
+    outlooks = forecasts(trial) if trial and any(over.values()) else []
     for key, loop in loops.items():
         around = {over[outer.positions] for outer in loop.around} - {None}
         if over[key] is None or over[key] in around:
@@ -172,6 +176,7 @@ def _loops(sources: list[LayerSource], trial: Trial | None) -> Iterator[Suspicio
         # A short loop is reported with the loop around it.
         short = found.severity == "info" and over[key] != "recurrence"
         if not (around and short):
+            found.fix = advice(loop, outlooks, found.rule.fix)
             yield found
 
 
@@ -207,7 +212,7 @@ def _observed(trial: Trial | None) -> Iterator[Suspicion]:
 
 
 def _finding(
-    rule: str, severity: str, message: str, place: str, lines: tuple[int, ...] = ()
+    rule: str, severity: str, message: str, place: str, lines: tuple[int, ...] = (), fix: str = ""
 ) -> Finding:
     text = f"{message[0].upper()}{message[1:].rstrip('.')}. {RULES[rule].why}"
-    return Finding(rule, severity, text, place, RULES[rule].fix, lines)
+    return Finding(rule, severity, text, place, fix or RULES[rule].fix, lines)

@@ -1,11 +1,11 @@
 """The loops in a layer's call."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from leankeras.diagnosis.source import LayerSource, Method
-from leankeras.diagnosis.steps import Position
+from leankeras.diagnosis.steps import Place, Position
 from leankeras.diagnosis.written_loops import Scope, guess, scope_of
 
 LOOPS = (ast.For, ast.ListComp, ast.GeneratorExp, ast.SetComp)
@@ -37,6 +37,10 @@ class Loop:
     def around(self) -> list["Loop"]:
         """The loops around it, the innermost first."""
         return [self.outer, *self.outer.around] if self.outer else []
+
+    def includes(self, places: Iterable[Place]) -> bool:
+        """Whether one of these ``(file, line)`` is in the loop."""
+        return any(path == self.path and self.line <= line <= self.last for path, line in places)
 
 
 def read_loops(layer: LayerSource) -> Iterator[Loop]:

@@ -5,8 +5,10 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "Forecast": ".forecasting",
         "Rewrite": ".replacement",
         "Rewriting": ".rewriting",
+        "forecast": ".forecasting",
         "replace_layers": ".replacement",
         "rewrite": ".models",
     },

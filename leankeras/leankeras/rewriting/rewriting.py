@@ -154,7 +154,7 @@ def _fastest_proved(
     table = latency.table.drop(measurement.SLOW).sort_values("ratio")
     reason = ""
     for name in table.index:
-        if table.verdict[name] != "faster":
+        if table.ratio_high[name] >= 1:  # on a busy machine the verdict is "cannot tell"
             reason = reason or f"no faster in LiteRT: {latency.speedup(name)}"
             break
         draft, new = by_name[name], layers[name]

@@ -61,13 +61,6 @@ def xla(models: Mapping[str, keras.Model]) -> dict[str, Any]:
     return {name: tf.function(_call(model), jit_compile=True) for name, model in models.items()}
 
 
-def graph_size(model: keras.Model, sample: Arrays) -> int:
-    """The number of operations in the graph of a ``tf.function``; a Python loop multiplies it."""
-    tensor = tf.nest.map_structure(tf.constant, sample)
-    function = tf.function(_call(model)).get_concrete_function(tensor)
-    return len(function.graph.get_operations())
-
-
 def _call(model: keras.Model) -> Callable[[Any], Any]:
     def call(x):
         return model(x, training=False)
