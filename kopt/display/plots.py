@@ -66,40 +66,23 @@ def operations(graphs: dict[str, pd.DataFrame], title: str) -> go.Figure:
         title: the figure's title.
     """
     names = [f"{name}: {len(graph)} operations" for name, graph in graphs.items()]
-    figure = make_subplots(
-        len(graphs), 1, shared_xaxes="all", shared_yaxes="all", subplot_titles=names,
-        vertical_spacing=0.12,
-    )  # fmt: skip
+    figure = make_subplots(len(graphs), 1, shared_xaxes="all", shared_yaxes="all",
+                           subplot_titles=names, vertical_spacing=0.12)  # fmt: skip
     common = pd.concat(graphs.values()).operation.value_counts().index[: len(COLORS) - 1]
     for row, graph in enumerate(graphs.values(), 1):
         levels = graph.groupby("depth").depth
-        y = levels.cumcount() - (levels.transform("size") - 1) / 2
+        x, y = graph.depth, levels.cumcount() - (levels.transform("size") - 1) / 2
         ends = [(taken, number) for number, each in graph.inputs.items() for taken in each]
-        lines = [n for pair in ends for n in (*pair, None)]
-        figure.add_scatter(
-            x=[None if n is None else graph.depth[n] for n in lines],
-            y=[None if n is None else y[n] for n in lines],
-            mode="lines",
-            line={"color": "#d5dae0", "width": 1},
-            hoverinfo="skip",
-            showlegend=False,
-            row=row,
-            col=1,
-        )
+        lines = pd.Index([n for pair in ends for n in (*pair, None)])  # None ends a line
+        style = {"mode": "lines", "line": {"color": "#d5dae0", "width": 1}, "hoverinfo": "skip"}
+        lines = go.Scatter(x=x.reindex(lines), y=y.reindex(lines), showlegend=False, **style)
+        figure.add_trace(lines, row=row, col=1)
         kinds = graph.operation.where(graph.operation.isin(common), "other")
         for kind, color in zip([*common, "other"], COLORS, strict=False):
-            figure.add_scatter(
-                x=graph.depth[kinds == kind],
-                y=y[kinds == kind],
-                text=graph.operation[kinds == kind],
-                mode="markers",
-                marker={"size": 6, "color": color},
-                name=kind,
-                legendgroup=kind,
-                showlegend=row == 1,
-                row=row,
-                col=1,
-            )
+            mine, style = kinds == kind, {"mode": "markers", "marker": {"size": 6, "color": color}}
+            labels = {"text": graph.operation[mine], "name": kind, "legendgroup": kind}
+            dots = go.Scatter(x=x[mine], y=y[mine], showlegend=row == 1, **labels, **style)
+            figure.add_trace(dots, row=row, col=1)
     figure.update_yaxes(visible=False)
     figure.update_xaxes(title="operations, one after another", row=len(graphs))
     figure = _styled(figure.update_layout(title=title), height=140 + 210 * len(graphs))

@@ -95,6 +95,7 @@ def _run(workspace: Workspace) -> list[str]:
         "time, with 95 % intervals.</p>",
         figure_html(pareto(chain, records[0].merit, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
+        *map(_source, sorted(workspace.models.glob("*.py"))),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),
     ]
@@ -106,6 +107,12 @@ def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:
     if records[0].parameters["quick"]:
         reasons.insert(0, QUICK)
     return [f'<p class="warning">{html.escape(reason)}</p>' for reason in reasons]
+
+
+def _source(path: Path) -> str:
+    code = html.escape(path.read_text(encoding="utf-8"))
+    name = html.escape(str(path))
+    return f"<details><summary>The new layer: {name}</summary><pre>{code}</pre></details>"
 
 
 def _facts(facts: dict) -> str:

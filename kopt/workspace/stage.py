@@ -180,6 +180,7 @@ class Stage:
         model: Any = None,
         tables: Mapping[str, pd.DataFrame] | None = None,
         deployed: Path | None = None,
+        source: str = "",
     ) -> "Outcome":
         """Measure and keep what the stage made, and let the next stage begin.
 
@@ -188,6 +189,7 @@ class Stage:
                 the next stage to load; the last stage has none.
             tables: other measurements to keep in the record.
             deployed: the ``.tflite`` to judge; by default the model converted to float32.
+            source: Python that the stage has written, kept beside the models.
 
         Raises:
             ConversionError: the model cannot be deployed.
@@ -198,7 +200,7 @@ class Stage:
             deployed = self._file_of(model)
         measured = self._judge(deployed)
         write_atomically(file, partial(copy, deployed), WorkspaceError)
-        kept = [file, *self._keep(model)]
+        kept = [file, *self._keep(model), *self._keep_source(source)]
         record = Record(
             stage=self.name,
             case=self.case.name,
@@ -236,6 +238,14 @@ class Stage:
         else:
             path, write = self.workspace.models / self.name, model.export
         write_atomically(path, write, WorkspaceError)
+        return [path]
+
+    def _keep_source(self, text: str) -> list[Path]:
+        path = self.workspace.models / f"{self.name}.py"
+        if not text:
+            path.unlink(missing_ok=True)
+            return []
+        write_atomically(path, lambda temporary: temporary.write_text(text), WorkspaceError)
         return [path]
 
     def _file_of(self, target: Any) -> Path:
