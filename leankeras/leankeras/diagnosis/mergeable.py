@@ -46,7 +46,7 @@ def advice(loop: Loop, outlooks: list[Outlook], by_hand: str) -> str:
             continue
         if after >= before:
             reasons = [reason for places, reason in one.obstacles if loop.includes(places)]
-            why = reasons[0] if reasons else "no part of it is done again and again"
+            why = reasons[0] if reasons else "nothing in it can be done at once"
             return f"{by_hand} leankeras.rewrite cannot merge it: {why}."
         part = "" if after <= before / 2 else "part of "
         counts = f"{len(one.before)} operations become {len(one.after)}"

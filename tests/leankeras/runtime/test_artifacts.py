@@ -6,7 +6,7 @@ from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError
 from leankeras.runtime import compare_scores, evaluate
 from leankeras.runtime.artifacts import as_call, predict, random_sample
-from leankeras.runtime.operation_graph import graph_size
+from leankeras.runtime.operation_graph import graph_size, operation_graph
 from leankeras.runtime.retracing import trace_times
 from leankeras.runtime.ways_to_call import ladder
 from leankeras.training import fit
@@ -128,6 +128,17 @@ def test_a_loop_shows_in_the_graph():
 
     sample = np.zeros((1, 4), np.float32)
     assert graph_size(looped(8), sample) > graph_size(looped(1), sample) + 7
+
+
+def test_a_graph_holds_what_depends_on_the_input_and_how_it_hangs_together():
+    inputs = keras.Input((4,))
+    sides = [keras.ops.tanh(inputs), keras.ops.exp(inputs)]
+    kernel = keras.layers.Dense(3, use_bias=False)
+    model = keras.Model(inputs, kernel(keras.layers.Add()(sides)))
+    graph = operation_graph(model, np.zeros((1, 4), np.float32))
+    assert graph.operation.tolist() == ["Tanh", "Exp", "AddV2", "MatMul"]
+    assert graph.depth.tolist() == [1, 1, 2, 3]
+    assert graph.inputs.tolist() == [[], [], [0, 1], [2]]
 
 
 def test_a_signature_traces_once_and_new_shapes_trace_without_one(small_model, blobs):
