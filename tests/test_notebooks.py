@@ -151,7 +151,7 @@ def test_signal_without_its_rewrites_ends_at_the_same_operators(finished_run, tm
         main(["run", case, "--quick", "--to", "02", "--run-dir", str(found.path)])
     assert not ended.value.code
     operators = [
-        [operator.name for operator in TFLiteFile(run.models / "02_rewrite.tflite").operators]
+        [operator.kind for operator in TFLiteFile(run.models / "02_rewrite.tflite").operators]
         for run in (by_hand, found)
     ]
     assert operators[0] == operators[1]
@@ -180,8 +180,10 @@ class Gated(keras.Layer):
 
 
 @pytest.mark.notebook
-def test_a_trained_model_with_a_loop_goes_through_the_whole_chain(blobs, tmp_path, monkeypatch):
-    """What 02 puts in place of its own layer is no layer of Keras, and every later stage takes it."""
+def test_a_trained_model_with_a_loop_goes_through_the_whole_chain(
+    blobs, tmp_path, monkeypatch, capsys
+):
+    """What 02 puts in place of it is a program, which every later stage takes as well."""
     (tmp_path / "own_gated.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -196,11 +198,15 @@ def test_a_trained_model_with_a_loop_goes_through_the_whole_chain(blobs, tmp_pat
     model = keras.Sequential(layers)
     fit(model, blobs, 5)
     files = saved(model, blobs, tmp_path)
+    limits = ["--budget", "5 ms, 1 MB, 60 points"]
     with pytest.raises(SystemExit) as ended:
-        main(["run", *files, "--import", "own_gated", "--quick", "--run-dir", "run"])
+        main(["run", *files, *limits, "--import", "own_gated", "--quick", "--run-dir", "run"])
     assert not ended.value.code
+    assert "budget: met" in capsys.readouterr().out
     workspace = Workspace(tmp_path / "run")
     assert [record.stage for record in workspace.records()] == list(STAGES)
+    judged = workspace.record("06_tflite").within_budget
+    assert judged == dict.fromkeys(("latency", "size", "accuracy"), "met")
     rewritten = load_keras(workspace.models / "02_rewrite.keras")
     assert [type(layer).__name__ for layer in rewritten.layers][1] == "Program"
     sizes = [
