@@ -1,4 +1,4 @@
-"""A case to optimise: a model with a slow layer, its data, its rewrites and a budget."""
+"""A case to optimise: a model with a slow layer, its data, rewrites by hand and a budget."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Case:
         epochs: how long each stage trains.
         budget: what the result may cost.
         slow_layer: the class of the custom layer to be rewritten, if there is one.
-        rewrites: equivalent implementations of that layer; without any, the model is left as it
-            is.
+        rewrites: equivalent implementations of that layer, written by hand; what
+            :func:`leankeras.rewrite` finds is tried beside them.
         build_teacher: returns a larger model to distil from, built but untrained; without one,
             the model teaches its own pruned version.
         target: the runtime the model is meant for, "LiteRT", "tf.function" or "XLA"; the rewrite
