@@ -1,4 +1,4 @@
-"""A case to optimise: a model with a slow layer, its data, rewrites by hand and a budget."""
+"""A case to optimise: a model with a slow layer, its data, hand-written rewrites and a budget."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def port(answer: Any, slow_layers: Sequence[keras.Layer], rewrites: Sequence[Rew
         right: outputs and gradients agree on 10 kinds of input
     """
     if not rewrites or not slow_layers:
-        return no_question("this case has no rewrite made by hand")
+        return no_question("this case has no hand-written rewrite")
     old = slow_layers[0]
     new = rewrites[-1].make(old)
     if not new.built:
