@@ -1,4 +1,4 @@
-"""A trained model of the user's with its data, as a case without a teacher or hand-written rewrites."""
+"""A trained model of the user's with its data, as a case without a teacher or rewrites."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
