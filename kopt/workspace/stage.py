@@ -245,7 +245,9 @@ class Stage:
         if not text:
             path.unlink(missing_ok=True)
             return []
-        write_atomically(path, lambda temporary: temporary.write_text(text), WorkspaceError)
+        write_atomically(
+            path, lambda temporary: temporary.write_text(text, encoding="utf-8"), WorkspaceError
+        )
         return [path]
 
     def _file_of(self, target: Any) -> Path:

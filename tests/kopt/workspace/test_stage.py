@@ -9,6 +9,7 @@ import pytest
 
 from kopt.budget import Budget
 from kopt.cases.signal import CASE
+from kopt.display.report import write_report
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record
@@ -73,6 +74,19 @@ def test_the_record_says_what_the_file_is(stage, trained, blobs):
     assert record.table("by_two").to_dict("list") == {"a": [1], "b": [2], "c": [3]}
     assert stage.workspace.stale_because(stage.name) is None
     stage.workspace.claim("signal", "the next stage")
+
+
+def test_python_is_kept_beside_the_models_and_leaves_with_the_stage_that_wrote_it(stage, trained):
+    stage.finish(trained, source="µs = 1\n")
+    path = stage.workspace.models / "01_profile.py"
+    assert path.read_text(encoding="utf-8") == "µs = 1\n"
+    assert path.name in stage.workspace.record(stage.name).outputs
+    page = write_report([stage.workspace], stage.workspace.path / "report.html").read_text("utf-8")
+    assert "µs = 1" in page
+    assert str(path) in page
+    stage.finish(trained)
+    assert not path.exists()
+    assert stage.workspace.stale_because(stage.name) is None
 
 
 def test_the_next_stage_continues_from_the_model_and_is_held_against_the_first(
