@@ -238,9 +238,31 @@ def test_a_trained_model_goes_through_the_whole_chain(blobs, tmp_path, capsys):
     assert not ended.value.code
     assert "Leave the model as it is and deploy its plain" in capsys.readouterr().out
     workspace = Workspace(tmp_path / "run")
-    records = {record.stage: record for record in workspace.records()}
-    assert list(records) == list(STAGES)
-    assert records["01_profile"].epochs == 0
+    assert [record.stage for record in workspace.records()] == list(STAGES)
+    judged = workspace.record("06_tflite").within_budget
+    assert judged == dict.fromkeys(("latency", "size", "accuracy"), "met")
+    rewritten = load_keras(workspace.models / "02_rewrite.keras")
+    assert [type(layer).__name__ for layer in rewritten.layers][1] == "Program"
+    sizes = [
+        len(TFLiteFile(workspace.models / f"{stage}.tflite").operators) for stage in STAGES[:2]
+    ]
+    assert sizes[1] < sizes[0] / 2
+    assert "class FastGated" in (workspace.models / "02_rewrite.py").read_text()
+    assert "class FastGated" in (workspace.path / "report.html").read_text()
+
+
+@pytest.mark.notebook
+def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_path):
+    layers = [keras.Input((4, 2)), keras.layers.LSTM(8), keras.layers.Dense(2)]
+    model = keras.Sequential(layers)
+    short = blobs.with_samples(lambda x: x[:, :4])
+    fit(model, short, 2)
+    files = saved(model, short, tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *files, "--quick", "--to", "02", "--run-dir", str(tmp_path / "run")])
+    assert not ended.value.code
+    workspace = Workspace(tmp_path / "run")
+    assert workspace.record("01_profile").epochs == 0
     for stage in ("01_profile", "02_rewrite"):
         kept = load_keras(workspace.models / f"{stage}.keras")
         for weight, own in zip(kept.weights, model.weights, strict=True):

@@ -37,8 +37,8 @@ def _broadcasting_add(x1: Any, x2: Any) -> Any:
 
     That of one sample of shape ``(n, 1)`` is such an array: it belongs to the axis before.
     """
-    if len(getattr(x2, "shape", ())) < 2:
-        return _add(x1, x2)
+    if all(size == 1 for size in getattr(x2, "shape", ())[:-1]):
+        return _add(x1, x2)  # it is one, which a convolution takes in
     dtype = keras.backend.result_type(*(getattr(each, "dtype", type(each)) for each in (x1, x2)))
     return tf.add(*(keras.ops.convert_to_tensor(each, dtype) for each in (x1, x2)))
 

@@ -6,7 +6,7 @@ import pytest
 
 from leankeras.conversion.tflite import convert
 from leankeras.keras_faults import without_faults
-from leankeras.runtime import LiteRTModel
+from leankeras.runtime import LiteRTModel, TFLiteFile
 
 layers, ops = keras.layers, keras.ops
 random = np.random.default_rng(0)
@@ -43,3 +43,11 @@ def test_one_sample_gives_what_it_gives_in_a_batch(make, tmp_path):
     file = LiteRTModel(convert(model, tmp_path / "a.tflite", "float32", samples).path)
     np.testing.assert_allclose(file(samples), expected, atol=1e-5)
     assert keras.src.backend.numpy.add.__module__.startswith("keras.")  # Keras is as it was
+
+
+def test_a_convolution_still_takes_in_its_bias_and_the_normalization_after_it(tmp_path):
+    layers = [keras.Input((16, 2)), keras.layers.Conv1D(4, 3), keras.layers.BatchNormalization()]
+    file = convert(keras.Sequential(layers), tmp_path / "folded.tflite", "float32").path
+    kinds = {operator.kind for operator in TFLiteFile(file).operators}
+    assert "CONV_2D" in kinds
+    assert kinds <= {"CONV_2D", "RESHAPE"}

@@ -40,7 +40,7 @@ class Rewriting:
         source: it as Python, with a ``port(old, new)``; runs by itself.
         port: ``port(old, new)`` carries the weights over, for any two layers like these.
         steps: what was merged, in words.
-        equivalence: the proof.
+        equivalence: the proof; of a model that of the layer that differs most.
         nodes: operations that depend on the input, before and after.
         latency: the comparison that it was chosen by; None where it was not measured.
         name: of the new layer among the drafts.
