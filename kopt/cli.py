@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, bench, diagnose, rewrite, convert, workshop, lab."""
+"""The command line: kopt run, sweep, report, deploy, devices, workshop, lab, and leankeras's."""
 
 import subprocess
 import sys
@@ -138,6 +138,31 @@ def report(run_dirs: tuple[Path, ...], output: Path | None) -> None:
         raise ParameterError(f"{output}: expected a name that ends in .html")
     workspaces = [Workspace(path) for path in run_dirs]
     click.echo(write_report(workspaces, output or run_dirs[0] / "report.html"))
+
+
+@commands.command()
+@click.argument("run_dir", type=PATH)
+@click.argument("target", metavar="[USER@HOST:DIR]", required=False)
+@click.option("--install", is_flag=True, help="Install numpy and ai-edge-litert there, in DIR.")
+@click.option("--rollback", is_flag=True, help="Switch back to the file that served before.")
+def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> None:
+    """Ship the final file of RUN_DIR by ssh, try it there, and only then switch to it.
+
+    DIR/current/model.tflite is the file that serves. Without a target, print what was deployed.
+    """
+    from kopt.execution.deployment import deploy_run, deployments, rollback_run
+    from kopt.workspace.directory import Workspace
+
+    workspace = Workspace(run_dir)
+    if target is None:
+        workspace.records()
+        for place, entry in deployments(workspace).items():
+            stage = entry["stage"] or "from another run"
+            click.echo(f"{place}: {entry['digest'][:12]} ({stage}), {entry['time']}")
+    elif rollback:
+        click.echo(rollback_run(workspace, target))
+    else:
+        click.echo(deploy_run(workspace, target, install, click.echo))
 
 
 @commands.command()

@@ -19,7 +19,7 @@ GROUND = [
 ]
 WINGS = [
     {"runtime"},
-    {"conversion"},
+    {"conversion", "devices"},
     {"equivalence", "rewriting"},
     {"diagnosis"},
     {"channels", "distillation", "twin"},

@@ -15,7 +15,10 @@ OWNER = "KOPT_RUN_OWNER"
 # A kernel whose run was killed notices and exits within a second or two.
 ORPHAN_SECONDS = 15
 TEMPORARY = ".[0-9]*-"
-CONTENTS = {"case.json", "models", "notebooks", "records", "scratch", "report.html"}
+CONTENTS = {
+    *("case.json", "deployments.json", "report.html"),
+    *("models", "notebooks", "records", "scratch"),
+}
 
 
 class Workspace:

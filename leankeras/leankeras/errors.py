@@ -58,6 +58,10 @@ class MeasurementError(KoptError):
     """A requested latency cannot be measured."""
 
 
+class DeviceError(KoptError):
+    """A device that cannot be reached or used, or on which a file does not do what it does here."""
+
+
 class JobError(Exception):
     """A job raised in a child process; the text is the exception's type and message."""
 

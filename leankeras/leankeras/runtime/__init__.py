@@ -25,6 +25,7 @@ __getattr__, __dir__, __all__ = face(
         "layer_of": ".flatbuffer",
         "load_keras": ".model_files.opening",
         "measure_briefly": ".latency",
+        "median_interval": ".intervals",
         "pick_fastest": ".latency",
         "prefix": ".operator_prefix",
         "profile_layers": ".layers",
