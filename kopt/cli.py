@@ -166,6 +166,19 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
 
 
 @commands.command()
+@click.option("--install", is_flag=True, help="Fetch the ARM emulator from Debian and PyPI.")
+def devices(install: bool) -> None:
+    """List what this machine has to try a file on other devices, and how to get the rest."""
+    from leankeras.devices import install_emulator, tools
+
+    if install:
+        install_emulator(click.echo)
+    for name, row in tools().iterrows():
+        how = "" if row.there else f"; {row.get_it}"
+        click.echo(f"{'there  ' if row.there else 'missing'}  {name}: {row.gives}{how}")
+
+
+@commands.command()
 @click.argument("folder", metavar="DIR", type=PATH)
 def workshop(folder: Path) -> None:
     """Copy the notebooks to DIR for learners, without the solutions to the exercises."""

@@ -5,7 +5,15 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "BOARDS": ".boards",
+        "CPUS": ".emulation",
         "deploy": ".deployment",
+        "emulate": ".emulation",
+        "ethos_u": ".npu",
+        "find_emulator": ".emulator",
+        "install_emulator": ".emulator",
+        "microcontroller": ".micro",
         "rollback": ".deployment",
+        "tools": ".tools",
     },
 )

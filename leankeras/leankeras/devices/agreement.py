@@ -1,6 +1,6 @@
 """Whether another machine gives the same answers: integers to the last bit, floats to a bound."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,10 +39,9 @@ class Agreement:
         """Whether every value is the same to the last bit."""
         return self.differing == 0
 
-    @property
-    def within_bound(self) -> bool:
-        """Whether this is the same answer: equal integers, or floats within the bound."""
-        return self.equal or (np.dtype(self.type).kind == "f" and self.largest <= BOUND)
+    def within_bound(self, steps: int = 0) -> bool:
+        """Whether this is the same answer: floats within the bound, integers within some steps."""
+        return self.largest <= (BOUND if np.dtype(self.type).kind == "f" else steps)
 
     def __str__(self) -> str:
         if self.equal:
@@ -73,7 +72,7 @@ def judge(vectors: Vectors, differences: Mapping[str, Mapping[str, Any]]) -> lis
     return found
 
 
-def disagreement(agreement: list[Agreement]) -> str | None:
+def disagreement(agreement: Iterable[Agreement], steps: int = 0) -> str | None:
     """The first output that is not the same answer, in words; None if all are."""
-    wrong = next((each for each in agreement if not each.within_bound), None)
+    wrong = next((each for each in agreement if not each.within_bound(steps)), None)
     return f"other answers than here: {wrong}" if wrong else None

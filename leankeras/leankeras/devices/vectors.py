@@ -14,7 +14,7 @@ LIMIT = 16  # vectors, unless told otherwise
 
 @dataclass(frozen=True)
 class Vectors:
-    """Inputs and expected outputs of a ``.tflite``, by the index of the tensor.
+    """Inputs and expected outputs of a ``.tflite``, by the index of the tensor, in its order.
 
     Attributes:
         inputs: tensor index to samples in the file's own type, ``(n, ...)``.
@@ -47,16 +47,17 @@ def make_vectors(file: str | Path, samples: Arrays, limit: int = LIMIT) -> Vecto
     """
     check_operators(file)
     model = LiteRTModel(file)
-    inputs: dict[int, list] = {entry["index"]: [] for entry in model.input_details.values()}
-    outputs: dict[int, list] = {entry["index"]: [] for entry in model.output_details.values()}
+    interpreter = model.interpreter
+    inputs: dict[int, list] = {entry["index"]: [] for entry in interpreter.get_input_details()}
+    outputs: dict[int, list] = {entry["index"]: [] for entry in interpreter.get_output_details()}
     for sample in model.samples(samples, limit):
         for name, entry in model.input_details.items():
             inputs[entry["index"]].append(quantized(name, sample[name], entry))
-        model.interpreter.reset_all_variables()
+        interpreter.reset_all_variables()
         model.set_inputs(sample)
         model.invoke()
         for index, runs in outputs.items():
-            runs.append(model.interpreter.get_tensor(index))
+            runs.append(interpreter.get_tensor(index))
     return Vectors(
         {index: np.concatenate(arrays) for index, arrays in inputs.items()},
         {index: np.stack(arrays) for index, arrays in outputs.items()},
