@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 
-from kopt.execution.chain import run_chain
+from kopt.execution.chain import run_chain, select_stages
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace
 
@@ -20,8 +20,8 @@ Figures = dict[str, list[float]]
 def run(case: str, seed: int) -> Figures:
     """One row: the outcome of a run, each figure with its interval where it has one."""
     workspace = Workspace(RUNS / "seeds" / f"{case}-{seed}")
-    run_chain(workspace, {"case": case, "seed": seed}, resume=True)
-    slow, *_, final = workspace.records()
+    run_chain(workspace, {"case": case, "seed": seed}, select_stages(None, "06"), resume=True)
+    slow, final = workspace.record("01_profile"), workspace.record("06_tflite")
     merit = final.merit
     value, *loss = merit.columns
     whole = final.table("whole").set_index("compared with").loc["slow, tf.function"]

@@ -41,7 +41,7 @@ class Epochs:
 
 @dataclass(frozen=True)
 class Case:
-    """A model to be made fast, and everything the six notebooks need for it.
+    """A model to be made fast, and everything the notebooks need for it.
 
     Args:
         name: the name that runs and records use.

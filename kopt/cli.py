@@ -91,7 +91,7 @@ def run(
 @commands.command()
 @click.argument("grid", type=PATH)
 @click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
-@click.option("--to", "last", metavar="NN", help="Last stage.")
+@click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
 @click.option(
     "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
     help="A Dask scheduler.  [default: a new cluster on this machine]",

@@ -14,6 +14,7 @@ from IPython import get_ipython
 
 from kopt.budget import EXPECTED, Budget
 from leankeras import parameters
+from leankeras.devices import NPUS
 from leankeras.errors import ParameterError
 from leankeras.parameters import Parameter, suggestion
 from leankeras.task import TASKS
@@ -29,6 +30,7 @@ PARAMETERS = {
     "quick": Parameter(bool, "True or False"),
     "epochs": replace(parameters.PARAMETERS["epochs"], optional=True),
     "task": Parameter(str, f"one of {', '.join(TASKS)}", TASKS.__contains__, optional=True),
+    "npu": Parameter(str, f"one of {', '.join(NPUS)}", NPUS.__contains__),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
 }
 

@@ -80,7 +80,7 @@ def test_a_quick_run_goes_from_the_slow_model_to_the_report(finished_run):
     assert [record.stage for record in workspace.records()] == list(STAGES)
     assert [workspace.stale_because(stage) for stage in STAGES] == [None] * len(STAGES)
     assert run.stdout.rstrip().endswith(f"report: {workspace.path / 'report.html'}")
-    assert "After 06_tflite:" in run.stdout
+    assert "After 07_deploy:" in run.stdout
     for stage in STAGES:
         assert f"{stage}" in run.stderr  # its progress bar
         executed = nbformat.read(workspace.notebooks / f"{stage}.ipynb", 4)
@@ -102,6 +102,9 @@ def test_the_records_of_a_run_tell_one_story(finished_run):
         latency = record.latency
         assert 0 < latency["ratio_low"] <= latency["ratio"] <= latency["ratio_high"]
     assert final.size_bytes < slow.size_bytes
+    assert records["07_deploy"].size_bytes == final.size_bytes
+    assert records["07_deploy"].test == final.test
+    assert set(records["07_deploy"].table("settings").file) == {"slow", "final"}
     assert records["05_qat"].table("files").loc[0, "target"] == "float32"
     methods = records["03_prune"].table("methods").set_index("target")
     assert methods.gzip_kb["zeros"] < methods.gzip_kb["rewritten"]

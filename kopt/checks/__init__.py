@@ -5,6 +5,7 @@ None of them raises for a wrong answer, so an unanswered exercise never stops a 
 """
 
 from kopt.checks.check import Check
+from kopt.checks.devices import least_memory, setting_to_ship
 from kopt.checks.evidence import better_settings, fastest_within, samples_for_half_the_interval
 from kopt.checks.porting import port
 from kopt.checks.quantization import error_with_outlier, int8_bytes, int8_values
@@ -27,11 +28,13 @@ __all__ = [
     "int8_bytes",
     "int8_values",
     "kept_parameters",
+    "least_memory",
     "model_speedup",
     "port",
     "runtime_part",
     "samples_for_half_the_interval",
     "seen_speedup",
+    "setting_to_ship",
     "soft_targets",
     "widest_kernel",
 ]

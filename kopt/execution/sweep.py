@@ -46,7 +46,7 @@ def run_sweep(
     Args:
         grid_path: the YAML file.
         folder: the directory of the sweep.
-        last: the stage to end with; the last one by default.
+        last: the stage to end with; 06 by default.
         scheduler: address of a Dask scheduler; by default a cluster is started on this machine.
         workers: the number of processes of that local cluster.
         resume: continue in a directory that holds this sweep; finished work is kept.
@@ -70,7 +70,7 @@ def run_sweep(
             f"--workers {workers} is for a local cluster; start the workers of {scheduler} on the "
             "cluster itself"
         )
-    stages = select_stages(None, last)
+    stages = select_stages(None, "06" if last is None else last)  # 07 changes no model
     knobs = {stage: set(notebook_parameters(stage)) for stage in stages}
     grid = read_grid(grid_path, set().union(*knobs.values()), many)
     sweep = {

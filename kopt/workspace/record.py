@@ -12,7 +12,10 @@ from leankeras.task import Merit
 # The environment variable that tells a kernel what its predecessor crashed with.
 RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
 
-STAGES = ("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite")
+STAGES = (
+    *("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite"),
+    "07_deploy",
+)
 
 LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")
 

@@ -24,7 +24,7 @@ def kopt(*arguments, capsys):
     ("arguments", "message"),
     [
         (["run", "sginal"], "case: saw 'sginal'; expected signal, vision, stream"),
-        (["run", "-p", "fractoin", "0.5"], "fractoin: no notebook from 01_profile to 06_tflite"),
+        (["run", "-p", "fractoin", "0.5"], "fractoin: no notebook from 01_profile to 07_deploy"),
         (["run", "-p", "sparsity", "1.0"], "sparsity: saw 1.0; expected a number from 0 to below"),
         (["run", "-p", "temperature", "0"], "temperature: saw 0; expected a number above 0"),
         (["run", "-p", "alpha", "1.5"], "alpha: saw 1.5; expected a number from 0 to 1"),
@@ -43,6 +43,8 @@ def kopt(*arguments, capsys):
         (["run", "-p", "alpha", "["], "alpha: saw '['"),
         (["run", "--run-dir", "/proc/run"], "/proc/run cannot be written"),
         (["report", "{folder}"], "has no finished stage"),
+        (["deploy", "{folder}", "me@host:dir"], "has no finished stage"),
+        (["run", "-p", "npu", "ethos-n78"], "npu: saw 'ethos-n78'; expected one of ethos-u55-32"),
         (["report", "{folder}/none"], "is not a run directory"),
         (["bench", "{folder}"], "not a SavedModel"),
         (["convert", "a.keras", "-o", "{folder}/a.pb"], "expected a name that ends in .tflite"),

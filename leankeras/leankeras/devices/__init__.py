@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = face(
     {
         "BOARDS": ".boards",
         "CPUS": ".emulation",
+        "NPUS": ".accelerators",
+        "activation_memory": ".memory",
         "deploy": ".deployment",
         "emulate": ".emulation",
         "ethos_u": ".npu",
@@ -14,6 +16,7 @@ __getattr__, __dir__, __all__ = face(
         "install_emulator": ".emulator",
         "microcontroller": ".micro",
         "rollback": ".deployment",
+        "survey_devices": ".survey",
         "tools": ".tools",
     },
 )

@@ -12,17 +12,13 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from leankeras.devices.accelerators import NPUS
 from leankeras.devices.vectors import check_operators
 from leankeras.errors import DeviceError, MissingPackageError, ParameterError
 from leankeras.files import scratch_directory
 from leankeras.runtime import TFLiteFile
 
-U55, U65 = ("Ethos_U55_High_End_Embedded", "Shared_Sram"), ("Ethos_U65_High_End", "Dedicated_Sram")
-CONFIGURATIONS = {
-    **dict.fromkeys((f"ethos-u55-{macs}" for macs in (32, 64, 128, 256)), U55),
-    **dict.fromkeys((f"ethos-u65-{macs}" for macs in (256, 512)), U65),
-}
-NPU = "ethos-u"  # the custom operator that stands for everything on the NPU
+ON_NPU = "ethos-u"  # the custom operator that stands for everything on the NPU
 
 
 @dataclass(frozen=True)
@@ -73,12 +69,12 @@ def ethos_u(file: str | Path, config: str = "ethos-u55-128") -> NPUEstimate:
     Example:
         >>> print(ethos_u("final.tflite"))
     """
-    if config not in CONFIGURATIONS:
-        raise ParameterError(f"config: saw {config!r}; expected {', '.join(CONFIGURATIONS)}")
+    if config not in NPUS:
+        raise ParameterError(f"config: saw {config!r}; expected {', '.join(NPUS)}")
     if find_spec("ethosu") is None:
         raise MissingPackageError("ethos_u needs ethos-u-vela; install leankeras[micro]")
     opened = check_operators(file)
-    system, memory = CONFIGURATIONS[config]
+    system, memory = NPUS[config]
     with scratch_directory() as folder:
         command = [
             *(sys.executable, "-m", "ethosu.vela", str(Path(file).resolve())),
@@ -96,7 +92,7 @@ def ethos_u(file: str | Path, config: str = "ethos-u55-128") -> NPUEstimate:
     return NPUEstimate(
         config=config,
         system=f"{system}, {memory}",
-        on_cpu={kind: count for kind, count in compiled.kinds.items() if kind != NPU},
+        on_cpu={kind: count for kind, count in compiled.kinds.items() if kind != ON_NPU},
         operators=len(opened.operators),
         sram_bytes=1024 * float(row["sram_memory_used"]),
         cycles=float(row["cycles_total"]),

@@ -130,6 +130,7 @@ def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(noteboo
         "04_distil: running again, temperature was 4.0 and is now 2",
         "05_qat: running again, 04_distil was run again after 05_qat",
         "06_tflite: running again, 05_qat was run again after 06_tflite",
+        "07_deploy: running again, 06_tflite was run again after 07_deploy",
     ]
     assert notebooks.resume({"temperature": 2})[0] == []
     assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
@@ -147,6 +148,7 @@ def test_later_stages_that_have_become_stale_are_named(notebooks):
     assert said[1:] == [
         "05_qat is stale: 04_distil was run again after 05_qat",
         "06_tflite is stale: 04_distil was run again after 05_qat",
+        "07_deploy is stale: 04_distil was run again after 05_qat",
     ]
 
 
@@ -320,7 +322,7 @@ def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 06_tflite has this"),
+        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 07_deploy has this"),
         ({"quick": "yes"}, "quick: saw 'yes'; expected True or False"),
         ({"case": "none"}, "case: saw 'none'"),
     ],

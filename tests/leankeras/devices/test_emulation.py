@@ -59,7 +59,7 @@ def test_a_file_that_crashes_there_is_a_line(converted, samples, monkeypatch):
         "run",
         lambda self, cpu, arguments, run=Emulator.run: run(self, cpu, ["-c", "1/0"]),
     )
-    with pytest.raises(DeviceError, match="does not run on an emulated max .ZeroDivisionError"):
+    with pytest.raises(DeviceError, match=r"does not run on an emulated max .ZeroDivisionError"):
         emulate(converted["float32"].path, samples[:2], cpu="max")
 
 
