@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, deploy, devices, workshop, lab, and leankeras's."""
+"""The command line: kopt run, sweep, report, deploy, workshop, lab, and leankeras's commands."""
 
 import subprocess
 import sys
@@ -155,7 +155,6 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
 
     workspace = Workspace(run_dir)
     if target is None:
-        workspace.records()
         for place, entry in deployments(workspace).items():
             stage = entry["stage"] or "from another run"
             click.echo(f"{place}: {entry['digest'][:12]} ({stage}), {entry['time']}")
@@ -163,19 +162,6 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
         click.echo(rollback_run(workspace, target))
     else:
         click.echo(deploy_run(workspace, target, install, click.echo))
-
-
-@commands.command()
-@click.option("--install", is_flag=True, help="Fetch the ARM emulator from Debian and PyPI.")
-def devices(install: bool) -> None:
-    """List what this machine has to try a file on other devices, and how to get the rest."""
-    from leankeras.devices import install_emulator, tools
-
-    if install:
-        install_emulator(click.echo)
-    for name, row in tools().iterrows():
-        how = "" if row.there else f"; {row.get_it}"
-        click.echo(f"{'there  ' if row.there else 'missing'}  {name}: {row.gives}{how}")
 
 
 @commands.command()
@@ -195,7 +181,7 @@ def lab() -> None:
     sys.exit(subprocess.call([sys.executable, "-m", "jupyter", "lab", str(NOTEBOOKS)]))
 
 
-for command in (cli.diagnose, cli.rewrite, cli.convert, cli.bench):
+for command in (cli.diagnose, cli.rewrite, cli.convert, cli.bench, cli.devices, cli.pipeline):
     commands.add_command(command)
 
 

@@ -95,9 +95,18 @@ def _run(workspace: Workspace) -> list[str]:
         "time, with 95 % intervals.</p>",
         figure_html(pareto(chain, records[0].merit, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
+        *_devices(records[-1]),
         "<h3>Measured on</h3>",
         _facts({**records[-1].environment, "latency": records[-1].conditions}),
     ]
+
+
+def _devices(last: Record) -> list[str]:
+    if not last.tables.get("devices"):
+        return []
+    table = last.table("devices").set_index("device")
+    shown = table.where(table.notna(), "–").to_html(border=0, index_names=False)
+    return ["<h3>On devices that are not here</h3>", shown]
 
 
 def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:

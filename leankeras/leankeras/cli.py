@@ -1,4 +1,4 @@
-"""The command line: python -m leankeras diagnose, rewrite, convert, bench."""
+"""The command line: python -m leankeras diagnose, rewrite, convert, bench, devices, deploy."""
 
 import json
 import sys
@@ -194,6 +194,59 @@ def rewrite(
     else:
         write_atomically(output, lambda path: path.write_text(rewriting.source, encoding="utf-8"))
         click.echo(f"{rewriting.summary()}\n{output}")
+
+
+@commands.command()
+@click.argument("file", required=False, type=PATH)
+@click.option("--samples", type=PATH, help="An .npz with samples for FILE.")
+@click.option("--install", is_flag=True, help="Fetch the ARM emulator from Debian and PyPI.")
+def devices(file: Path | None, samples: Path | None, install: bool) -> None:
+    """Try FILE, a .tflite, on the devices that this machine has the tools for.
+
+    Exits with 1 if one of them gives other answers. Without FILE, list the tools, and how to get
+    the rest.
+    """
+    from leankeras.arrays import load_samples
+    from leankeras.devices import install_emulator, survey_devices, tools
+
+    if (file is None) != (samples is None):
+        raise ParameterError("expected FILE and --samples together")
+    if install:
+        install_emulator(click.echo)
+    if file is None:
+        for name, row in tools().iterrows():
+            how = "" if row.there else f"; {row.get_it}"
+            click.echo(f"{'there  ' if row.there else 'missing'}  {name}: {row.gives}{how}")
+        return
+    survey = survey_devices(file, load_samples(samples))
+    click.echo(survey)
+    sys.exit(any(same is False for same in survey.table.same_answers))
+
+
+@commands.command()
+@click.argument("file", type=PATH)
+@click.argument("target", metavar="USER@HOST:DIR")
+@click.option("--samples", type=PATH, required=True, help="An .npz with test vectors.")
+@click.option("--slow", type=PATH, required=True, help="The .tflite to measure FILE against.")
+@click.option("--install", is_flag=True, help="Install numpy and ai-edge-litert there, in DIR.")
+def deploy(file: Path, target: str, samples: Path, slow: Path, install: bool) -> None:
+    """Ship FILE, a .tflite, by ssh, try it there, and only then switch to it."""
+    from leankeras.arrays import load_samples
+    from leankeras.devices import deploy as deploy_file
+
+    given = load_samples(samples)
+    click.echo(deploy_file(file, target, given, slow, install=install, say=click.echo))
+
+
+@commands.command()
+@click.argument("model", type=PATH)
+@click.argument("data", type=PATH)
+@click.option("-o", "--output", type=PATH, default=Path(".github/workflows/model.yml"))
+def pipeline(model: Path, data: Path, output: Path) -> None:
+    """Write a GitHub Actions workflow that converts MODEL, tries it, and deploys it on a tag."""
+    from leankeras.devices import write_workflow
+
+    click.echo(write_workflow(model, data, output))
 
 
 def _input_shape(texts: tuple[str, ...]) -> Any:

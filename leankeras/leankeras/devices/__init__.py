@@ -18,5 +18,6 @@ __getattr__, __dir__, __all__ = face(
         "rollback": ".deployment",
         "survey_devices": ".survey",
         "tools": ".tools",
+        "write_workflow": ".workflow",
     },
 )
