@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = face(
         "microcontroller": ".micro",
         "rollback": ".deployment",
         "survey_devices": ".survey",
-        "tools": ".tools",
+        "tools": ".available",
         "write_workflow": ".workflow",
     },
 )
