@@ -240,6 +240,7 @@ def test_a_damaged_earlier_file_is_not_rolled_back_to(ship, device, host):
 def test_two_deployments_to_one_directory_do_not_meet(ship, device, host):
     with Session(ssh.Target.parse(host.target(device)), "deploy") as busy:
         busy.hear("ready")
+        wait_until((device / ".incoming").exists)  # it waits for the files now
         refused(lambda: ship(device), device, "another deployment to .* is running")
 
 
