@@ -39,7 +39,7 @@ def test_operators_of_tensorflow_itself_are_named(call, flex, samples, tmp_path,
     monkeypatch.setattr(emulation_module, "find_emulator", lambda: Emulator(tmp_path))
     monkeypatch.setattr(micro_module, "find_spec", lambda name: True)
     monkeypatch.setattr(npu_module, "find_spec", lambda name: True)
-    with pytest.raises(ModelError, match="contains FlexErf.*, operators of TensorFlow") as refused:
+    with pytest.raises(ModelError, match=r"contains FlexErf.*, operators of TensorFlow") as refused:
         CALLS[call](flex, samples)
     assert len(str(refused.value).splitlines()) == 1
     assert not list(tmp_path.iterdir())
