@@ -10,7 +10,7 @@ from kopt.case import Case
 from leankeras.errors import ParameterError
 from leankeras.scripts import module_file, run_script
 
-BUILT_IN = ("signal", "vision", "stream")
+BUILT_IN = ("signal", "vision", "stream", "nodule")
 TRAINED = re.compile(r"(.+?\.(?:keras|h5|hdf5)):(?:(.+?\.npz):(.+)|(.+))")
 
 
