@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from kopt.budget import Budget
 from leankeras.errors import ParameterError
@@ -57,6 +57,8 @@ class Case:
             the model teaches its own pruned version.
         target: the runtime the model is meant for, "LiteRT", "tf.function" or "XLA"; the rewrite
             that is fastest there is kept.
+        remark: a function of the outputs and labels of the test part that says, in a few words,
+            what the score leaves out.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Case:
     rewrites: tuple[Rewrite, ...] = field(default=(), repr=False)
     build_teacher: Callable[[], keras.Model] | None = field(default=None, repr=False)
     target: str = "LiteRT"
+    remark: Callable[[Any, Any], str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or self.name in ("", ".", "..") or "/" in self.name:

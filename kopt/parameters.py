@@ -27,6 +27,7 @@ PARAMETERS = {
     "run_dir": Parameter(str, "a directory to keep the run in", bool, optional=True),
     "seed": Parameter(int, "an integer from 0 to 2**32 - 1", lambda value: 0 <= value < 2**32),
     "quick": Parameter(bool, "True or False"),
+    "fraction": replace(parameters.PARAMETERS["fraction"], optional=True),
     "epochs": replace(parameters.PARAMETERS["epochs"], optional=True),
     "task": Parameter(str, f"one of {', '.join(TASKS)}", TASKS.__contains__, optional=True),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),

@@ -60,6 +60,8 @@ class Record:
             crashed and the stage was run again with TensorFlow's oneDNN off.
         seconds: how long the stage took.
         case_files: the digests of the user's files that define the case, by path.
+        remark: what the case says of the file's outputs for the test part.
+        answer: what to do with the file, in a sentence.
     """
 
     stage: str
@@ -81,6 +83,8 @@ class Record:
     seconds: float
     tables: dict[str, list[dict[str, Any]]] = field(default_factory=dict, repr=False)
     case_files: dict[str, str] = field(default_factory=dict)
+    remark: str = ""
+    answer: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that no stage writes, so that a damaged file is not read as a result."""
@@ -217,9 +221,11 @@ def verdict(records: list[Record]) -> str:
     last = records[-1]
     ratio, low, high = (last.latency[name] for name in ("ratio", "ratio_low", "ratio_high"))
     value = last.merit.in_words(last.test[last.merit.name])
+    remark = f", {last.remark}" if last.remark else ""
     return (
         f"After {last.stage}: {1 / ratio:.3g}× [{1 / high:.3g}, {1 / low:.3g}] the speed of the "
         f"slow model in the same runtime, {last.latency['us']:.3g} µs, "
         f"{last.size_bytes / 1000:.3g} kB, {value} on the test part "
-        f"({last.merit.gain_in_words(last.test)}); budget: {_in_words(last.within_budget)}."
-    )
+        f"({last.merit.gain_in_words(last.test)}){remark}; budget: {_in_words(last.within_budget)}."
+        f" {last.answer}"
+    ).rstrip()

@@ -47,6 +47,7 @@ from leankeras.runtime import (
     load_keras,
     measure_briefly,
     pick_fastest,
+    predict,
 )
 from leankeras.task import AnyScore, infer_task
 
@@ -155,7 +156,7 @@ class Stage:
         table, _ = compare_files(self.files(targets), self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
-    def choose(self, table: pd.DataFrame) -> Any:
+    def choose(self, table: pd.DataFrame, later: bool = False) -> Any:
         """The name of what is best by the budget's own measure.
 
         That is the fastest that loses no more than the budget allows; of those that are equally
@@ -164,12 +165,63 @@ class Stage:
 
         Args:
             table: rows of :meth:`compare`, relative to the slow model.
+            later: whether a later stage may still win back a loss; only a loss whose whole interval
+                is beyond the budget counts then.
         """
-        may_lose, lost = self.case.budget.may_lose(self.score), self.score.columns[1]
-        good = table if may_lose is None else table[table[lost] <= may_lose]
+        good, lost = self._within(table, later), self.score.columns[1]
         if good.empty:
             return table[lost].idxmin()
         return pick_fastest(good, {name: (row.size_kb, row[lost]) for name, row in good.iterrows()})
+
+    def reason(
+        self, table: pd.DataFrame, chosen: Any, given: Any = None, later: bool = False
+    ) -> str:
+        """A choice by :meth:`choose` and why it was made, in a line.
+
+        Args:
+            table: as of :meth:`choose`.
+            chosen: the name it gave.
+            given: the name of what the stage was given.
+            later: as of :meth:`choose`.
+        """
+        row = table.loc[chosen]
+        if chosen not in self._within(table, later).index:
+            why = "nothing is within the budget, and this loses least"
+        elif chosen == given:
+            why = "as it came; nothing faster is within the budget"
+        else:
+            why = "the best that is within the budget"
+        return f"{chosen} ({why}): {self.score.gain_in_words(row)}, {row.ratio:.2f}× the latency"
+
+    def answer(self, file: Path, plain: Mapping[str, Path]) -> str:
+        """What to do, in a sentence, if the best file is one of a model as it was.
+
+        Args:
+            file: the best file.
+            plain: files of the rewritten model, by mode, such as "int8".
+        """
+        rewritten = "the rewritten model" if self.case.rewrites else "the model"
+        files = {f"{rewritten} as it is and deploy its plain {mode}": plain[mode] for mode in plain}
+        files["the model as it is and deploy its plain float32"] = self.file(STAGES[0])
+        same = [text for text, path in files.items() if digest(path) == digest(file)]
+        return f"Leave {same[0]} file." if same else ""
+
+    def largest_share(self, curve: pd.DataFrame) -> float:
+        """The largest setting of a curve whose loss may be held within the budget.
+
+        A loss may be held unless its whole interval is beyond the limit (beyond 0, where the
+        budget does not limit the loss): a longer training and a teacher are still to come.
+
+        Args:
+            curve: rows of :meth:`compare`, indexed by the setting, against the one at 0.0.
+        """
+        limit = self.case.budget.may_lose(self.score) or 0.0
+        return float(max([0.0, *curve.index[curve.lost_low <= limit]]))
+
+    def _within(self, table: pd.DataFrame, later: bool) -> pd.DataFrame:
+        limit = self.case.budget.may_lose(self.score)
+        column = "lost_low" if later else self.score.columns[1]
+        return table if limit is None else table[table[column] <= limit]
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""
@@ -180,6 +232,7 @@ class Stage:
         model: Any = None,
         tables: Mapping[str, pd.DataFrame] | None = None,
         deployed: Path | None = None,
+        answer: str = "",
     ) -> "Outcome":
         """Measure and keep what the stage made, and let the next stage begin.
 
@@ -188,6 +241,7 @@ class Stage:
                 the next stage to load; the last stage has none.
             tables: other measurements to keep in the record.
             deployed: the ``.tflite`` to judge; by default the model converted to float32.
+            answer: what to do with it, in a sentence.
 
         Raises:
             ConversionError: the model cannot be deployed.
@@ -213,6 +267,7 @@ class Stage:
                 name: table.reset_index(drop=table.index.names == [None]).to_dict("records")
                 for name, table in (tables or {}).items()
             },
+            answer=answer,
             **measured,
         )
         write_atomically(
@@ -264,9 +319,16 @@ class Stage:
                 "gzip_bytes": round(1000 * this["gzip_kb"]),
                 "latency": {name: this[name] for name in LATENCY},
                 "conditions": conditions,
+                "remark": self._remark(deployed),
             }
         task = {"task": str(self.data.task), "merit": self.score.merit}
         return self._judged[content] | task | {"budget": self.case.budget}
+
+    def _remark(self, deployed: Path) -> str:
+        if self.case.remark is None:
+            return ""
+        outputs = predict(deployed, self.data.samples("test"))
+        return self.case.remark(outputs, self.data.labels("test"))
 
 
 class Outcome:
@@ -276,12 +338,18 @@ class Outcome:
         self.records = records
 
     def __str__(self) -> str:
-        return table_in_words(self.records).to_string()
+        return "\n".join([table_in_words(self.records).to_string(), *self._remarks])
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        return table_in_words(self.records).to_html()
+        remarks = "".join(f"<p>{remark}</p>" for remark in self._remarks)
+        return table_in_words(self.records).to_html() + remarks
+
+    @property
+    def _remarks(self) -> list[str]:
+        last = self.records[-1]
+        return [text for text in (last.remark, last.answer) if text]
 
 
 def open_stage(

@@ -26,6 +26,7 @@ __getattr__, __dir__, __all__ = face(
         "load_keras": ".model_files.opening",
         "measure_briefly": ".latency",
         "pick_fastest": ".latency",
+        "predict": ".artifacts",
         "prefix": ".operator_prefix",
         "profile_layers": ".layers",
         "profile_operators": ".operators",
