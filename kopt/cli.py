@@ -54,7 +54,7 @@ def run(
 ) -> None:
     """Run the notebooks in order on CASE and write the report.
 
-    CASE is signal (the default), vision, stream, or FILE.py:NAME for your own kopt.Case.
+    CASE is signal (the default), vision, stream, nodule, or FILE.py:NAME for your own kopt.Case.
     """
     from kopt.cases.catalogue import case_name, check_run, trained
     from kopt.display.report import write_report

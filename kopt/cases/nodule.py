@@ -154,7 +154,7 @@ def nodules_found(outputs: np.ndarray, marks: np.ndarray) -> str:
         for output, mark in zip(outputs[..., 0], marks[..., 0], strict=True)
         for spot in _spots(mark)
     ]
-    return f"{np.mean(found):.0%} of {len(found)} nodules found"
+    return f"{np.mean(found):.0%} of {len(found)} nodules found" if found else "no nodules to find"
 
 
 def _spots(mark: np.ndarray) -> list[np.ndarray]:

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 
 from kopt.case import Case, Epochs
+from kopt.cases import nodule
 from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name, find_case
+from kopt.project import DATA
 from leankeras.equivalence.comparison import check_equivalence
 from leankeras.errors import KoptError, ParameterError
 from leankeras.rewriting.replacement import replace_layers
-from leankeras.scripts import import_module
+from leankeras.scripts import import_module, run_script
 
 MY_CASE = """
 from dataclasses import replace
@@ -34,7 +36,7 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
     [
         (
             "sginal",
-            "saw 'sginal'; expected signal, vision, stream, FILE.py:NAME, or MODEL.keras:DATA.npz",
+            "saw 'sginal'; expected signal, vision, stream, nodule, FILE.py:NAME, or MODEL.keras:DATA.npz",
         ),
         ("{folder}/none.py:case", "no such file"),
         ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),
@@ -192,18 +194,22 @@ def case(request) -> Case:
     return find_case(request.param)
 
 
-def test_a_cases_models_take_its_data(case):
-    data = case.load()
+@pytest.fixture(scope="module")
+def data(case):
+    return case.load()
+
+
+def test_a_cases_models_take_its_data(case, data):
+    outputs = data.y_test.shape[1:] or (data.classes,)
     for build in (case.build, case.build_teacher):
-        outputs = np.asarray(build()(data.x_test[:2]))
-        assert outputs.shape == (2, data.classes)
+        assert build()(data.x_test[:2]).shape == (2, *outputs)
 
 
-def test_a_cases_slow_model_is_saved_and_loaded_in_safe_mode(case, tmp_path):
+def test_a_cases_slow_model_is_saved_and_loaded_in_safe_mode(case, data, tmp_path):
     model = case.build()
     model.save(tmp_path / "slow.keras")
     loaded = keras.saving.load_model(tmp_path / "slow.keras", safe_mode=True)
-    x = case.load().x_test[:2]
+    x = data.x_test[:2]
     np.testing.assert_allclose(loaded(x), model(x), rtol=1e-5, atol=1e-6)
 
 
@@ -217,8 +223,8 @@ def test_every_rewrite_of_a_case_is_equivalent(case):
         assert result.equivalent, f"{rewrite.name}: {result.reason}"
 
 
-def test_a_rewritten_model_computes_the_same_and_keeps_its_layer_names(case):
-    model, x = case.build(), case.load().x_test[:8]
+def test_a_rewritten_model_computes_the_same_and_keeps_its_layer_names(case, data):
+    model, x = case.build(), data.x_test[:8]
     for rewrite in case.rewrites:
         fast = replace_layers(model, case.slow_layer, rewrite)
         np.testing.assert_allclose(fast(x), model(x), rtol=1e-4, atol=1e-4)
@@ -262,3 +268,40 @@ def test_a_model_of_two_outputs_needs_labels_for_both(trained):
     found = find_case(f"{model}:{data}")
     assert str(found.load().task).startswith("output_0: classification, judged by accuracy; ")
     assert found.budget.accuracy_loss == 0.01
+
+
+def test_drawn_slices_are_the_same_each_time_and_hold_what_their_datasheet_says():
+    draw = run_script(DATA / "ct_slices.py").draw
+    slices, marks, patients = draw(3, seed=5)
+    np.testing.assert_array_equal(slices, draw(3, seed=5)[0])
+    assert not np.array_equal(slices, draw(3, seed=6)[0])
+    assert slices.shape == marks.shape == (15, 256, 256)
+    assert patients.tolist() == sorted([0, 1, 2] * 5)
+    assert 0.0002 < marks.mean() < 0.01
+    corner = slices[:, :20, :20].reshape(3, -1)  # air around the patient: nothing but noise
+    assert (abs(corner.mean(axis=1) + 1000) < 5).all()
+    assert ((corner.std(axis=1) > 12) & (corner.std(axis=1) < 44)).all()
+    assert slices[marks].mean() > slices[:, 100:150, 60:100].mean() + 200
+
+
+def test_nodule_sets_patients_aside_whole(monkeypatch):
+    monkeypatch.setattr(nodule, "PATIENTS", {"train": 5, "test": 1})
+    data = nodule.load()
+    assert (len(data.x_train), len(data.x_val), len(data.x_test)) == (20, 5, 5)
+    assert len(set(data.groups_train)) == 4
+    assert data.task.score.name == "IoU"
+
+
+def test_a_nodule_is_found_if_half_of_it_is_marked():
+    marks = np.zeros((2, 8, 8, 1), bool)
+    marks[0, 1:3, 1:3], marks[0, 5:7, 4:8], marks[1, 3, 3:5] = True, True, True
+    outputs = np.zeros(marks.shape)
+    assert nodule.nodules_found(outputs, marks) == "0% of 3 nodules found"
+    outputs[0, 5:7, 4:6] = 0.7
+    outputs[0, 1, 1] = 0.9
+    assert nodule.nodules_found(outputs, marks) == "33% of 3 nodules found"
+
+
+def test_a_part_without_nodules_has_none_to_find():
+    nothing = np.zeros((1, 4, 4, 1))
+    assert nodule.nodules_found(nothing, nothing > 1) == "no nodules to find"
