@@ -77,10 +77,10 @@ def find_case(name: str) -> Case:
     """Find a case by name, or in a user's files.
 
     Args:
-        name: "signal", "vision", "stream", "nodule"; ``FILE.py:NAME`` for the :class:`Case` called NAME in
-            a file, which is run as by ``python FILE.py``; or ``MODEL.keras:DATA.npz`` for a
-            trained model (``.keras``, ``.h5`` or ``.hdf5``) and its :class:`Data`, followed by
-            ``:MODULE,...`` if modules register its custom layers.
+        name: "signal", "vision", "stream", "nodule"; ``FILE.py:NAME`` for the :class:`Case`
+            called NAME in a file, which is run as by ``python FILE.py``; or
+            ``MODEL.keras:DATA.npz`` for a trained model (``.keras``, ``.h5`` or ``.hdf5``) and its
+            :class:`Data`, followed by ``:MODULE,...`` if modules register its custom layers.
 
     Raises:
         ParameterError: there is no case of that name.

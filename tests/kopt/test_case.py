@@ -36,7 +36,8 @@ def test_a_case_of_ones_own_is_found_in_a_file(tmp_path):
     [
         (
             "sginal",
-            "saw 'sginal'; expected signal, vision, stream, nodule, FILE.py:NAME, or MODEL.keras:DATA.npz",
+            "saw 'sginal'; expected signal, vision, stream, nodule, FILE.py:NAME, or "
+            "MODEL.keras:DATA.npz",
         ),
         ("{folder}/none.py:case", "no such file"),
         ("{folder}/broken.py:case", "fails when it is run: ZeroDivisionError: division by zero"),

@@ -11,7 +11,7 @@ from kopt.budget import Budget
 from kopt.cases.signal import CASE
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
-from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record
+from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record, verdict
 from kopt.workspace.stage import Stage
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import compare_scores, evaluate, latency
@@ -132,3 +132,75 @@ def test_the_choice_is_the_fastest_that_the_budget_allows(stage):
         assert stage.choose(table) == chosen
     stage.case = replace(stage.case, budget=Budget(accuracy_loss=-0.5))
     assert stage.choose(table) == "slow"
+
+
+def losses(stage, **rows):
+    """A table as the stage compares: rows of loss, its interval, ratio and size."""
+    columns = ["accuracy_lost", "lost_low", "lost_high", "ratio", "size_kb"]
+    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return table.assign(ratio_low=table.ratio - 0.01, ratio_high=table.ratio + 0.01)
+
+
+def test_a_loss_that_may_be_won_back_is_held_against_the_budget_by_its_interval(stage):
+    stage.case = replace(stage.case, budget=Budget(accuracy_loss=0.01))
+    table = losses(
+        stage,
+        given=(0.0, 0.0, 0.0, 1.0, 9.0),
+        unsure=(0.02, 0.005, 0.035, 0.5, 5.0),
+        ruined=(0.3, 0.25, 0.35, 0.1, 1.0),
+    )
+    assert stage.choose(table) == "given"
+    assert stage.choose(table, later=True) == "unsure"
+    said = stage.reason(table, "unsure", given="given", later=True)
+    assert said == (
+        "unsure (the best that is within the budget): -2.0 points [-3.5, -0.5]: worse, "
+        "0.50× the latency"
+    )
+    assert "as it came; nothing faster" in stage.reason(table, "given", given="given")
+    assert "loses least" in stage.reason(table.loc[["ruined"]], "ruined", given="given")
+
+
+@pytest.mark.parametrize(
+    ("budget", "largest"),
+    [(0.05, 0.75), (0.01, 0.5), (-0.01, 0.0), (None, 0.25)],
+)
+def test_the_largest_share_of_channels_is_one_whose_loss_may_be_held(stage, budget, largest):
+    stage.case = replace(stage.case, budget=Budget(accuracy_loss=budget))
+    table = losses(
+        stage,
+        **{"0": (0, 0, 0, 1, 9), "0.25": (0.01, -0.005, 0.02, 0.8, 7)},
+        **{"0.5": (0.02, 0.008, 0.03, 0.6, 4), "0.75": (0.07, 0.04, 0.1, 0.3, 2)},
+    )
+    curve = table.set_axis(table.index.astype(float))
+    assert stage.largest_share(curve) == largest
+
+
+def test_the_answer_may_be_to_leave_the_model_as_it_is(stage, trained, tmp_path):
+    stage.finish(trained)
+    int8 = convert(trained, tmp_path / "a.tflite", "int8", stage.data.calibration()).path
+    plain = {"float32": stage.file(stage.name), "int8": int8}
+    answers = [stage.answer(file, plain) for file in (int8, stage.file(stage.name))]
+    assert answers == [
+        f"Leave the rewritten model as it is and deploy its plain {mode} file."
+        for mode in ("int8", "float32")
+    ]
+    stage.case = replace(stage.case, rewrites=())
+    assert stage.answer(int8, plain).startswith(
+        "Leave the model as it is and deploy its plain int8"
+    )
+    half = convert(trained, tmp_path / "half.tflite", "float16").path
+    assert stage.answer(half, plain) == ""
+
+
+def test_a_case_says_more_than_its_score(stage, trained):
+    def right_of(outputs, labels):
+        return f"{(outputs.argmax(-1) == labels).sum()} of {len(labels)} right"
+
+    stage.case = replace(stage.case, remark=right_of)
+    outcome = stage.finish(trained, answer="Deploy it.")
+    record = stage.workspace.record(stage.name)
+    right = round(record.test["accuracy"] * len(stage.data.y_test))
+    assert record.remark == f"{right} of {len(stage.data.y_test)} right"
+    assert str(outcome).endswith(f"{record.remark}\nDeploy it.")
+    assert f"<p>{record.remark}</p><p>Deploy it.</p>" in outcome._repr_html_()
+    assert f", {record.remark}; budget: met. Deploy it." in verdict([record])
