@@ -4,8 +4,8 @@
 
 Each network is trained as its owner would have done it, saved with its data, and given to
 ``kopt run`` with no other setting. The chain should lose no more than its budget, and its file
-should not be slower than the plain float32 one. About ten minutes a network; with ``--quick``, which
-trains on a quarter of the samples for two epochs, about three.
+should not be slower than the plain float32 one. About ten minutes a network; with ``--quick``,
+which trains on a quarter of the samples for two epochs, about three.
 """
 
 import sys
