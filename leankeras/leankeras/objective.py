@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from inspect import isfunction
 from types import ModuleType
 from typing import Any
 
@@ -75,6 +76,8 @@ class Objective:
         def loss(name: str, arranged: np.ndarray) -> Any:
             task, shape = self.tasks[name], (None, *self.shapes[name])
             logits = not self.probabilities[name]
+            if isfunction(task.loss):  # so that Keras can clone the model once it is compiled
+                keras.saving.register_keras_serializable("leankeras")(task.loss)
             return task.loss or task.law.loss(framework, arranged, shape, logits)
 
         return tree.map_structure(loss, self.names, targets)
