@@ -1,4 +1,4 @@
-"""Draws the chest CT slices of the case `nodule`; README.md says where the figures come from."""
+"""Draws the chest CT slices of the case `nodule`; ct_slices.md says what they are based on."""
 
 from typing import NamedTuple
 
@@ -45,6 +45,31 @@ def draw(patients: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
                 _nodule(images[number], marks[number], chest, random)
             images[number] += _noise(noise, random)
     return images, marks, np.repeat(np.arange(patients), SLICES)
+
+
+def found(outputs: np.ndarray, marks: np.ndarray) -> str:
+    """The share of nodules of which at least half the pixels are marked."""
+    found = [
+        np.mean(output[tuple(spot.T)] > 0.5) >= 0.5
+        for output, mark in zip(outputs[..., 0], marks[..., 0], strict=True)
+        for spot in _spots(mark)
+    ]
+    return f"{np.mean(found):.0%} of {len(found)} nodules found" if found else "no nodules to find"
+
+
+def _spots(mark: np.ndarray) -> list[np.ndarray]:
+    """The pixels of each spot of neighbouring marked ones, arrays of shape ``(pixels, 2)``."""
+    left, spots = set(map(tuple, np.argwhere(mark))), []
+    while left:
+        spot, edge = [], [left.pop()]
+        while edge:
+            y, x = edge.pop()
+            spot.append((y, x))
+            near = left & {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)}
+            left -= near
+            edge += near
+        spots.append(np.array(spot))
+    return spots
 
 
 def _chest(random: np.random.Generator) -> Chest:

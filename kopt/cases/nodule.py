@@ -15,7 +15,8 @@ from leankeras.rewriting import Rewrite
 from leankeras.scripts import run_script
 from leankeras.task import Task
 
-SIDE = 256
+SLICES = run_script(DATA / "ct_slices.py")
+SIDE = SLICES.SIDE
 PATIENTS = {"train": 80, "test": 30}
 LEVEL, WINDOW = -600.0, 750.0  # Hounsfield units, 0 and 1 of the network's input
 
@@ -73,8 +74,7 @@ class Involution(keras.Layer):
 
 def load() -> Data:
     """Drawn slices, lungs around 0 and soft tissue around 1; patients are set aside whole."""
-    draw = run_script(DATA / "ct_slices.py").draw
-    parts = {name: draw(count, seed) for seed, (name, count) in enumerate(PATIENTS.items())}
+    parts = {name: SLICES.draw(count, seed) for seed, (name, count) in enumerate(PATIENTS.items())}
     arrays = {}
     for name, (images, marks, _) in parts.items():
         images -= LEVEL
@@ -147,31 +147,6 @@ def _port_wide(old: Involution, new: keras.Model) -> None:
     new.set_weights([reduce, *(np.repeat(each, width, axis=-1) for each in kernels)])
 
 
-def nodules_found(outputs: np.ndarray, marks: np.ndarray) -> str:
-    """The share of nodules of which at least half the pixels are marked."""
-    found = [
-        np.mean(output[tuple(spot.T)] > 0.5) >= 0.5
-        for output, mark in zip(outputs[..., 0], marks[..., 0], strict=True)
-        for spot in _spots(mark)
-    ]
-    return f"{np.mean(found):.0%} of {len(found)} nodules found" if found else "no nodules to find"
-
-
-def _spots(mark: np.ndarray) -> list[np.ndarray]:
-    """The pixels of each spot of neighbouring marked ones, arrays of shape ``(pixels, 2)``."""
-    left, spots = set(map(tuple, np.argwhere(mark))), []
-    while left:
-        spot, edge = [], [left.pop()]
-        while edge:
-            y, x = edge.pop()
-            spot.append((y, x))
-            near = left & {(y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)}
-            left -= near
-            edge += near
-        spots.append(np.array(spot))
-    return spots
-
-
 CASE = Case(
     name="nodule",
     title="Nodules in drawn CT slices, with kernels computed from the input in a loop",
@@ -188,6 +163,6 @@ CASE = Case(
     ),
     build_teacher=lambda: _network("teacher", 32, involution=False),
     budget=Budget(latency_us=15_000, accuracy_loss=0.005),
-    remark=nodules_found,
+    remark=SLICES.found,
     epochs=Epochs(profile=40, prune=8, distil=12, qat=3),
 )

@@ -8,11 +8,10 @@ import pytest
 from kopt.case import Case, Epochs
 from kopt.cases import nodule
 from kopt.cases.catalogue import BUILT_IN, absolute_case, case_files, case_name, find_case
-from kopt.project import DATA
 from leankeras.equivalence.comparison import check_equivalence
 from leankeras.errors import KoptError, ParameterError
 from leankeras.rewriting.replacement import replace_layers
-from leankeras.scripts import import_module, run_script
+from leankeras.scripts import import_module
 
 MY_CASE = """
 from dataclasses import replace
@@ -272,7 +271,7 @@ def test_a_model_of_two_outputs_needs_labels_for_both(trained):
 
 
 def test_drawn_slices_are_the_same_each_time_and_hold_what_their_datasheet_says():
-    draw = run_script(DATA / "ct_slices.py").draw
+    draw = nodule.SLICES.draw
     slices, marks, patients = draw(3, seed=5)
     np.testing.assert_array_equal(slices, draw(3, seed=5)[0])
     assert not np.array_equal(slices, draw(3, seed=6)[0])
@@ -297,12 +296,12 @@ def test_a_nodule_is_found_if_half_of_it_is_marked():
     marks = np.zeros((2, 8, 8, 1), bool)
     marks[0, 1:3, 1:3], marks[0, 5:7, 4:8], marks[1, 3, 3:5] = True, True, True
     outputs = np.zeros(marks.shape)
-    assert nodule.nodules_found(outputs, marks) == "0% of 3 nodules found"
+    assert nodule.SLICES.found(outputs, marks) == "0% of 3 nodules found"
     outputs[0, 5:7, 4:6] = 0.7
     outputs[0, 1, 1] = 0.9
-    assert nodule.nodules_found(outputs, marks) == "33% of 3 nodules found"
+    assert nodule.SLICES.found(outputs, marks) == "33% of 3 nodules found"
 
 
 def test_a_part_without_nodules_has_none_to_find():
     nothing = np.zeros((1, 4, 4, 1))
-    assert nodule.nodules_found(nothing, nothing > 1) == "no nodules to find"
+    assert nodule.SLICES.found(nothing, nothing > 1) == "no nodules to find"
