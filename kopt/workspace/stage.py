@@ -190,7 +190,7 @@ class Stage:
         elif chosen == given:
             why = "as it came; nothing faster is within the budget"
         else:
-            why = "the best that is within the budget"
+            why = f"the best that {'may be held' if later else 'is'} within the budget"
         return f"{chosen} ({why}): {self.score.gain_in_words(row)}, {row.ratio:.2f}× the latency"
 
     def answer(self, file: Path, plain: Mapping[str, Path]) -> str:

@@ -153,7 +153,7 @@ def test_a_loss_that_may_be_won_back_is_held_against_the_budget_by_its_interval(
     assert stage.choose(table, later=True) == "unsure"
     said = stage.reason(table, "unsure", given="given", later=True)
     assert said == (
-        "unsure (the best that is within the budget): -2.0 points [-3.5, -0.5]: worse, "
+        "unsure (the best that may be held within the budget): -2.0 points [-3.5, -0.5]: worse, "
         "0.50× the latency"
     )
     assert "as it came; nothing faster" in stage.reason(table, "given", given="given")
