@@ -21,7 +21,7 @@ import kopt
 from kopt.cases import signal, stream, vision
 from leankeras.equivalence import Callee
 from leankeras.rewriting.measurement import as_model
-from leankeras.rewriting.rewriting import InferenceOnly
+from leankeras.rewriting.rewriting import Restricted
 from tests.layers import PATTERNS, WELL_WRITTEN
 from tests.layers.faulty import Noise, PlainVariable, PythonFunction
 from tests.layers.public import PUBLIC
@@ -102,7 +102,7 @@ def measured(row: Row) -> str:
     arrays = [random.normal(size=(1, *shape)).astype("float32") for shape in shapes]
     models = {
         name: as_model(
-            layer if isinstance(layer, keras.Model) else InferenceOnly(layer, _callee(layer, row)),
+            layer if isinstance(layer, keras.Model) else Restricted(_callee(layer, row)),
             arrays,
             lambda called, inputs: called(inputs[0] if len(inputs) == 1 else inputs),
         )

@@ -11,6 +11,7 @@ from leankeras.rewriting.building import computed
 from leankeras.rewriting.naming import new_names, weight_paths
 from leankeras.rewriting.node import CONSTANT, DATA, Node, in_order, is_known
 from leankeras.rewriting.program import Program, Reference, Statement, WeightSpec
+from leankeras.rewriting.tracing import Trace
 from leankeras.rewriting.weights import NewWeight, choose_weights
 
 STATE = 1000  # how late a state's first value counts, so that step 0 stands with those after it
@@ -23,7 +24,8 @@ class Compiled:
 
     Args:
         weights: by name, what each weight of the program is of the old ones.
-        specs, constants, statements, result: the arguments of :class:`.program.Program`.
+        specs, constants, statements, result, inputs, masks: the arguments of
+            :class:`.program.Program`.
     """
 
     weights: dict[str, NewWeight]
@@ -31,14 +33,22 @@ class Compiled:
     constants: tuple[np.ndarray, ...]
     statements: tuple[Statement, ...]
     result: Any
+    inputs: int
+    masks: str
 
     def layer(self, name: str | None = None) -> Program:
         """A new layer that runs it."""
-        return Program(self.specs, self.constants, self.statements, self.result, name=name)
+        return Program(
+            self.specs, self.constants, self.statements, self.result, self.inputs, self.masks,
+            name=name,
+        )  # fmt: skip
 
     def port(self, old: keras.Layer, new: Program) -> None:
         """Set the program's weights from those of the old layer."""
-        values = [np.asarray(variable) for variable in old.variables]
+        self.assign([np.asarray(variable) for variable in old.variables], new)
+
+    def assign(self, values: Sequence[np.ndarray], new: Program) -> None:
+        """Set the program's weights from the values of the old layer's variables."""
         for name, weight in self.weights.items():
             value = value_of(weight.node, values).reshape(weight.shape)
             new.variables_of_program[name].assign(value)
@@ -52,8 +62,8 @@ def value_of(node: Node, values: Sequence[np.ndarray]) -> np.ndarray:
 def compile_program(
     outputs: Sequence[Node],
     attributes: dict[int, dict[str, Any]],
-    structure: Any,
-    layer: keras.Layer,
+    trace: Trace,
+    masks: str,
     for_inference: bool = False,
 ) -> Compiled:
     """A program that computes some nodes.
@@ -61,10 +71,11 @@ def compile_program(
     Args:
         outputs: the nodes, flat.
         attributes: by a node's number, with the batch in them (:mod:`.batch`).
-        structure: the outputs nested as the old layer returns them.
-        layer: the old layer.
+        trace: of the old layer.
+        masks: see :mod:`.masks`.
         for_inference: see :func:`.weights.choose_weights`.
     """
+    layer = trace.callee.layer
     chosen = choose_weights(outputs, layer.variables, for_inference)
     users: dict[int, Node] = {}
     for node in in_order(outputs):
@@ -94,13 +105,15 @@ def compile_program(
         places[node.number] = ("value", len(statements))
         statements.append(Statement(node.op, inputs, attributes[node.number]))
     flat = iter([reference(node) for node in outputs])
-    result = keras.tree.map_structure(lambda _: next(flat), structure)
+    result = keras.tree.map_structure(lambda _: next(flat), trace.structure)
     specs = tuple(
         WeightSpec(names[number], weight.shape, weight.node.dtype, weight.trainable)
         for number, weight in chosen.items()
     )
     weights = {names[number]: weight for number, weight in chosen.items()}
-    return Compiled(weights, specs, tuple(constants), tuple(statements), result)
+    return Compiled(
+        weights, specs, tuple(constants), tuple(statements), result, len(trace.inputs), masks
+    )
 
 
 def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:

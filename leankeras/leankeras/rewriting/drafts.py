@@ -9,9 +9,11 @@ from leankeras.equivalence import Callee
 from leankeras.errors import RewriteError
 from leankeras.rewriting.batch import batch_sizes, with_batch
 from leankeras.rewriting.compilation import Compiled, compile_program
+from leankeras.rewriting.masks import fate_of_masks
 from leankeras.rewriting.node import Node, cost, count_operations
 from leankeras.rewriting.optimization import optimize
 from leankeras.rewriting.passes import Journal, Layout
+from leankeras.rewriting.program import REJECTED
 from leankeras.rewriting.recognition import recognize
 from leankeras.rewriting.stock import Stock
 from leankeras.rewriting.tracing import Trace, source_line
@@ -55,6 +57,7 @@ class Drafts:
 
     Attributes:
         journal: of the first layout, with what could not be merged.
+        masks: see :mod:`.masks`.
 
     Raises:
         RewriteError: the layer cannot be traced.
@@ -77,7 +80,7 @@ class Drafts:
         self._traces = [Trace(callee, arrays, size) for size in self._sizes]
         self._outputs = [trace.outputs() for trace in self._traces]
         self.operations = self._traces[0].operations
-        self.structure = self._traces[0].structure
+        self.masks = fate_of_masks(self._traces[0], self._outputs[0])
         say(f"traced {self.operations} operations")
 
     def _check_training(self) -> None:
@@ -133,7 +136,7 @@ class Drafts:
         layer, after = self.callee.layer, tuple(programs[0])
         nodes = (before, count_operations(after))
         stock = recognize(self._traces[0].graph, after, layer.variables, folded=self._for_inference)
-        if stock is not None:
+        if stock is not None and self.masks != REJECTED:
             key = f"{stock.kind} {stock.arguments}"
             found.setdefault(key, Draft(stock.kind, stock, journal, nodes))
             if stock.kind not in ("LSTM", "GRU"):  # of which a program may be faster
@@ -142,7 +145,9 @@ class Drafts:
             attributes = with_batch(*programs, self._sizes)
         except RewriteError as error:
             raise RewriteError(f"{layer.name}: {error}") from error
-        compiled = compile_program(after, attributes, self.structure, layer, self._for_inference)
+        compiled = compile_program(
+            after, attributes, self._traces[0], self.masks, self._for_inference
+        )
         name = "program" if number == 0 else f"program {number + 1}"
         key = str((compiled.statements, compiled.specs))
         found.setdefault(key, Draft(name, compiled, journal, nodes))

@@ -13,6 +13,7 @@ from leankeras.errors import ModelError
 from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, OPERATIONS, Batch
 
 Reference = tuple[str, Any]  # ("input", 0), ("weight", "kernel"), ("constant", 2), ("value", 5)
+IGNORED, PASSED_ON, REJECTED = MASKS = ("ignored", "passed on", "rejected")
 MOST_WRITTEN = 64  # numbers of a constant that are written out in a config
 
 
@@ -50,6 +51,8 @@ class Program(keras.Layer):
         constants: fixed arrays.
         statements: what it computes; a statement may take what those before it gave.
         outputs: what it returns, nested, with a reference for each output.
+        inputs: how many tensors it takes; None does not check.
+        masks: "ignored", "passed on" or "rejected": what it does with the Keras mask of an input.
 
     Takes the inputs of the layer that it was made from, in the same order.
     """
@@ -60,6 +63,8 @@ class Program(keras.Layer):
         constants: Sequence[np.ndarray],
         statements: Sequence[Statement],
         outputs: Any,
+        inputs: int | None = None,
+        masks: str = IGNORED,
         **kwargs: Any,
     ) -> None:
         kwargs = {"dtype": "float32", **kwargs, "autocast": False}
@@ -73,6 +78,11 @@ class Program(keras.Layer):
                     f"a program with the operation {kind or statement.op!r}; expected one that "
                     "rewrite makes"
                 )
+        if masks not in MASKS:
+            raise ModelError(f"a program with masks {masks!r}; expected one of {', '.join(MASKS)}")
+        self.supports_masking = masks == PASSED_ON
+        self.masks = masks
+        self.input_count = inputs
         self.specs = tuple(weights)
         self.constants = tuple(constants)
         self.statements = tuple(statements)
@@ -86,10 +96,23 @@ class Program(keras.Layer):
         }  # fmt: skip
         self.built = True
 
-    def call(self, *inputs: Any, **named: Any) -> Any:
-        """The outputs for the inputs of the old layer."""
-        given = {name: each for name, each in named.items() if name not in ("training", "mask")}
-        tensors = keras.tree.flatten([*inputs, given])
+    def call(self, *inputs: Any, training: Any = None, mask: Any = None, **named: Any) -> Any:
+        """The outputs for the inputs of the old layer.
+
+        Raises:
+            ModelError: other inputs than the old layer was traced with, or a mask it cannot take.
+        """
+        tensors = keras.tree.flatten([*inputs, named])
+        if self.input_count not in (None, len(tensors)):
+            raise ModelError(
+                f"{self.name} was rewritten for a call with {self.input_count} inputs; saw "
+                f"{len(tensors)}; rewrite the old layer as it is called here"
+            )
+        if self.masks == REJECTED and any(each is not None for each in keras.tree.flatten([mask])):
+            raise ModelError(
+                f"{self.name} was rewritten for inputs without a Keras mask, and saw one; use the "
+                "old layer here"
+            )
         batch = tensors[0].shape[0] or tf.shape(tensors[0])[0]
         values: list[Any] = []
 
@@ -122,6 +145,8 @@ class Program(keras.Layer):
                 for s in self.statements
             ],
             "outputs": map_references(list, self.result),
+            "inputs": self.input_count,
+            "masks": self.masks,
         }
 
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from leankeras.equivalence import (
     Callee,
@@ -22,10 +23,12 @@ from leankeras.errors import EquivalenceError, RewriteError
 from leankeras.graph import is_graph
 from leankeras.rewriting import measurement
 from leankeras.rewriting.drafts import Draft, Drafts
+from leankeras.rewriting.program import REJECTED
 from leankeras.rewriting.report import steps_in_words
 
 SILENT_SECONDS = 5
 Measure = Callable[[dict[str, keras.Model], Any], Any]
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +45,8 @@ class Rewriting:
         latency: the comparison that it was chosen by; None where it was not measured.
         name: of the new layer among the drafts.
         for_inference: whether the two are the same at inference only.
+        without_masks: whether they are the same for inputs without a Keras mask only; the new
+            layer raises an error where it is given one.
     """
 
     layer: keras.Layer
@@ -53,12 +58,17 @@ class Rewriting:
     latency: Any = None
     name: str = ""
     for_inference: bool = False
+    without_masks: bool = False
 
     def summary(self) -> str:
         """What was found, in a few lines, without the source."""
         lines = [f"{self.layer.name}: {self.nodes[0]} operations to {self.nodes[1]}{self._faster}"]
         if self.for_inference:
             lines.append("  the same at inference only")
+        if self.without_masks:
+            lines.append(
+                "  for inputs without a Keras mask; with one, the new layer raises an error"
+            )
         lines += [f"  {step}" for step in self.steps]
         return "\n".join([*lines, f"  {self.equivalence}".replace("\n", "\n  ")])
 
@@ -84,18 +94,25 @@ class Rewriting:
         )
 
 
-class InferenceOnly(keras.Layer):
-    """A layer as it is at inference, also in training."""
+class Restricted(keras.Layer):
+    """A layer as far as it is rewritten: without masks, and perhaps at inference only.
 
-    def __init__(self, layer: keras.Layer, callee: Callee) -> None:
+    Args:
+        callee: the layer.
+        for_inference: whether it does in training what it does at inference.
+    """
+
+    def __init__(self, callee: Callee, for_inference: bool = True) -> None:
         super().__init__(autocast=False)
-        self.layer = layer
+        self.layer = callee.layer
         self._callee = callee
+        self._for_inference = for_inference
         self.built = True
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        """What the layer computes with ``training=False``."""
-        return self._callee.nested(keras.tree.flatten(inputs), training=False)
+        """What the layer computes of copies, to which no mask is attached."""
+        bare = [tf.identity(each) for each in keras.tree.flatten(inputs)]
+        return self._callee.nested(bare, training=training and not self._for_inference)
 
 
 def rewrite_layer(
@@ -103,7 +120,7 @@ def rewrite_layer(
     input_shape: Any = None,
     for_inference: bool = False,
     measure: Measure | None = None,
-    say: Callable[[str], None] | None = None,
+    say: Say | None = None,
 ) -> Rewriting:
     """See :func:`leankeras.rewrite`.
 
@@ -115,9 +132,11 @@ def rewrite_layer(
         say: is told how far it is.
     """
     measure = measure or measurement.measure
+    say = say or _Progress(layer.name)
     callee, arrays = _settled(layer, input_shape)
     with kept(layer):
-        drafts = Drafts(callee, arrays, for_inference, say or _Progress(layer.name)).make()
+        traced = Drafts(callee, arrays, for_inference, say)
+        drafts = traced.make()
     one = [array[:1] for array in arrays]
 
     def nested(called: keras.Layer, inputs: list[Any]) -> Any:
@@ -126,7 +145,7 @@ def rewrite_layer(
     def as_model(called: keras.Layer) -> keras.Model:
         # Wrapped, since a layer that is called on symbolic inputs remembers them.
         how = callee if called is layer else Callee("candidate", called, callee.input_shape)
-        return measurement.as_model(InferenceOnly(called, how), arrays, nested)
+        return measurement.as_model(Restricted(how), arrays, nested)
 
     try:
         models = {measurement.SLOW: as_model(layer)}
@@ -140,16 +159,21 @@ def rewrite_layer(
         draft.made.port(layer, new)
         models[draft.name] = as_model(new)
         layers[draft.name] = new
+    say(f"timing the layer beside {len(layers)} others")
     latency = measure(models, one[0] if len(one) == 1 else one)
-    return _fastest_proved(layer, callee, drafts, layers, latency, for_inference)
+    reference: keras.Layer = layer
+    if for_inference or traced.masks == REJECTED:
+        reference = Restricted(callee, for_inference)
+    return _fastest_proved(reference, callee, drafts, layers, latency, for_inference, say)
 
 
 def _fastest_proved(
-    layer: keras.Layer, callee: Callee, drafts: list[Draft], layers: dict[str, keras.Layer],
-    latency: Any, for_inference: bool,
+    reference: keras.Layer, callee: Callee, drafts: list[Draft], layers: dict[str, keras.Layer],
+    latency: Any, for_inference: bool, say: Say,
 ) -> Rewriting:  # fmt: skip
     from leankeras.rewriting.source import print_source
 
+    layer = callee.layer
     by_name = {draft.name: draft for draft in drafts}
     table = latency.table.drop(measurement.SLOW).sort_values("ratio")
     reason = ""
@@ -158,11 +182,11 @@ def _fastest_proved(
             reason = reason or f"no faster in LiteRT: {latency.speedup(name)}"
             break
         draft, new = by_name[name], layers[name]
-        proof = _proof(layer, callee, draft, new, for_inference)
+        proof = _proof(reference, callee, draft, new, say)
         if proof.equivalent:
             return Rewriting(
                 layer=new,
-                source=print_source(draft, layer, callee.input_shape),
+                source=print_source(draft, callee),
                 port=draft.made.port,
                 steps=steps_in_words(draft, layer),
                 equivalence=proof,
@@ -170,18 +194,25 @@ def _fastest_proved(
                 latency=latency,
                 name=name,
                 for_inference=for_inference,
+                without_masks=getattr(draft.made, "masks", None) == REJECTED,
             )
         reason = reason or f"cannot be proved: {proof.verdict}: {proof.reason}"
     raise RewriteError(f"{layer.name}: {reason or 'no draft of it converts to LiteRT'}")
 
 
 def _proof(
-    layer: keras.Layer, callee: Callee, draft: Draft, new: keras.Layer, for_inference: bool
+    reference: keras.Layer, callee: Callee, draft: Draft, new: keras.Layer, say: Say
 ) -> Equivalence:
-    def port(old: keras.Layer, fast: keras.Layer) -> None:
-        draft.made.port(layer, fast)
+    layer, count = callee.layer, 0
+    # The proof moves one weight after the other and ports them all each time.
+    values = tf.function(lambda: [tf.convert_to_tensor(each.value) for each in layer.variables])
 
-    reference = InferenceOnly(layer, callee) if for_inference else layer
+    def port(old: keras.Layer, fast: keras.Layer) -> None:
+        nonlocal count
+        say(f"proving {draft.name}: {count} of {len(layer.weights)} weights")
+        count += 1
+        draft.made.assign([each.numpy() for each in values()], fast)
+
     try:
         return check_equivalence(reference, new, callee.input_shape, port=port)
     except EquivalenceError as error:
@@ -201,8 +232,6 @@ def _settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
     try:
         shape = check_shape(input_shape)
         callee = Callee("layer", layer, shape)
-        if "mask" in callee.argument_names():
-            raise RewriteError(f"{layer.name} takes a mask, which a rewritten layer would ignore")
         pair = Pair(callee, Callee("layer", layer, shape), None)
         with kept(layer):
             arrays, _, _ = pair.settle(flat_shapes(shape), None)
@@ -237,12 +266,14 @@ def _known_shape(layer: keras.Layer) -> Any:
 
 
 class _Progress:
-    """Says on standard error how far it is, if it takes long."""
+    """Says on standard error how far it is, every few seconds."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._start = time.monotonic()
+        self._last = time.monotonic()
 
     def __call__(self, text: str) -> None:
-        if time.monotonic() - self._start > SILENT_SECONDS:
+        now = time.monotonic()
+        if now - self._last > SILENT_SECONDS:
+            self._last = now
             print(f"rewrite {self._name}: {text}", file=sys.stderr, flush=True)

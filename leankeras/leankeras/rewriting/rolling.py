@@ -62,7 +62,10 @@ def find_repetition(statements: Sequence[Statement]) -> Repetition | None:
             if end - place >= (FEWEST_TURNS - 1) * period:
                 last = min(place + period, end - (FEWEST_TURNS - 1) * period + 1)
                 for start in range(place, last):
-                    found = _checked(statements, start, period, (end - start) // period + 1)
+                    turns = (end - start) // period + 1
+                    if best and (turns - 1) * period <= _saved(best):
+                        break
+                    found = _checked(statements, start, period, turns)
                     if found and (best is None or _saved(found) > _saved(best)):
                         best = found
             place = end + 1

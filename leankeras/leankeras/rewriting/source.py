@@ -6,42 +6,46 @@ from typing import Any
 
 import keras
 
-from leankeras.equivalence import flat_shapes
+from leankeras.equivalence import Callee, flat_shapes
 from leankeras.rewriting.call_text import CallText
 from leankeras.rewriting.compilation import Compiled
 from leankeras.rewriting.constant_text import packed
 from leankeras.rewriting.drafts import Draft
 from leankeras.rewriting.layout_of_text import WIDTH, wrap
 from leankeras.rewriting.port_text import PortText
-from leankeras.rewriting.program import WeightSpec
+from leankeras.rewriting.program import PASSED_ON, REJECTED, WeightSpec
 from leankeras.rewriting.report import steps_in_words
 from leankeras.rewriting.stock import Stock
 
+NO_MASK = [
+    "        if any(each is not None for each in keras.tree.flatten([mask])):",
+    '            raise ValueError("made for inputs without a Keras mask")',
+]
 
-def print_source(draft: Draft, layer: keras.Layer, input_shape: Any) -> str:
+
+def print_source(draft: Draft, callee: Callee) -> str:
     """A module that holds the new layer and carries the weights over; it runs by itself.
 
     Args:
         draft: what is printed.
-        layer: the old layer.
-        input_shape: the shape of one sample, nested as the layer takes its inputs.
+        callee: the old layer, and how it takes its inputs.
     """
-    steps, name = steps_in_words(draft, layer), type(layer).__name__
+    steps, name = steps_in_words(draft, callee.layer), type(callee.layer).__name__
     if isinstance(draft.made, Stock):
-        lines = _stock_lines(draft.made, layer, name, steps)
+        lines = _stock_lines(draft.made, callee, name, steps)
     else:
-        lines = _program_lines(draft.made, layer, name, steps, input_shape)
+        lines = _program_lines(draft.made, callee, name, steps)
     return "\n".join(lines) + "\n"
 
 
-def _stock_lines(stock: Stock, layer: keras.Layer, name: str, steps: Sequence[str]) -> list[str]:
-    text = PortText(layer)
+def _stock_lines(stock: Stock, callee: Callee, name: str, steps: Sequence[str]) -> list[str]:
+    text = PortText(callee.layer)
     arguments = ", ".join(f"{key}={_literal(value)}" for key, value in stock.arguments.items())
     port: list[str] = []
     for target, node in stock.weights:
         port += wrap(f"new.{target}.assign({text(node)})", "    ")
     return [
-        *_docstring(f"{name} as one of Keras's own layers.", steps),
+        *_docstring(f"{name} as one of Keras's own layers.", steps, callee),
         "",
         "import keras",
         *(["import numpy as np"] if any("np." in line for line in port) else []),
@@ -53,15 +57,19 @@ def _stock_lines(stock: Stock, layer: keras.Layer, name: str, steps: Sequence[st
         "",
         "",
         "def port(old, new):",
-        f'    """Carry the weights over from a {name} to a built layer."""',
+        f'    """{_ported(name, port)}"""',
         *port,
     ]
 
 
 def _program_lines(
-    made: Compiled, layer: keras.Layer, name: str, steps: Sequence[str], input_shape: Any
+    made: Compiled, callee: Callee, name: str, steps: Sequence[str]
 ) -> list[str]:
-    given, first_lines = _inputs(input_shape)
+    layer = callee.layer
+    arguments, given, first_lines = _inputs(callee)
+    if made.masks == REJECTED:
+        arguments = [*arguments, "mask=None"]
+        first_lines = [*NO_MASK, *first_lines]
     call = CallText(made, given)
     body = call.lines()
     text = PortText(layer)
@@ -71,8 +79,16 @@ def _program_lines(
     uses_numpy = call.tables or any("np." in line for line in port)
     tables = [line for table in call.tables.items() for line in ("", *packed(*table))]
     options = "" if layer.compute_dtype == "float32" else "autocast=False, "
+    attributes = ["        self.supports_masking = True"] if made.masks == PASSED_ON else []
+    attributes += [line for spec in made.specs for line in _weight_lines(spec)]
+    constructor = [
+        "    def __init__(self, **kwargs):",
+        f"        super().__init__({options}**kwargs)",
+        *attributes,
+        "",
+    ]
     return [
-        *_docstring(f"{name} with what its loops repeat done at once.", steps),
+        *_docstring(f"{name} with what its loops repeat done at once.", steps, callee),
         *(["", "import base64", "import zlib"] if tables else []),
         "",
         "import keras",
@@ -85,31 +101,44 @@ def _program_lines(
         f"class Fast{name.lstrip('_')}(keras.Layer):",
         f'    """Computes what {name} computes."""',
         "",
-        "    def __init__(self, **kwargs):",
-        f"        super().__init__({options}**kwargs)",
-        *(line for spec in made.specs for line in _weight_lines(spec)),
-        "",
-        f"    def call(self, {'x' if isinstance(input_shape, tuple) else 'inputs'}):",
+        *(constructor if attributes or options else []),
+        f"    def call(self, {', '.join(arguments)}):",
         *first_lines,
         *body,
         "",
         "",
         "def port(old, new):",
-        f'    """Carry the weights over from a {name}."""',
+        f'    """{_ported(name, port)}"""',
         *port,
     ]
 
 
-def _inputs(input_shape: Any) -> tuple[list[str], list[str]]:
-    """The names of the inputs, and the lines that take them out of what is given."""
-    if isinstance(input_shape, tuple):
-        return ["x"], []
-    if isinstance(input_shape, dict):
-        names = {key: re.sub(r"\W", "_", key) for key in sorted(input_shape)}
+def _inputs(callee: Callee) -> tuple[list[str], list[str], list[str]]:
+    """The arguments of call, the names of the inputs, and lines that take them out of the former.
+
+    A layer that takes each input as an argument of its own is printed as one.
+    """
+    shape = callee.input_shape
+    if isinstance(shape, tuple):
+        return ["x"], ["x"], []
+    if isinstance(shape, dict):
+        names = {key: re.sub(r"\W", "_", key) for key in sorted(shape)}
+        if callee.spread:
+            return list(names.values()), list(names.values()), []
         lines = [f'        {name} = inputs["{key}"]' for key, name in names.items()]
-        return list(names.values()), lines
-    names = [f"x_{number + 1}" for number in range(len(flat_shapes(input_shape)))]
-    return names, [f"        {', '.join(names)} = inputs"]
+        return ["inputs"], list(names.values()), lines
+    if callee.spread:
+        names = callee.argument_names()[: len(shape)]
+        return names, names, []
+    names = [f"x_{number + 1}" for number in range(len(flat_shapes(shape)))]
+    return ["inputs"], names, [f"        {', '.join(names)} = inputs"]
+
+
+def _ported(name: str, lines: Sequence[str]) -> str:
+    """What port does, in a sentence."""
+    if not lines:
+        return f"{name} has no weights to carry over."
+    return f"Carry the weights of {name} over to this layer, once it is built."
 
 
 def _weight_lines(spec: WeightSpec) -> list[str]:
@@ -123,23 +152,22 @@ def _weight_lines(spec: WeightSpec) -> list[str]:
     return wrap(f"self.{spec.name} = self.add_weight({', '.join(given)})", " " * 8)
 
 
-def _docstring(title: str, steps: Sequence[str]) -> list[str]:
-    if not steps:
-        return [f'"""{title}"""']
-    lines = [f'"""{title}', ""]
+def _docstring(title: str, steps: Sequence[str], callee: Callee) -> list[str]:
+    shape = f"Samples have the shape {callee.input_shape}, without the batch."
+    lines = [f'"""{title}', "", *_filled(shape, ""), *([""] if steps else [])]
     for step in steps:
         text = step.replace("\\", "\\\\").replace('"""', "'''")
-        lines += _filled(f"- {text}")
+        lines += _filled(f"- {text}", "  ")
     return [*lines, '"""']
 
 
-def _filled(text: str) -> list[str]:
+def _filled(text: str, indent: str) -> list[str]:
     """A text on lines that are not too long; those after the first are indented."""
     lines = [""]
     for word in text.split(" "):
         joined = f"{lines[-1]} {word}" if lines[-1].strip() else lines[-1] + word
         if len(joined) > WIDTH:
-            lines.append(f"  {word}"[:WIDTH])
+            lines.append(f"{indent}{word}"[:WIDTH])
         else:
             lines[-1] = joined
     return lines

@@ -1,5 +1,6 @@
 """One of Keras's own layers for a program: it prunes, quantizes and loses channels as usual."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,5 +31,8 @@ class Stock:
 
     def port(self, old: keras.Layer, new: keras.Layer) -> None:
         """Set its weights from those of the old layer."""
-        values = [np.asarray(variable) for variable in old.variables]
+        self.assign([np.asarray(variable) for variable in old.variables], new)
+
+    def assign(self, values: Sequence[np.ndarray], new: keras.Layer) -> None:
+        """Set its weights from the values of the old layer's variables."""
         new.set_weights([value_of(node, values) for _, node in self.weights])

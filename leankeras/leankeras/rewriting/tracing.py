@@ -15,6 +15,7 @@ from tensorflow.python.framework.function_def_to_graph import function_def_to_gr
 
 from leankeras.equivalence import Callee
 from leankeras.errors import RewriteError, one_line
+from leankeras.graph import with_mask
 from leankeras.rewriting import importing_arithmetic, importing_moves  # noqa: F401 (their rows)
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.importing import IMPORTS, kept_as_it_is
@@ -76,15 +77,30 @@ class Trace:
         self._bodies: dict[str, Any] = {}
         self._library: dict[str, Any] = {}
 
-    def outputs(self, training: bool = False) -> list[Node]:
-        """The nodes of the outputs, flat. Nodes are shared by the calls of this method."""
+    def outputs(self, training: bool = False, masked: bool = False) -> list[Node]:
+        """The nodes of the outputs, flat. Nodes are shared by the calls of this method.
+
+        Args:
+            training: whether the layer is called as in training.
+            masked: whether Keras masks are attached to the inputs.
+        """
+        has_steps = [len(each.shape) > 1 for each in self.inputs]
+        masks = self._masks(has_steps) if masked else []
 
         def call(*tensors: Any) -> list[Any]:
-            outputs = self.callee.nested(list(tensors), training=training)
+            given = list(tensors[: len(self.inputs)])
+            attached = iter(tensors[len(self.inputs) :])
+            if masked:
+                given = [
+                    with_mask(x, next(attached)) if steps else x
+                    for x, steps in zip(given, has_steps, strict=True)
+                ]
+            outputs = self.callee.nested(given, training=training)
             self.structure = keras.tree.map_structure(lambda _: 0, outputs)
             return keras.tree.flatten(outputs)
 
-        specs = [tf.TensorSpec(each.shape, each.dtype) for each in self.inputs]
+        leaves = [*self.inputs, *masks]
+        specs = [tf.TensorSpec(each.shape, each.dtype) for each in leaves]
         try:
             function = tf.function(call, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # whatever a user's layer raises
@@ -103,10 +119,17 @@ class Trace:
             else:
                 nodes[inner.name] = self.graph.constant(outer.numpy())
         nodes.update(
-            (tensor.name, node) for tensor, node in zip(function.inputs, self.inputs, strict=False)
+            (tensor.name, node) for tensor, node in zip(function.inputs, leaves, strict=False)
         )
         self._run(function.graph, nodes)
         return [nodes[tensor.name] for tensor in function.outputs]
+
+    def _masks(self, has_steps: list[bool]) -> list[Node]:
+        return [
+            self.graph.leaf("input", np.indices(x.shape[:2]).sum(0) % 3 > 0, DATA, mask=index)
+            for index, (x, steps) in enumerate(zip(self.inputs, has_steps, strict=True))
+            if steps
+        ]
 
     def _run(self, graph: Any, nodes: dict[str, Any]) -> None:
         for operation in graph.get_operations():

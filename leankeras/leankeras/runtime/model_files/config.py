@@ -5,8 +5,10 @@ An entry describes a layer in a file: ``class_name``, ``config`` and, in a graph
 it, and Keras 1 and 2 wrote other arguments and other nodes.
 """
 
+import json
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any
 
 import keras
@@ -16,7 +18,17 @@ from leankeras.graph import application_module, operation_module
 from leankeras.runtime.model_files import keras2
 from leankeras.runtime.model_files.nodes import MODELS, Nodes
 
+# Layers of our own by their registered names, with the modules that register them on import.
+OWN = {"leankeras>Program": "leankeras.rewriting.program"}
 CODE = ("Lambda", "TFSMLayer", "TorchModuleWrapper", "FlaxLayer", "JaxLayer")
+
+
+def register_own(config: dict) -> None:
+    """Register the layers of our own that a model holds, since Keras opens no others."""
+    text = json.dumps(config)
+    for name, module in OWN.items():
+        if json.dumps(name) in text:
+            import_module(module)
 
 
 def current(entry: dict, major: int) -> dict:

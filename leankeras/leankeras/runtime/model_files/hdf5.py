@@ -13,7 +13,7 @@ import numpy as np
 from leankeras.errors import ModelError
 from leankeras.graph import flat_layers
 from leankeras.runtime.model_files import keras1, keras2
-from leankeras.runtime.model_files.config import current, entries, layer_names
+from leankeras.runtime.model_files.config import current, entries, layer_names, register_own
 
 MODEL_WEIGHTS = "model_weights"
 CLAIMED_BYTES = 2**30  # above this, the data of an array must really be in the file
@@ -35,6 +35,7 @@ def open_hdf5(path: Path) -> keras.Model:
                 "all of it with model.save('model.keras')"
             )
         entry = json.loads(config)
+        register_own(entry)
         weights = file[MODEL_WEIGHTS]
         major = int(_text(weights.attrs.get("keras_version", b"1")).partition(".")[0])
         backend = _text(weights.attrs.get("backend", b"tensorflow"))

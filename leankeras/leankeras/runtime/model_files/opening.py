@@ -11,6 +11,7 @@ import keras
 from leankeras.errors import KoptError, ModelError, one_line
 from leankeras.files import MODEL_ENDINGS, is_git_lfs_pointer
 from leankeras.runtime.model_files import keras2  # noqa: F401 (registers what older files need)
+from leankeras.runtime.model_files.config import register_own
 
 MEMBERS = ("metadata.json", "config.json", "model.weights.h5")
 HDF5_MAGIC = b"\x89HDF"
@@ -77,6 +78,7 @@ def _open_archive(path: Path) -> keras.Model:
         from leankeras.runtime.model_files.keras2_archive import open_keras2_archive
 
         return open_keras2_archive(path, config)
+    register_own(config)
     with tempfile.TemporaryDirectory() as folder:
         named = path
         if path.suffix != ".keras":  # Keras checks the suffix
