@@ -12,7 +12,7 @@ import numpy as np
 
 from leankeras.rewriting.compilation import Compiled
 from leankeras.rewriting.constant_text import constant_text
-from leankeras.rewriting.layout_of_text import bare, wrap
+from leankeras.rewriting.layout_of_text import bare, binding, wrap
 from leankeras.rewriting.operations import OPERATIONS, Batch
 from leankeras.rewriting.program import Reference, Statement
 from leankeras.rewriting.rolling import Repetition, find_repetition
@@ -102,13 +102,27 @@ class CallText:
         lines = self._block(before, OUTSIDE, used)
         lines += [f"{OUTSIDE}{state} = {first}" for state, first in starts.items()]
         lines += [f"{OUTSIDE}<l{place}> = []" for place in lists]
-        lines.append(f"{OUTSIDE}for t in range({loop.counter}, {loop.counter + loop.found.turns}):")
+        first = f"{loop.counter}, " if loop.counter else ""
+        lines.append(f"{OUTSIDE}for t in range({first}{loop.counter + loop.found.turns}):")
         kept = {loop.last(place) for place in loop.carried | loop.lists}
         kept |= {t for _, text in after for t in TOKEN.findall(text)} | set(TOKEN.findall(result))
-        lines += self._block(body, INSIDE, kept)
-        lines += [f"{INSIDE}<s{p}> = {loop.last(p)}" for p in sorted(loop.carried)]
-        lines += [f"{INSIDE}<l{p}>.append({loop.last(p)})" for p in lists]
-        return lines + self._block(after, OUTSIDE, set(TOKEN.findall(result))), result
+        turn = self._block(body, INSIDE, kept)
+        turn += [f"{INSIDE}<l{p}>.append({loop.last(p)})" for p in lists]
+        ending = self._block(after, OUTSIDE, set(TOKEN.findall(result)))
+        renamed = {}
+        for place in sorted(loop.carried):
+            state, token = f"<s{place}>", loop.last(place)
+            made = next(n for n, line in enumerate(turn) if line.lstrip().startswith(f"{token} ="))
+            if any(state in line for line in turn[made + 1 :]):  # the old one is still needed
+                turn.append(f"{INSIDE}{state} = {token}")
+            else:
+                renamed[token] = state
+
+        def with_states(text: str) -> str:
+            return TOKEN.sub(lambda match: renamed.get(match.group(), match.group()), text)
+
+        lines += [with_states(line) for line in turn + ending]
+        return lines, with_states(result)
 
     def _expression(self, statement: Statement, token: Callable[[Any], str]) -> str:
         inputs = [self._reference(each, statement, token) for each in statement.inputs]
@@ -260,4 +274,9 @@ def _inlined(text: str, token: str, value: str) -> str:
     start = text.index(token)
     before, after = text[:start], text[start + len(token) :]
     alone = before.endswith(("(", "[", ", ")) and after.startswith((")", "]", ","))
-    return before + (bare(value) if alone else value) + after
+    inner, product = bare(value), binding(value) == "*"
+    first = before.endswith(("(", "[", ", ")) and after.startswith((" + ", " - "))
+    term = before.endswith((" + ", " - ")) and after.startswith((")", "]", ",", " + ", " - "))
+    if alone or (first and binding(value)) or (term and product):
+        value = inner
+    return before + value + after

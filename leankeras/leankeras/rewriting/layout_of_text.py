@@ -1,7 +1,10 @@
 """Lines of Python no longer than a hundred characters."""
 
+import re
+
 WIDTH = 100
 OPENING, CLOSING = "([{", ")]}"
+SIGNS = {"+": "+", "-": "+", "*": "*", "/": "*"}
 
 
 def is_enclosed(text: str) -> bool:
@@ -26,6 +29,20 @@ def bare(text: str) -> str:
         if each == "," and depth == 0:
             return text
     return inner
+
+
+def binding(text: str) -> str:
+    """What holds an expression in parentheses together: "+" for a sum, "*" for a product, or ""."""
+    if not is_enclosed(text):
+        return ""
+    depth, between = 0, []
+    for each in text[1:-1]:
+        depth += (each in OPENING) - (each in CLOSING)
+        if depth == 0:
+            between.append(each)
+    operators = re.findall(r" (\S+) ", "".join(between))
+    kinds = {SIGNS.get(each, "") for each in operators}
+    return "+" if kinds and kinds <= {"+", "*"} and "+" in kinds else "*" if kinds == {"*"} else ""
 
 
 def wrap(line: str, indent: str) -> list[str]:

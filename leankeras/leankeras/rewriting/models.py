@@ -7,7 +7,7 @@ import numpy as np
 
 from leankeras.equivalence import check_equivalence
 from leankeras.errors import EquivalenceError, RewriteError
-from leankeras.graph import is_graph, is_of_keras
+from leankeras.graph import is_graph, is_of_keras, mask_of, producers
 from leankeras.rewriting.program import Program
 from leankeras.rewriting.rewriting import Measure, Rewriting, rewrite_layer
 
@@ -64,9 +64,14 @@ def rewrite_model(
     refused: list[str] = []
     for layer in custom:
         try:
-            found[layer.name] = rewrite_layer(layer, _input_shape(layer), for_inference, measure)
+            made = rewrite_layer(layer, _input_shape(layer), for_inference, measure)
         except RewriteError as error:
             refused.append(str(error))
+            continue
+        if made.without_masks and _is_masked(layer):
+            refused.append(f"{layer.name} is given a Keras mask in {model.name}, and uses it")
+        else:
+            found[layer.name] = made
     if not found:
         raise RewriteError("; ".join(refused))
 
@@ -105,6 +110,12 @@ def rewrite_model(
         nodes=tuple(int(n) for n in np.sum([part.nodes for part in parts], axis=0)),
         for_inference=for_inference,
     )
+
+
+def _is_masked(layer: keras.Layer) -> bool:
+    """Whether a tensor with a mask reaches a layer anywhere in its model."""
+    tensors = [t for node in producers(layer) for t in node.input_tensors]
+    return any(mask_of(tensor) is not None for tensor in tensors)
 
 
 def _input_shape(layer: keras.Layer) -> Any:

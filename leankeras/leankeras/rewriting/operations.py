@@ -282,7 +282,11 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "broadcast": Operation(
         lambda at, x: tf.broadcast_to(x, at["shape"]),
-        lambda at, x: f"tf.broadcast_to({x}, {list(at['shape'])})",
+        lambda at, x: (
+            f"tf.zeros({list(at['shape'])})"
+            if x == "0.0"
+            else f"tf.broadcast_to({x}, {list(at['shape'])})"
+        ),
         lambda at, x: np.broadcast_to(x, at["shape"]),
     ),
     "slice": Operation(lambda at, x: x[_window(at)], _slice_text, lambda at, x: x[_window(at)]),

@@ -17,6 +17,7 @@ from leankeras.rewriting.operations import OPERATIONS
 from leankeras.rewriting.weights import first_places, only_moves, places_of
 
 INDEX = re.compile(r"\[(\d+)\]")
+STEP = re.compile(r"(\w+)|\[(\d+)\]")
 MOST_AXES = 5  # of a weight that is tried in all its turns
 
 
@@ -100,10 +101,14 @@ class PortText:
 
     def _group(self, paths: list[str]) -> str:
         found = [INDEX.findall(path) for path in paths]
-        if len(paths) < 2 or any(len(each) != 1 for each in found):
+        moving = [
+            number for number, each in enumerate(zip(*found, strict=True)) if len(set(each)) > 1
+        ]
+        if len(moving) != 1:
             return f"[{', '.join(f'old.{path}' for path in paths)}]"
-        head, _, tail = INDEX.sub("[]", paths[0]).partition("[]")
-        places = [int(each[0]) for each in found]
+        index = list(INDEX.finditer(paths[0]))[moving[0]]
+        head, tail = paths[0][: index.start()], paths[0][index.end() :]
+        places = [int(each[moving[0]]) for each in found]
         if places == list(range(self._length(head))):
             return f"[each{tail} for each in old.{head}]" if tail else f"list(old.{head})"
         between = list(range(places[0], places[-1] + 1)) == places
@@ -112,10 +117,10 @@ class PortText:
 
     def _length(self, head: str) -> int:
         value = self._layer
-        for name in head.split("."):
-            if not hasattr(value, name):
+        for name, index in STEP.findall(head):
+            if name and not hasattr(value, name):
                 return -1
-            value = getattr(value, name)
+            value = getattr(value, name) if name else value[int(index)]
         return len(value)
 
     def _long(self, node: Node) -> str:

@@ -132,8 +132,8 @@ def rewrite_layer(
         say: is told how far it is.
     """
     measure = measure or measurement.measure
-    say = say or _Progress(layer.name)
     callee, arrays = _settled(layer, input_shape)
+    say = say or _Progress(layer.name)
     with kept(layer):
         traced = Drafts(callee, arrays, for_inference, say)
         drafts = traced.make()

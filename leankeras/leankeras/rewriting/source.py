@@ -4,8 +4,6 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import keras
-
 from leankeras.equivalence import Callee, flat_shapes
 from leankeras.rewriting.call_text import CallText
 from leankeras.rewriting.compilation import Compiled
@@ -62,9 +60,7 @@ def _stock_lines(stock: Stock, callee: Callee, name: str, steps: Sequence[str]) 
     ]
 
 
-def _program_lines(
-    made: Compiled, callee: Callee, name: str, steps: Sequence[str]
-) -> list[str]:
+def _program_lines(made: Compiled, callee: Callee, name: str, steps: Sequence[str]) -> list[str]:
     layer = callee.layer
     arguments, given, first_lines = _inputs(callee)
     if made.masks == REJECTED:

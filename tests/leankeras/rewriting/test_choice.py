@@ -50,14 +50,14 @@ def test_what_is_no_faster_is_not_given():
 
 def test_what_cannot_be_proved_is_not_given(monkeypatch):
     """A draft with a mistake is passed over for the next; with a mistake in all, none is left."""
-    right, broken = Compiled.port, set(range(50))
+    right, broken = Compiled.assign, set(range(50))
 
-    def port(self, old, new):
-        right(self, old, new)
+    def assign(self, values, new):
+        right(self, values, new)
         if len(new.weights) in broken:
             new.weights[0].assign(2 * new.weights[0] + 1)
 
-    monkeypatch.setattr(Compiled, "port", port)
+    monkeypatch.setattr(Compiled, "assign", assign)
     with pytest.raises(RewriteError, match="cannot be proved: not equivalent"):
         rewrite_layer(heads(), SHAPE, measure=first_is_fastest)
     broken.remove(8)  # a weight and a bias each for queries, keys, values and what joins them

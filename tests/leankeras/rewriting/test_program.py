@@ -1,6 +1,8 @@
 """A program is a layer like any other: it saves, loads, trains and converts."""
 
 import json
+import sys
+from subprocess import run
 
 import keras
 import numpy as np
@@ -95,3 +97,26 @@ def test_sizes_may_be_multiples_of_the_batch():
 def test_an_operation_that_rewrite_would_not_make_is_refused(statement):
     with pytest.raises(ModelError, match=r"ReadFile|shell"):
         Program([WeightSpec("w", (2,), "float32", True)], [], [statement], ("value", 0))
+
+
+OPENED_ELSEWHERE = """
+import sys
+from leankeras.runtime import load_keras
+assert "leankeras.rewriting" not in sys.modules
+for path in sys.argv[1:]:
+    print(type(load_keras(path).layers[1]).__name__)
+"""
+
+
+def test_a_process_that_knows_nothing_of_rewrite_opens_it(model, tmp_path):
+    paths = [tmp_path / "fast.keras", tmp_path / "fast.h5"]
+    for path in paths:
+        model.save(path)
+    child = run([sys.executable, "-c", OPENED_ELSEWHERE, *paths], check=True, capture_output=True)
+    assert child.stdout.split() == [b"Program"] * 2
+
+
+def test_a_call_with_other_inputs_than_the_old_one_had_is_refused(program):
+    x = np.ones((2, *SHAPE), "float32")
+    with pytest.raises(ModelError, match="with 1 inputs; saw 2"):
+        program(x, context=x)

@@ -8,7 +8,6 @@ import tensorflow as tf
 from leankeras.errors import RewriteError
 from leankeras.rewriting import rewrite
 from tests.layers.faulty import FixedBatch, Noise, PlainVariable, PythonFunction
-from tests.layers.masks import FUNCTIONS as MASKED
 from tests.leankeras.rewriting.trying import rewritten
 
 
@@ -60,7 +59,6 @@ def of_the_batch(x, count):
         (PlainVariable, "at line .*is no weight of the layer; make it with add_weight"),
         (Noise, "RandomStandardNormal at line .*random at inference"),
         (FixedBatch, "rejects a batch of"),
-        (MASKED[2].slow, "takes a mask"),
     ],
 )
 def test_a_refusal_says_what_and_where_and_why(make, said):
