@@ -45,8 +45,8 @@ def with_batch(
         alike = x.op == y.op and len(x.inputs) == len(y.inputs)
         if not alike or x.attributes.keys() != y.attributes.keys():
             raise RewriteError(
-                f"what is computed depends on the size of the batch: {x.op} for {sizes[0]} "
-                f"samples, {y.op} for {sizes[1]}"
+                f"what is computed depends on the size of the batch: {_words(x)} for {sizes[0]} "
+                f"samples, {_words(y)} for {sizes[1]}"
             )
         if x.op == "constant" and not _equal(x.value, y.value):
             raise RewriteError("a constant depends on the size of the batch")
@@ -56,6 +56,10 @@ def with_batch(
         }
         pairs += zip(x.inputs, y.inputs, strict=True)
     return found
+
+
+def _words(node: Node) -> str:
+    return f"a {node.op} of {len(node.inputs)}"
 
 
 def _unified(one: Any, other: Any, op: str, sizes: tuple[int, int]) -> Any:

@@ -1,7 +1,7 @@
 """Where the turns of a loop come together: a stack, a concatenation, a sum, a maximum."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from leankeras.rewriting.functions import CHAINS
 from leankeras.rewriting.merge_rules import NotAlike
@@ -49,11 +49,25 @@ def _merge_concatenation(rebuild: Rebuild, node: Node) -> Node | None:
     merged = []
     for run in runs:
         part = g.concatenate(run, axis)
-        found = None
         if len(run) > 1 and part.depends == DATA and part.op == "concatenate":
-            found = _merged(rebuild, run, axis, part, join, copies=not _is_recurrence(run))
-        merged.append(found or part)
+            merged += _merged_run(rebuild, run, axis, join)
+        else:
+            merged.append(part)
     return g.concatenate(merged, axis)
+
+
+def _merged_run(rebuild: Rebuild, run: list[Node], axis: int, join: Finish) -> list[Node]:
+    """Parts of a concatenation, merged; without the first or the last if that differs."""
+    g, count = rebuild.graph, len(run)
+    copies = not _is_recurrence(run)
+    for low, high in _equal_turns(count):
+        part = g.concatenate(run[low:high], axis)
+        found = None
+        if part.op == "concatenate":
+            found = _merged(rebuild, run[low:high], axis, part, join, copies=copies)
+        if found is not None:
+            return [*run[:low], found, *run[high:]]
+    return [g.concatenate(run, axis)]
 
 
 def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
@@ -76,23 +90,31 @@ def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
         alike[key].append(term)
     done, rest = [], []
     for group in alike.values():
-        enough = len(group) >= FEWEST_TERMS and group[0].depends == DATA
-        found = None
-        if enough and group[0].shape == new.shape:
-            chain = group[0]
-            for term in group[1:]:
+        fits = group[0].depends == DATA and group[0].shape == new.shape
+        copies = not _is_recurrence(group)
+        for low, high in _equal_turns(len(group)) if fits and len(group) >= FEWEST_TERMS else ():
+            chain = group[low]
+            for term in group[low + 1 : high]:
                 chain = g.elementwise(function, chain, term)
-            found = _merged(rebuild, group, 0, chain, total, copies=not _is_recurrence(group))
-        if found is None:
-            rest += group
-        else:
-            done.append(found)
+            found = _merged(rebuild, group[low:high], 0, chain, total, copies=copies)
+            if found is not None:
+                done.append(found)
+                group = group[:low] + group[high:]
+                break
+        rest += group
     if not done:
         return None
     out = done[0]
     for term in done[1:] + rest:
         out = g.elementwise(function, out, term)
     return out
+
+
+def _equal_turns(count: int) -> Iterator[tuple[int, int]]:
+    """Which turns may be equal: all, or all but the first or the last or both."""
+    for low, high in ((0, count), (1, count), (0, count - 1), (1, count - 1)):
+        if high - low >= min(count, FEWEST_TERMS):
+            yield low, high
 
 
 def _merged(

@@ -26,6 +26,7 @@ LAYOUTS = (
     Layout(widest=0),
     Layout(widest=1 << 30),
 )
+MAY_BE_SLOWER = ("LSTM", "GRU", "MultiHeadAttention")  # than a program
 LARGE, VERY_LARGE = 400, 1200  # operations from which fewer layouts are tried
 
 
@@ -139,7 +140,7 @@ class Drafts:
         if stock is not None and self.masks != REJECTED:
             key = f"{stock.kind} {stock.arguments}"
             found.setdefault(key, Draft(stock.kind, stock, journal, nodes))
-            if stock.kind not in ("LSTM", "GRU"):  # of which a program may be faster
+            if stock.kind not in MAY_BE_SLOWER:
                 return
         try:
             attributes = with_batch(*programs, self._sizes)

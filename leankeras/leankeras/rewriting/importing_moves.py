@@ -122,11 +122,12 @@ def _concatenate(trace: Any, operation: Any, inputs: list[Node]) -> Node:
 
 
 @imports("GatherV2")
-def _gather(trace: Any, operation: Any, inputs: list[Node]) -> Node | None:
+def _gather(trace: Any, operation: Any, inputs: list[Node]) -> Node:
     x, indices = inputs[:2]
-    if operation.get_attr("batch_dims"):
-        return None
     axis = axis_of(trace.known(operation, inputs, 2), len(x.shape))
+    batch_dims = operation.get_attr("batch_dims")
+    if batch_dims:
+        return trace.graph.make("batch_gather", x, indices, axis=axis, batch_dims=batch_dims)
     if indices.depends:
         return trace.graph.make("gather", x, indices, axis=axis)
     positions = indices.value % x.shape[axis]

@@ -135,6 +135,21 @@ def gather(align: Any, x: Node, inputs: list[Aligned], n: int, wanted: int | Non
     return made, axis + (rank - 1 if axis > own else 0)
 
 
+def batch_gather(align: Any, x: Node, inputs: list[Aligned], n: int, wanted: int | None) -> Aligned:
+    """n tables with indices of their own are a longer batch; what turns share is looked up once."""
+    g, ((node, axis), (indices, indices_axis)) = align.graph, inputs
+    own, batch_dims = x.attributes["axis"], x.attributes["batch_dims"]
+    if axis is None:
+        indices = g.move(indices, indices_axis, batch_dims)
+        return g.make("batch_gather", node, indices, **x.attributes), own
+    if indices_axis is None:
+        node = g.move(node, axis, len(x.inputs[0].shape))
+        return g.make("batch_gather", node, indices, **x.attributes), len(x.shape)
+    node, indices = g.move(node, axis, 0), g.move(indices, indices_axis, 0)
+    made = g.make("batch_gather", node, indices, axis=own + 1, batch_dims=batch_dims + 1)
+    return made, 0
+
+
 def argmax(align: Any, x: Node, inputs: list[Aligned], n: int, wanted: int | None) -> Aligned:
     ((node, axis),), own = inputs, x.attributes["axis"]
     attributes = {**x.attributes, "axis": own + (own >= axis)}
@@ -213,6 +228,7 @@ MERGE: dict[str, Callable[[Any, Node, list[Aligned], int, int | None], Aligned]]
     "softmax": along_axis,
     "cumsum": along_axis,
     "gather": gather,
+    "batch_gather": batch_gather,
     "argmax": argmax,
     "broadcast": broadcast,
     "concatenate": concatenate,

@@ -296,6 +296,12 @@ OPERATIONS: dict[str, Operation] = {
         lambda at, x, indices: f"tf.gather({x}, {indices}, axis={at['axis']})",
         lambda at, x, indices: np.take(x, indices, at["axis"]),
     ),
+    "batch_gather": Operation(
+        lambda at, x, indices: tf.gather(x, indices, axis=at["axis"], batch_dims=at["batch_dims"]),
+        lambda at, x, indices: (
+            f"tf.gather({x}, {indices}, axis={at['axis']}, batch_dims={at['batch_dims']})"
+        ),
+    ),
     "concatenate": Operation(
         lambda at, *x: tf.concat(x, at["axis"]),
         lambda at, *x: f"tf.concat([{', '.join(x)}], axis={at['axis']})",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import keras
 
+from leankeras.rewriting.attention import self_attention
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.feed_forward import convolution, dense, global_pooling, pooling
 from leankeras.rewriting.node import Node, in_order
@@ -16,7 +17,7 @@ from leankeras.rewriting.recurrent import gru, lstm
 from leankeras.rewriting.stock import Stock
 from leankeras.rewriting.weights import is_rearrangement
 
-KINDS = (convolution, dense, pooling, global_pooling, lstm, gru)
+KINDS = (convolution, dense, pooling, global_pooling, lstm, gru, self_attention)
 
 
 def recognize(

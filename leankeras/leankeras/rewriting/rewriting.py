@@ -148,9 +148,10 @@ def rewrite_layer(
         return measurement.as_model(Restricted(how), arrays, nested)
 
     try:
+        callee.eager(one)
         models = {measurement.SLOW: as_model(layer)}
     except EquivalenceError as error:
-        raise RewriteError(f"{layer.name} does not run on one sample: {error}") from error
+        raise RewriteError(f"{error}; rewrite times it on one sample") from error
     layers: dict[str, keras.Layer] = {}
     for draft in drafts:
         new = draft.made.layer(layer.name)

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from leankeras.equivalence import Callee, flat_shapes
 from leankeras.rewriting.call_text import CallText
@@ -38,7 +37,6 @@ def print_source(draft: Draft, callee: Callee) -> str:
 
 def _stock_lines(stock: Stock, callee: Callee, name: str, steps: Sequence[str]) -> list[str]:
     text = PortText(callee.layer)
-    arguments = ", ".join(f"{key}={_literal(value)}" for key, value in stock.arguments.items())
     port: list[str] = []
     for target, node in stock.weights:
         port += wrap(f"new.{target}.assign({text(node)})", "    ")
@@ -51,7 +49,7 @@ def _stock_lines(stock: Stock, callee: Callee, name: str, steps: Sequence[str]) 
         "",
         "def make():",
         f'    """A layer that computes what {name} computes."""',
-        *wrap(f"return keras.layers.{stock.kind}({arguments})", "    "),
+        *(line for text in stock.text() for line in wrap(text, "    ")),
         "",
         "",
         "def port(old, new):",
@@ -167,7 +165,3 @@ def _filled(text: str, indent: str) -> list[str]:
         else:
             lines[-1] = joined
     return lines
-
-
-def _literal(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else repr(value)

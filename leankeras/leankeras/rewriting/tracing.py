@@ -76,6 +76,7 @@ class Trace:
         }  # fmt: skip
         self._bodies: dict[str, Any] = {}
         self._library: dict[str, Any] = {}
+        self._traced: Any = None
 
     def outputs(self, training: bool = False, masked: bool = False) -> list[Node]:
         """The nodes of the outputs, flat. Nodes are shared by the calls of this method.
@@ -108,7 +109,8 @@ class Trace:
                 f"{self.callee.layer.name} cannot be traced: {one_line(error)}"
             ) from error
         self.operations = 0
-        definition = function.graph.as_graph_def()
+        self._traced = function.graph
+        definition = self._traced.as_graph_def()
         self._library = {each.signature.name: each for each in definition.library.function}
         nodes: dict[str, Any] = {}
         for outer, inner in function.graph.captures:
@@ -150,6 +152,8 @@ class Trace:
             if any(each is None for each in inputs):
                 raise self.refusal(operation, self._unknown_variable(operation))
             return tuple(inputs) if kind == "IdentityN" else inputs[0]
+        if kind in self._library:  # a function that is called by its name
+            return tuple(self._call(kind, inputs))
         if kind in CALLS:
             return tuple(self._call(operation.get_attr("f").name, inputs))
         if kind in ("If", "StatelessIf"):
@@ -200,8 +204,11 @@ class Trace:
     def _call(self, name: str, inputs: list[Any]) -> list[Any]:
         if name not in self._bodies:
             try:
-                self._bodies[name] = function_def_to_graph(self._library[name])
-            except RuntimeError as error:  # of functions that call others by names of their own
+                with self._traced.as_default():
+                    self._bodies[name] = function_def_to_graph(
+                        self._library[name], include_library_functions=True
+                    )
+            except RuntimeError as error:
                 raise RewriteError(
                     f"{self.callee.layer.name}: a branch or a loop cannot be read: "
                     f"{one_line(error)}"

@@ -1,4 +1,4 @@
-"""Keras masks: what ignores them or passes them on stays so; what uses them is rewritten without."""
+"""Keras masks: ignored or passed on as before; what uses them is rewritten for inputs without."""
 
 import keras
 import numpy as np

@@ -74,6 +74,12 @@ CASES = {
         lambda g: [g.gather(g.make("softmax", x, axis=1), 1, [3, 0, 0]) for x in parts(g, 4, 2)],
         lambda g: each(g, "gather", weights(g, 4, 2)[:1] * TURNS, places(g), axis=0),
     ],
+    "batch_gather": [
+        lambda g: each(g, "batch_gather", parts(g, 4), places(g), axis=1, batch_dims=1),
+        lambda g: each(g, "batch_gather", shared(g, 4, 2), places(g), axis=1, batch_dims=1),
+        lambda g: each(g, "batch_gather", parts(g, 4, 2), [places(g)[0]] * TURNS,
+                       axis=1, batch_dims=1),
+    ],
     "argmax": [lambda g: each(g, "argmax", parts(g, 4, 2), axis=1, dtype="int64")],
     "broadcast": [lambda g: each(g, "broadcast", parts(g, 4, 1), shape=(BATCH, 4, 3))],
     "concatenate": [

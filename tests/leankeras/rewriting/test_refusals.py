@@ -47,6 +47,33 @@ def of_the_batch(x, count):
     return tf.stack([x[:, t] * tf.cast(tf.shape(x)[0], "float32") for t in range(count)], axis=1)
 
 
+def of_another_first_turn(x, count):
+    return tf.stack([x[:, 0], *(tf.tanh(x[:, t]) for t in range(1, count))], axis=1)
+
+
+def of_another_last_turn(x, count):
+    total = tf.exp(x[:, count - 1])
+    for t in range(count - 1):
+        total += tf.sin(x[:, t]) * tf.cos(x[:, t])
+    return total
+
+
+def of_other_ends(x, count):
+    inner = [x[:, t] * tf.sigmoid(x[:, t]) for t in range(1, count - 1)]
+    return tf.concat([tf.nn.relu(x[:, 0]), *inner, tf.abs(x[:, count - 1])], axis=1)
+
+
+@pytest.mark.parametrize(
+    ("function", "most"),
+    [(of_another_first_turn, 4), (of_another_last_turn, 9), (of_other_ends, 11)],
+)
+def test_an_odd_turn_stays_and_the_equal_ones_are_merged(function, most):
+    found = rewritten(Steps(function), (5, 4))
+    assert found.equivalence.equivalent
+    assert found.nodes[1] <= most
+    assert any(step.startswith(("3 turns", "4 turns")) for step in found.steps)
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
