@@ -83,13 +83,8 @@ def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
         found = _merged(rebuild, terms, 0, new, total, copies=False)
         if found is not None:
             return found
-    alike: dict[tuple, list[Node]] = defaultdict(list)
-    for term in terms:
-        below = term.inputs[0].op if term.op in ("reshape", "elementwise") else ""
-        key = (term.shape, term.op, below) if term.depends == DATA else (term.shape,)
-        alike[key].append(term)
     done, rest = [], []
-    for group in alike.values():
+    for group in _alike(terms):
         fits = group[0].depends == DATA and group[0].shape == new.shape
         copies = not _is_recurrence(group)
         for low, high in _equal_turns(len(group)) if fits and len(group) >= FEWEST_TERMS else ():
@@ -108,6 +103,26 @@ def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
     for term in done[1:] + rest:
         out = g.elementwise(function, out, term)
     return out
+
+
+def _alike(terms: Sequence[Node]) -> list[list[Node]]:
+    """Terms by what they do; in a nest of loops, by the row of which they are parts."""
+    alike: dict[tuple, list[Node]] = defaultdict(list)
+    for term in terms:
+        below = term.inputs[0].op if term.op in ("reshape", "elementwise") else ""
+        row = _row(term)
+        key = (term.shape, term.op, below, row) if term.depends == DATA else (term.shape,)
+        alike[key].append(term)
+    return list(alike.values())
+
+
+def _row(term: Node) -> int | None:
+    """The number of the slice of which the data in a term are a slice."""
+    node = term
+    while node.op in ("reshape", "elementwise") and node.depends == DATA:
+        node = next(each for each in node.inputs if each.depends == DATA)
+    inner = node.inputs[0] if node.op == "slice" else node
+    return inner.number if inner.op == "slice" else None
 
 
 def _equal_turns(count: int) -> Iterator[tuple[int, int]]:

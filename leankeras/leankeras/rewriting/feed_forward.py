@@ -8,9 +8,10 @@ from typing import Any
 import keras
 
 from leankeras.rewriting.building import Graph
-from leankeras.rewriting.node import DATA, WEIGHT, Node, size
+from leankeras.rewriting.node import CONSTANT, DATA, WEIGHT, Node, size
 from leankeras.rewriting.stock import Stock
 
+KINDS_OF_POOLING = {"Mean": "Average", "Max": "Max"}
 ACTIVATIONS = {
     "Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh", "Elu": "elu",
     "Selu": "selu", "Softplus": "softplus", "Softsign": "softsign", "Exp": "exponential",
@@ -55,20 +56,41 @@ def _parts(out: Node) -> Parts | None:
 
 def pooling(g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]) -> Stock | None:
     """The largest or the mean of windows side by side."""
+    if out.op == "reduce" and len(x.shape) == 3 and out.inputs[0].op == "reshape":
+        kind, windows = KINDS_OF_POOLING.get(out.attributes["function"]), out.inputs[0]
+        by_time = len(windows.shape) == 4 and windows.shape[3] == x.shape[2]
+        if kind and by_time and windows.inputs[0] is x and out.attributes["axes"] == (2,):
+            return Stock(f"{kind}Pooling1D", {"pool_size": windows.shape[2]}, ())
+        return None
     if out.op != "pool" or out.inputs[0] is not x:
         return None
     kind = "MaxPooling2D" if out.attributes["function"] == "max" else "AveragePooling2D"
     return Stock(kind, {"pool_size": out.attributes["size"]}, ())
 
 
+def _undivided(out: Node) -> tuple[Node, float]:
+    """A node without a number by which it is divided, and that number."""
+    if out.op == "elementwise" and out.attributes["function"] in ("Mul", "RealDiv"):
+        x, number = out.inputs
+        if number.depends == CONSTANT and number.value.size == 1:
+            value = float(number.value.item())
+            divides = out.attributes["function"] == "RealDiv"
+            return x, round(value if divides else 1 / value, 3) if value else 0.0
+    return out, 1
+
+
 def global_pooling(
     g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]
 ) -> Stock | None:
     """The mean or the maximum over all of time or of a picture."""
+    out, divisor = _undivided(out)
     if out.op != "reduce" or out.inputs[0] is not x:
         return None
-    function = {"Mean": "Average", "Max": "Max"}.get(out.attributes["function"])
-    dimension = len(x.shape) - 2
+    dimension, function = len(x.shape) - 2, KINDS_OF_POOLING.get(out.attributes["function"])
+    if out.attributes["function"] == "Sum" and divisor == size(x.shape[1:-1]):
+        function, divisor = "Average", 1
+    if divisor != 1:
+        return None
     if function is None or dimension not in (1, 2):
         return None
     if out.attributes["axes"] != tuple(range(1, 1 + dimension)):

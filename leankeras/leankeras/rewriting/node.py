@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+FREE = ("reshape", "broadcast", "item")
 CONSTANT, WEIGHT, DATA = range(3)  # what a value depends on at most
 ELEMENTS_OF_ONE_OPERATION = 2e4  # writing so many costs about as much as calling an operation
 
@@ -123,11 +124,12 @@ def takes_of(nodes: Sequence[Node]) -> Iterator[tuple[Node, int, list[np.ndarray
 def cost(outputs: Sequence[Node], batch: int) -> float:
     """About how many operations' worth of time outputs take for one sample.
 
-    What depends on weights alone is computed once, and a reshape moves nothing.
+    What depends on weights alone is computed once, a reshape moves nothing, and an item is one of
+    the results of a split.
     """
     total = 0.0
     for node in in_order(outputs):
-        if node.depends == DATA and node.inputs and node.op not in ("reshape", "broadcast"):
+        if node.depends == DATA and node.inputs and node.op not in FREE:
             total += 1 + size(node.shape) / batch / ELEMENTS_OF_ONE_OPERATION
     return total
 

@@ -44,8 +44,11 @@ class PortText:
         short = self._short(node, shape) if only_moves(node) else None
         if short:
             return short
-        text = self._long(node)
-        return text if shape == node.shape else f"np.reshape({text}, {shape})"
+        bare = node
+        while bare.op == "reshape":
+            bare = bare.inputs[0]
+        text = self._long(bare)
+        return text if shape == bare.shape else f"np.reshape({text}, {shape})"
 
     def _short(self, node: Node, shape: tuple[int, ...]) -> str | None:
         """It as one call on a list of old weights, if that is what it comes to."""
@@ -78,16 +81,31 @@ class PortText:
 
     @staticmethod
     def _turned(part: np.ndarray, wanted: np.ndarray, text: str) -> str | None:
-        for axes in permutations(range(part.ndim)) if part.ndim <= MOST_AXES else ():
-            turned = part.transpose(axes)
-            if np.array_equal(turned.ravel(), wanted.ravel()):
+        """One old weight with its axes, and what lies along one of them, in another order."""
+        if part.ndim > MOST_AXES:
+            return None
+        taken = np.unravel_index(wanted.ravel() - part.min(), part.shape)
+        for axes in permutations(range(part.ndim)):
+            turned = [part.shape[axis] for axis in axes]
+            places = np.unravel_index(np.arange(part.size), turned)
+            moved = [
+                number
+                for number, axis in enumerate(axes)
+                if not np.array_equal(places[number], taken[axis])
+            ]
+            if len(moved) > 1:
+                continue
+            for number in moved:
+                order = np.zeros(turned[number], int)
+                order[places[number]] = taken[axes[number]]
+                if not np.array_equal(order[places[number]], taken[axes[number]]):
+                    break
+                text = f"np.take({text}, {order.tolist()}, axis={axes[number]})"
+            else:
                 if axes != tuple(range(part.ndim)):
                     text = f"np.transpose({text}, {axes})"
-                return (
-                    text
-                    if turned.shape == wanted.shape
-                    else (f"np.reshape({text}, {wanted.shape})")
-                )
+                same = tuple(turned) == wanted.shape
+                return text if same else f"np.reshape({text}, {wanted.shape})"
         return None
 
     def _listed(self, order: Sequence[int]) -> str:
@@ -135,8 +153,6 @@ class PortText:
         if node.op == "gather":
             indices = node.inputs[1].value.tolist()
             return f"np.take({self(node.inputs[0])}, {indices}, axis={node.attributes['axis']})"
-        if node.op == "reshape":
-            return f"np.reshape({self(node.inputs[0])}, {node.shape})"
         if node.op == "transpose":
             return f"np.transpose({self(node.inputs[0])}, {node.attributes['axes']})"
         inputs = [self(each) for each in node.inputs]

@@ -210,8 +210,8 @@ def _proof(
 
     def port(old: keras.Layer, fast: keras.Layer) -> None:
         nonlocal count
-        say(f"proving {draft.name}: {count} of {len(layer.weights)} weights")
-        count += 1
+        say(f"proving {draft.name}: weight {count} of {len(layer.weights)}")
+        count = min(count + 1, len(layer.weights))
         draft.made.assign([each.numpy() for each in values()], fast)
 
     try:

@@ -35,6 +35,15 @@ def merge_steps(rebuild: Rebuild, outputs: list[Node]) -> list[Node]:
         if node.depends < DATA or node.op in ("reshape", "slice", "kept", "broadcast"):
             continue
         seen = [_part(each) for each in node.inputs]
+        if any(
+            starts
+            for each, (_, starts, _) in zip(node.inputs, seen, strict=True)
+            if each.depends == DATA
+        ):  # weights may then come from anywhere
+            seen = [
+                (("weight", each.shape), [], []) if each.depends < DATA and each.shape else part
+                for each, part in zip(node.inputs, seen, strict=True)
+            ]
         starts = tuple(start for _, starts, _ in seen for start in starts)
         if starts:
             key = (node.op, str(node.attributes), tuple(key for key, _, _ in seen))
@@ -55,8 +64,6 @@ def _part(node: Node) -> tuple[Any, list[int], list[int]]:
         x = x.inputs[0]
     if axes:
         return ("part", x.number, tuple(axes), node.shape), starts, lengths
-    if node.depends < DATA and node.shape:
-        return ("weight", node.shape), [], []
     return ("node", node.number), [], []
 
 
@@ -71,7 +78,7 @@ def _runs(group: list[tuple[tuple[int, ...], Node, list[int]]]) -> list[list[Nod
         starts[p] - first[p] == starts[lead] - first[lead] for starts, _, _ in group for p in moving
     )
     if not together or any(lengths[p] != lengths[lead] for p in moving):
-        return []
+        return max((_runs_along(group, p) for p in moving), key=lambda runs: sum(map(len, runs)))
     found, run, before = [], [], None
     for start, node in sorted(((s[lead], n) for s, n, _ in group), key=lambda each: each[0]):
         if before is not None and start != before + lengths[lead]:
@@ -82,6 +89,14 @@ def _runs(group: list[tuple[tuple[int, ...], Node, list[int]]]) -> list[list[Nod
     found.append(run)
     several = node.op == "product" or len(moving) > 1
     return [run for run in found if len(run) > 2 or (len(run) == 2 and several)]
+
+
+def _runs_along(group: list[tuple[tuple[int, ...], Node, list[int]]], p: int) -> list[list[Node]]:
+    """Runs in which only the start at one position moves, as in one loop of two that are nested."""
+    rows: dict[tuple[int, ...], list[tuple[tuple[int, ...], Node, list[int]]]] = defaultdict(list)
+    for each in group:
+        rows[each[0][:p] + each[0][p + 1 :]].append(each)
+    return [run for row in rows.values() for run in _runs(row)]
 
 
 def reassociate(rebuild: Rebuild, outputs: list[Node]) -> list[Node]:

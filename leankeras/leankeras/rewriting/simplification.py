@@ -221,7 +221,14 @@ def softmax(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None:
 
 
 def reduction(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None:
-    return None if at["axes"] else inputs[0]
+    (x,) = inputs
+    if not at["axes"]:
+        return x
+    if x.op == "reduce" and x.attributes["function"] == at["function"]:
+        inner = x.attributes["axes"]
+        left = [axis for axis in range(len(x.inputs[0].shape)) if axis not in inner]
+        return g.reduce(x.inputs[0], at["function"], (*inner, *(left[a] for a in at["axes"])))
+    return None
 
 
 def _positions(at: dict[str, Any]) -> slice:

@@ -20,7 +20,7 @@ CASES = [
 STOCK = {
     "filter loop": "Conv1D", "group convolution": "Conv2D", "pooling": "MaxPooling2D",
     "per-channel convolution": "DepthwiseConv1D", "hand-written LSTM": "LSTM",
-    "dense per timestep": "Dense", "hand-written GRU": "GRU",
+    "dense per timestep": "Dense", "hand-written GRU": "GRU", "list of heads": "MultiHeadAttention",
 }  # fmt: skip
 LAYERS = CASES + [
     pytest.param(p.slow, p.input_shape, STOCK.get(p.name, "program"), id=p.name)

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from leankeras.equivalence import check_equivalence
 from leankeras.errors import RewriteError
 from leankeras.rewriting.batch import batch_sizes
 from tests.layers.pattern import Formula
-from tests.leankeras.rewriting.trying import rewritten
+from tests.leankeras.rewriting.trying import rewritten, run_source
 
 
 def heads(layer, x):
@@ -45,9 +46,58 @@ def over_time(layer, x):
     return total
 
 
+def time_windows(layer, x):
+    return tf.stack([tf.reduce_max(x[:, t : t + 2], axis=1) for t in range(0, 6, 2)], axis=1)
+
+
+def over_rows_and_columns(layer, x):
+    total = 0.0
+    for i in range(4):
+        for j in range(5):
+            total += x[:, i, j]
+    return total / 20
+
+
+def by_channel(layer, x):
+    parts = [
+        tf.nn.conv2d(x[..., c : c + 1], layer.kernel[:, :, c : c + 1, None], 1, "SAME")
+        for c in range(4)
+    ]
+    return tf.nn.relu(tf.concat(parts, axis=-1) + layer.bias)
+
+
+def gates_in_one_weight(layer, x):
+    state = carry = tf.zeros((tf.shape(x)[0], 4))
+    for t in range(5):
+        forget, new, seen, out = (
+            x[:, t] @ layer.kernel[g] + state @ layer.recurrent[g] + layer.bias[g] for g in range(4)
+        )
+        carry = tf.sigmoid(forget) * carry + tf.sigmoid(new) * tf.tanh(seen)
+        state = tf.sigmoid(out) * tf.tanh(carry)
+    return state
+
+
+def attention(layer, x):
+    heads = []
+    for h in range(3):
+        query, key, value = (x @ each[h] for each in (layer.query, layer.key, layer.value))
+        shares = tf.nn.softmax(tf.matmul(query, key, transpose_b=True) * 2**-0.5)
+        heads.append(shares @ value)
+    return tf.concat(heads, axis=-1) @ layer.output_kernel
+
+
+PROJECTION = (3, 6, 2)
+
+
 @pytest.mark.parametrize(
     ("make", "shape", "kind", "arguments"),
     [
+        (lambda: Formula(time_windows), (6, 4), "MaxPooling1D", {"pool_size": (2,)}),
+        (lambda: Formula(over_rows_and_columns), (4, 5, 3), "GlobalAveragePooling2D", {}),
+        (lambda: Formula(by_channel, kernel=(3, 3, 4), bias=(4,)), (5, 5, 4), "DepthwiseConv2D",
+         {"kernel_size": (3, 3), "activation": "relu"}),
+        (lambda: Formula(gates_in_one_weight, kernel=(4, 6, 4), recurrent=(4, 4, 4), bias=(4, 4)),
+         (5, 6), "LSTM", {"units": 4, "return_sequences": False}),
         (lambda: Formula(heads, kernel=(3, 4, 5), bias=(3, 5)), (6, 4), "EinsumDense",
          {"output_shape": (6, 3, 5), "bias_axes": "de"}),
         (lambda: Formula(strided, kernel=(3, 4, 6)), (8, 4), "Conv1D",
@@ -65,6 +115,28 @@ def test_a_stock_layer_is_found(make, shape, kind, arguments):
     assert found.equivalence.equivalent
     config = found.layer.get_config()
     assert {name: config[name] for name in arguments} == arguments
+
+
+def test_heads_of_attention_are_one_layer():
+    keras.utils.set_random_seed(0)
+    shapes = dict.fromkeys(("query", "key", "value"), PROJECTION)
+    layer = Formula(attention, **shapes, output_kernel=(6, 5))
+    found = rewritten(layer, (4, 6))
+    assert found.name == "MultiHeadAttention"
+    config = found.layer.layers[1].get_config()
+    wanted = {"num_heads": 3, "key_dim": 2, "use_bias": False, "output_shape": (5,)}
+    assert {name: config[name] for name in wanted} == wanted
+    printed, port = run_source(found.source)
+    assert check_equivalence(layer, printed, (4, 6), port=port).equivalent
+
+
+def test_heads_that_are_scaled_otherwise_are_no_such_layer():
+    def scaled(layer, x):
+        return attention(layer, x * 1.5)
+
+    shapes = dict.fromkeys(("query", "key", "value"), PROJECTION)
+    found = rewritten(Formula(scaled, **shapes, output_kernel=(6, 5)), (4, 6))
+    assert found.name.startswith("program")
 
 
 def test_a_weight_in_two_places_makes_no_stock_layer():
