@@ -121,7 +121,10 @@ class Drafts:
             ]
             if not number:
                 self.journal = journal
-            if cost(programs[0], small) > cost(self._outputs[0], small) - 0.5:
+            saved = cost(self._outputs[0], small) - cost(programs[0], small)
+            if not journal.merged:  # then a split has only taken the place of its parts
+                saved -= sum(node.op == "item" for node in in_order(programs[0]))
+            if saved < 0.5:
                 continue
             self._add(found, programs, journal, number, before)
         if not found:

@@ -135,5 +135,7 @@ def cost(outputs: Sequence[Node], batch: int) -> float:
 
 
 def count_operations(outputs: Sequence[Node]) -> int:
-    """The operations that depend on the input."""
-    return sum(node.depends == DATA and node.op != "input" for node in in_order(outputs))
+    """The operations that depend on the input; one of the results of a split is none."""
+    return sum(
+        node.depends == DATA and node.op not in ("input", "item") for node in in_order(outputs)
+    )
