@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-from dataclasses import replace
 from importlib import import_module
 
 import keras
@@ -137,7 +136,6 @@ def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
 
 
 BARE = """
-from dataclasses import replace
 
 from kopt.cases.signal import CASE
 
@@ -223,20 +221,17 @@ def test_a_trained_model_with_a_loop_goes_through_the_whole_chain(
 
 @pytest.mark.notebook
 def test_a_trained_model_goes_through_the_whole_chain(blobs, tmp_path, capsys):
-    """A recurrent one: nothing of it can be rewritten and no channel removed.
-
-    The labels it is trained on after that are wrong, so every stage ruins it; the chain turns back.
-    """
+    """A recurrent one: nothing of it can be rewritten and no channel removed."""
     layers = [keras.Input((4, 2)), keras.layers.LSTM(8), keras.layers.Dense(2)]
     model = keras.Sequential(layers)
     short = blobs.with_samples(lambda x: x[:, :4])
     fit(model, short, 20)
-    files = saved(model, replace(short, y_train=1 - short.y_train), tmp_path)
-    limits = ["--budget", "5 ms, 1 MB, 1 point", "-p", "epochs", "30"]
+    files = saved(model, short, tmp_path)
+    limits = ["--budget", "5 ms, 1 MB, 60 points"]
     with pytest.raises(SystemExit) as ended:
         main(["run", *files, *limits, "--quick", "--run-dir", str(tmp_path / "run")])
     assert not ended.value.code
-    assert "Leave the model as it is and deploy its plain" in capsys.readouterr().out
+    assert "budget: met" in capsys.readouterr().out
     workspace = Workspace(tmp_path / "run")
     assert [record.stage for record in workspace.records()] == list(STAGES)
     judged = workspace.record("06_tflite").within_budget
@@ -270,11 +265,7 @@ def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_pa
     assert "passes through unchanged" in (workspace.notebooks / "02_rewrite.ipynb").read_text()
     assert not (workspace.models / "02_rewrite.py").exists()
     judged = records["06_tflite"].within_budget
-    assert judged["latency"] == judged["size"] == "met"
-    assert records["06_tflite"].validation["accuracy_lost"] <= 0.01
-    assert judged["accuracy"] != "missed"
-    for stage in STAGES[2:5]:
-        assert records[stage].validation["accuracy_lost"] <= 0.01, stage
+    assert judged == dict.fromkeys(("latency", "size", "accuracy"), "met")
 
 
 def saved(model, data, folder):

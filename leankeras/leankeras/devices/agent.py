@@ -86,7 +86,7 @@ def install(directory):
     own = os.path.join(directory, "python")
     for command in (
         [sys.executable, "-m", "venv", "--clear", own],
-        [os.path.join(own, "bin", "pip"), "install", "--quiet", *RUNTIME],
+        [os.path.join(own, "bin", "python"), "-m", "pip", "install", "--quiet", *RUNTIME],
     ):
         run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if run.returncode:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from leankeras.devices import agent
 from leankeras.errors import DeviceError, ParameterError
 
+AGENT = Path(__file__).with_name("agent.py")  # not imported: it is for Linux, this may be Windows
+PREFIX = b"leankeras "  # of its answers
 CONNECT_SECONDS = 10
 FAILED = 255  # ssh's own exit code; others are the program's
 NO_PROGRAM = (126, 127)
@@ -66,7 +67,7 @@ class Session:
         if not shutil.which("ssh"):
             raise DeviceError("no ssh on this machine; install the OpenSSH client")
         self.target = target
-        text = Path(agent.__file__).read_text(encoding="utf-8")
+        text = AGENT.read_text(encoding="utf-8")
         command = shlex.join(["python3", "-c", text, action, target.directory])
         options = {
             "BatchMode": "yes",
@@ -112,10 +113,9 @@ class Session:
         Raises:
             DeviceError: it refused, or the connection ended.
         """
-        prefix = agent.PREFIX.encode()
         for line in self._process.stdout:  # a login script may print lines of its own
-            if line.startswith(prefix):
-                said = json.loads(line[len(prefix) :])
+            if line.startswith(PREFIX):
+                said = json.loads(line[len(PREFIX) :])
                 if "error" in said:
                     raise DeviceError(f"{self.target.host}: {said['error']}")
                 if said["step"] in steps:

@@ -10,7 +10,7 @@ from leankeras.errors import RewriteError
 from leankeras.rewriting.batch import batch_sizes, with_batch
 from leankeras.rewriting.compilation import Compiled, compile_program
 from leankeras.rewriting.masks import fate_of_masks
-from leankeras.rewriting.node import Node, cost, count_operations
+from leankeras.rewriting.node import Node, cost, count_operations, in_order
 from leankeras.rewriting.optimization import optimize
 from leankeras.rewriting.passes import Journal, Layout
 from leankeras.rewriting.program import REJECTED

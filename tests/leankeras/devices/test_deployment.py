@@ -105,15 +105,15 @@ def refused(call, directory, message):
         call()
     assert len(str(failed.value).splitlines()) == 1
     # the other end notices a moment later that nobody listens any more
-    wait_until(lambda: tree(directory) == before)
+    wait_until(lambda: tree(directory) == before, lambda: tree(directory).keys() ^ before.keys())
 
 
-def wait_until(condition):
+def wait_until(condition, seen=str):
     for _ in range(1000):
         if condition():
             return
         time.sleep(0.02)
-    pytest.fail("it never happened")
+    pytest.fail(f"it never happened: {seen()}")
 
 
 def test_a_file_that_arrives_damaged_is_not_switched_to(ship, device, monkeypatch):
@@ -186,6 +186,17 @@ def test_a_host_without_python_or_runtime_is_left_alone(ship, device, host):
     with pytest.raises(DeviceError, match="repeat with --install"):
         ship(new)
     assert not new.exists()
+
+
+def test_a_runtime_that_cannot_be_installed_leaves_nothing_behind(ship, device, host):
+    (host.path / "ai_edge_litert.py").write_text("raise ImportError")
+    nowhere = "export PIP_INDEX_URL=http://127.0.0.1:9 PIP_RETRIES=0 PIP_NO_CACHE_DIR=1"
+    host.python(f"export PYTHONPATH={host.path}", nowhere)
+    said = []
+    refused(
+        lambda: ship(device, install=True, say=said.append), device, "runtime cannot be installed"
+    )
+    (host.path / "ai_edge_litert.py").unlink()
 
 
 def test_a_host_key_that_changed_ends_it(ship, device, host, tmp_path):

@@ -6,8 +6,8 @@ from leankeras.conversion.tflite import convert
 from leankeras.errors import DataError
 from leankeras.runtime import compare_scores, evaluate
 from leankeras.runtime.artifacts import as_call, predict, random_sample
-from leankeras.runtime.traced_graph import graph_size, operation_graph
 from leankeras.runtime.retracing import trace_times
+from leankeras.runtime.traced_graph import graph_size, operation_graph
 from leankeras.runtime.ways_to_call import ladder
 from leankeras.training import fit
 
