@@ -264,8 +264,6 @@ def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_pa
             np.testing.assert_array_equal(weight, own)
     assert "passes through unchanged" in (workspace.notebooks / "02_rewrite.ipynb").read_text()
     assert not (workspace.models / "02_rewrite.py").exists()
-    judged = records["06_tflite"].within_budget
-    assert judged == dict.fromkeys(("latency", "size", "accuracy"), "met")
 
 
 def saved(model, data, folder):
