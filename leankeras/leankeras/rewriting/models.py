@@ -8,6 +8,7 @@ import numpy as np
 from leankeras.equivalence import check_equivalence
 from leankeras.errors import EquivalenceError, RewriteError
 from leankeras.graph import is_graph, is_of_keras, mask_of, producers
+from leankeras.rewriting.joined_source import join_sources
 from leankeras.rewriting.program import Program
 from leankeras.rewriting.rewriting import Measure, Rewriting, rewrite_layer
 
@@ -102,7 +103,7 @@ def rewrite_model(
     parts = list(found.values())
     return Rewriting(
         layer=copy,
-        source="\n\n".join(part.source for part in parts),
+        source=join_sources({name: part.source for name, part in found.items()}),
         port=port,
         steps=tuple(
             [f"{name}: {step}" for name, part in found.items() for step in part.steps]

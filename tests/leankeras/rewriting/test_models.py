@@ -56,6 +56,13 @@ def test_each_custom_layer_is_rewritten_or_left(model):
     assert found.equivalence.equivalent
     x = np.random.default_rng(0).normal(size=(4, 12, 3)).astype("float32")
     np.testing.assert_allclose(model(x), found.layer(x), atol=1e-5)
+    assert found.source.count("import keras") == 1
+    layer, port = run_source(found.source, part="_2")
+    old = model.get_layer("slower")
+    layer.build(old.input.shape)
+    port(old, layer)
+    hidden = np.random.default_rng(0).normal(size=(2, *old.input.shape[1:])).astype("float32")
+    np.testing.assert_allclose(layer(hidden), old(hidden), atol=1e-5)
 
 
 def test_a_model_of_keras_layers_has_nothing_to_gain():

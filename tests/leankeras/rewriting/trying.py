@@ -30,13 +30,14 @@ def rewritten(layer, input_shape, **options):
     return rewrite_layer(layer, input_shape, measure=first_is_fastest, **options)
 
 
-def run_source(source):
-    """The layer that printed Python makes, and its port."""
+def run_source(source, part=""):
+    """The layer that printed Python makes, and its port; of one part, if it has several."""
     defined = {}
     exec(compile(source, "printed", "exec"), defined)
     made = [
         value
         for name, value in defined.items()
-        if name == "make" or (name.startswith("Fast") and issubclass(value, keras.Layer))
+        if name == f"make{part}"
+        or (name.startswith("Fast") and name.endswith(part) and issubclass(value, keras.Layer))
     ]
-    return made[0](), defined["port"]
+    return made[0](), defined[f"port{part}"]
