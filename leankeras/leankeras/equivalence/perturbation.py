@@ -10,7 +10,8 @@ from leankeras.equivalence.tolerance import is_float
 
 Values = list[tuple[keras.Variable, np.ndarray]]
 
-# A constant below this, such as the initial 1e-6 of layer scale, hides its factor.
+# A constant below this, such as the initial 1e-6 of layer scale, hides its factor; so do biases that
+# training has hardly moved.
 TELLING = 0.05
 
 
@@ -51,7 +52,8 @@ def perturb(layer: keras.Layer) -> None:
     def moved(value: np.ndarray) -> np.ndarray:
         noise = rng.normal(size=value.shape)
         if not (value >= 0).all():
-            return value + 0.3 * value.std() * noise
+            size = value.std() if value.ndim > 1 else max(value.std(), TELLING)
+            return value + 0.3 * size * noise
         if value.size and 0 < value.max() == value.min() < TELLING:
             return 0.3 * np.exp(0.3 * noise)
         return np.where(value > 0, value * np.exp(0.3 * noise), 0.3 * noise)
