@@ -136,6 +136,7 @@ def test_resuming_a_finished_run_does_nothing(finished_run, capsys):
 
 
 BARE = """
+from dataclasses import replace
 
 from kopt.cases.signal import CASE
 

@@ -375,8 +375,9 @@ def test_a_notebooks_parameters_are_read_from_its_cell():
         "quick": False,
         "task": None,
         "sparsity": 0.8,
-        "fraction": 0.5,
+        "fraction": None,
         "epochs": None,
+        "budget": None,
     }
 
 
