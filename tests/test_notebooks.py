@@ -221,33 +221,6 @@ def test_a_trained_model_with_a_loop_goes_through_the_whole_chain(
 
 
 @pytest.mark.notebook
-def test_a_trained_model_goes_through_the_whole_chain(blobs, tmp_path, capsys):
-    """A recurrent one: nothing of it can be rewritten and no channel removed."""
-    layers = [keras.Input((4, 2)), keras.layers.LSTM(8), keras.layers.Dense(2)]
-    model = keras.Sequential(layers)
-    short = blobs.with_samples(lambda x: x[:, :4])
-    fit(model, short, 20)
-    files = saved(model, short, tmp_path)
-    limits = ["--budget", "5 ms, 1 MB, 60 points"]
-    with pytest.raises(SystemExit) as ended:
-        main(["run", *files, *limits, "--quick", "--run-dir", str(tmp_path / "run")])
-    assert not ended.value.code
-    assert "budget: met" in capsys.readouterr().out
-    workspace = Workspace(tmp_path / "run")
-    assert [record.stage for record in workspace.records()] == list(STAGES)
-    judged = workspace.record("06_tflite").within_budget
-    assert judged == dict.fromkeys(("latency", "size", "accuracy"), "met")
-    rewritten = load_keras(workspace.models / "02_rewrite.keras")
-    assert [type(layer).__name__ for layer in rewritten.layers][1] == "Program"
-    sizes = [
-        len(TFLiteFile(workspace.models / f"{stage}.tflite").operators) for stage in STAGES[:2]
-    ]
-    assert sizes[1] < sizes[0] / 2
-    assert "class FastGated" in (workspace.models / "02_rewrite.py").read_text()
-    assert "class FastGated" in (workspace.path / "report.html").read_text()
-
-
-@pytest.mark.notebook
 def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_path):
     layers = [keras.Input((4, 2)), keras.layers.LSTM(8), keras.layers.Dense(2)]
     model = keras.Sequential(layers)
