@@ -10,8 +10,8 @@ from leankeras.equivalence.tolerance import is_float
 
 Values = list[tuple[keras.Variable, np.ndarray]]
 
-# A constant below this, such as the initial 1e-6 of layer scale, hides its factor; so do biases that
-# training has hardly moved.
+# A constant below this, such as the initial 1e-6 of layer scale, hides its factor; biases that
+# training has hardly moved hide themselves.
 TELLING = 0.05
 
 
