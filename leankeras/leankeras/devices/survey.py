@@ -14,6 +14,7 @@ from leankeras.devices.npu import ethos_u
 from leankeras.devices.vectors import check_operators
 from leankeras.errors import DeviceError, MissingPackageError
 
+EMULATED = ", emulated"
 COLUMNS = ["same_answers", "not_run_there", "ram_kb", "fits", "estimated_us", "parts_at"]
 
 
@@ -31,6 +32,12 @@ class Survey:
 
     table: pd.DataFrame
     left_out: tuple[str, ...]
+
+    @property
+    def processors_agree(self) -> bool:
+        """Whether no emulated processor gives other answers; they all run the same runtime."""
+        emulated = self.table[self.table.index.str.endswith(EMULATED)]
+        return not any(same is False for same in emulated.same_answers)
 
     def __str__(self) -> str:
         return "\n".join([self._shown().to_string(), *self.left_out])
@@ -61,7 +68,7 @@ def survey_devices(file: str | Path, samples: Arrays, npu: str = "ethos-u55-128"
     """
     check_operators(file)
     ways: dict[str, Callable[[], dict[str, dict[str, Any]]]] = {
-        **{f"{cpu}, emulated": lambda cpu=cpu: _emulated(file, samples, cpu) for cpu in CPUS[:2]},
+        **{f"{cpu}{EMULATED}": lambda cpu=cpu: _emulated(file, samples, cpu) for cpu in CPUS[:2]},
         "TFLite Micro": lambda: _micro(file, samples),
         npu: lambda: _npu(file, npu),
     }
@@ -79,7 +86,7 @@ def survey_devices(file: str | Path, samples: Arrays, npu: str = "ethos-u55-128"
 def _emulated(file: str | Path, samples: Arrays, cpu: str) -> dict[str, dict[str, Any]]:
     found = emulate(file, samples, cpu)
     return {
-        f"{cpu}, emulated": {
+        f"{cpu}{EMULATED}": {
             "same_answers": found.same_answers,
             "not_run_there": "",
             "parts_at": found.parts_at,

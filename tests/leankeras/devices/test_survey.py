@@ -43,6 +43,10 @@ def test_every_device_has_its_row_and_nothing_is_claimed_beyond(converted, sampl
     assert found.left_out == ("cortex-a53, emulated is left out: it crashes there",)
     table = found.table
     assert table.same_answers["cortex-a72, emulated"] is True
+    assert table.same_answers["Raspberry Pi Pico"] is False
+    assert found.processors_agree
+    monkeypatch.setattr(survey, "emulate", lambda file, given, cpu: Emulation(cpu, (apart,)))
+    assert not survey_devices(converted["int8-io"].path, samples).processors_agree
     assert not table.fits["Raspberry Pi Pico"]
     assert table.fits["Raspberry Pi Pico 2"]
     assert table.parts_at["Raspberry Pi Pico"] == "MEAN (norm)"
