@@ -12,8 +12,8 @@ from typing import Any
 
 from IPython import get_ipython
 
-from kopt.budget import EXPECTED, Budget
 from leankeras import parameters
+from leankeras.budget import EXPECTED, Budget
 from leankeras.devices import NPUS
 from leankeras.errors import ParameterError
 from leankeras.parameters import Parameter, suggestion

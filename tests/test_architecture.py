@@ -16,7 +16,7 @@ GROUND = [
         *("training_progress", "validation_part"),
     },
     {"task"},
-    {"copying", "data", "kernels"},
+    {"budget", "copying", "data", "kernels"},
     {"objective"},
     {"training"},
 ]
@@ -31,7 +31,6 @@ WINGS = [
 FLOORS = [*GROUND, *WINGS, {"cli"}, {"__main__", "__init__"}]
 WORKBOOK = [
     {"errors", "project"},
-    {"budget"},
     {"case", "parameters"},
     {"cases"},
     {"workspace", "checks"},

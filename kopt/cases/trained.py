@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from kopt.budget import Budget
 from kopt.case import Case, Epochs
 from leankeras.arrays import each_array, identifier, named_or_listed
+from leankeras.budget import Budget
 from leankeras.data import Data
 from leankeras.errors import ModelError
 from leankeras.graph import (

@@ -18,7 +18,6 @@ import keras
 import pandas as pd
 import psutil
 
-from kopt.budget import Budget
 from kopt.case import Case, Epochs
 from kopt.cases.catalogue import case_files, find_case
 from kopt.errors import WorkspaceError
@@ -37,6 +36,7 @@ from kopt.workspace.record import (
 )
 from kopt.workspace.training_line import say, show_training
 from leankeras.arrays import Arrays, first
+from leankeras.budget import Budget
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.files import copy, write_atomically

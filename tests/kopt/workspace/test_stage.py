@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kopt.budget import Budget
 from kopt.cases.signal import CASE
 from kopt.display.report import write_report
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record, verdict
 from kopt.workspace.stage import Stage
+from leankeras.budget import Budget
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import compare_scores, evaluate, latency
 from leankeras.task import Task
