@@ -12,7 +12,7 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {
-        *("arrays", "child", "files", "graph", "lazy", "parameters", "rows", "scripts"),
+        *("arrays", "child", "digest", "files", "graph", "lazy", "parameters", "rows", "scripts"),
         *("training_progress", "validation_part"),
     },
     {"task"},

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 from kopt.errors import StageError, WorkspaceError
-from kopt.workspace.digest import digest
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
+from leankeras.digest import digest
 from leankeras.errors import ParameterError
 from leankeras.files import remove, write_atomically
 

@@ -23,7 +23,6 @@ from kopt.cases.catalogue import case_files, find_case
 from kopt.errors import WorkspaceError
 from kopt.parameters import check_injected, check_parameters
 from kopt.project import RUNS
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.duration import ILLUSTRATION_SAMPLES, expected_duration
 from kopt.workspace.record import (
@@ -39,6 +38,7 @@ from leankeras.arrays import Arrays, first
 from leankeras.budget import Budget
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
+from leankeras.digest import digest
 from leankeras.files import copy, write_atomically
 from leankeras.objective import find_objective
 from leankeras.runtime import (
