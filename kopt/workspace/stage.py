@@ -43,12 +43,13 @@ from leankeras.files import copy, write_atomically
 from leankeras.objective import find_objective
 from leankeras.runtime import (
     LiteRTModel,
+    choose,
     compare_files,
     compare_scores,
     is_tflite,
+    largest_share,
     load_keras,
     measure_briefly,
-    pick_fastest,
     predict,
 )
 from leankeras.task import AnyScore, infer_task
@@ -174,42 +175,13 @@ class Stage:
         table, _ = compare_files(self.files(targets), data or self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
-    def choose(self, table: pd.DataFrame, later: bool = False) -> Any:
-        """The name of what is best by the budget's own measure.
+    def choose(self, table: pd.DataFrame, given: Any, later: bool = False) -> tuple[Any, str]:
+        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`."""
+        return choose(table, self.case.budget, self.score, given, later)
 
-        That is the fastest that loses no more than the budget allows; of those that are equally
-        fast, as far as can be measured, the smallest, and of these the one that loses least. If
-        none keeps the budget, it is the one that loses least.
-
-        Args:
-            table: rows of :meth:`compare`, relative to the slow model.
-            later: whether a later stage may still win back a loss; only a loss whose whole interval
-                is beyond the budget counts then.
-        """
-        good, lost = self._within(table, later), self.score.columns[1]
-        if good.empty:
-            return table[lost].idxmin()
-        return pick_fastest(good, {name: (row.size_kb, row[lost]) for name, row in good.iterrows()})
-
-    def reason(
-        self, table: pd.DataFrame, chosen: Any, given: Any = None, later: bool = False
-    ) -> str:
-        """A choice by :meth:`choose` and why it was made, in a line.
-
-        Args:
-            table: as of :meth:`choose`.
-            chosen: the name it gave.
-            given: the name of what the stage was given.
-            later: as of :meth:`choose`.
-        """
-        row = table.loc[chosen]
-        if chosen not in self._within(table, later).index:
-            why = "nothing is within the budget, and this loses least"
-        elif chosen == given:
-            why = "as it came; nothing faster is within the budget"
-        else:
-            why = f"the best that {'may be held' if later else 'is'} within the budget"
-        return f"{chosen} ({why}): {self.score.gain_in_words(row)}, {row.ratio:.2f}× the latency"
+    def largest_share(self, curve: pd.DataFrame) -> float:
+        """The largest setting within the budget; see :func:`leankeras.runtime.largest_share`."""
+        return largest_share(curve, self.case.budget, self.score)
 
     def answer(self, file: Path, plain: Mapping[str, Path]) -> str:
         """What to do, in a sentence, if the best file is one of a model as it was.
@@ -223,23 +195,6 @@ class Stage:
         files["the model as it is and deploy its plain float32"] = self.file(STAGES[0])
         same = [text for text, path in files.items() if digest(path) == digest(file)]
         return f"Leave {same[0]} file." if same else ""
-
-    def largest_share(self, curve: pd.DataFrame) -> float:
-        """The largest setting of a curve whose loss may be held within the budget.
-
-        A loss may be held unless its whole interval is beyond the limit (beyond 0, where the
-        budget does not limit the loss): a longer training and a teacher are still to come.
-
-        Args:
-            curve: rows of :meth:`compare`, indexed by the setting, against the one at 0.0.
-        """
-        limit = self.case.budget.may_lose(self.score) or 0.0
-        return float(max([0.0, *curve.index[curve.lost_low <= limit]]))
-
-    def _within(self, table: pd.DataFrame, later: bool) -> pd.DataFrame:
-        limit = self.case.budget.may_lose(self.score)
-        column = "lost_low" if later else self.score.columns[1]
-        return table if limit is None else table[table[column] <= limit]
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""
