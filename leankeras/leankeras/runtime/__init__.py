@@ -26,6 +26,8 @@ __getattr__, __dir__, __all__ = face(
         "largest_share": ".choice",
         "layer_of": ".flatbuffer",
         "load_keras": ".model_files.opening",
+        "load_sized": ".trained_model",
+        "load_trained": ".trained_model",
         "measure_briefly": ".latency",
         "median_interval": ".intervals",
         "operation_graph": ".traced_graph",
