@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from kopt.cases.catalogue import absolute_case, case_name
-from kopt.parameters import check_parameters, read_value
+from kopt.parameters import PARAMETERS
 from leankeras.errors import ParameterError, one_line
+from leankeras.parameters import check_parameters, read_value
 
 MOST_POINTS = 1000
 LONGEST_NAME = 100
@@ -120,7 +121,7 @@ def _check(name: str, choices: list[Any], known: set[str]) -> None:
             raise ParameterError(
                 f"{name}: saw a {type(value).__name__}; expected a value or a list of values"
             )
-        check_parameters({name: value})
+        check_parameters({name: value}, PARAMETERS)
 
 
 def _refuse_repeated(name: str, choices: list[Any]) -> None:

@@ -21,7 +21,7 @@ import psutil
 from kopt.case import Case, Epochs
 from kopt.cases.catalogue import case_files, find_case
 from kopt.errors import WorkspaceError
-from kopt.parameters import check_injected, check_parameters
+from kopt.parameters import PARAMETERS, check_injected
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace
 from kopt.workspace.duration import ILLUSTRATION_SAMPLES, expected_duration
@@ -41,6 +41,7 @@ from leankeras.data import Data
 from leankeras.digest import digest
 from leankeras.files import copy, write_atomically
 from leankeras.objective import find_objective
+from leankeras.parameters import check_parameters
 from leankeras.runtime import (
     LiteRTModel,
     choose,
@@ -363,7 +364,7 @@ def open_stage(
     """
     parameters = {"case": case, "seed": seed, "quick": quick, **knobs}
     check_injected({"run_dir", *parameters})
-    check_parameters({"run_dir": run_dir, **parameters})
+    check_parameters({"run_dir": run_dir, **parameters}, PARAMETERS)
     warm_converter()
     found = find_case(case)
     if parameters.get("budget"):
