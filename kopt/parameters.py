@@ -19,7 +19,6 @@ from leankeras.task import TASKS
 
 INJECTED = "# Parameters\n"  # how papermill's cell begins
 
-
 # where one is optional, None leaves the choice to the case
 PARAMETERS = {
     **parameters.PARAMETERS,

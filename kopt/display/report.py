@@ -12,7 +12,7 @@ from kopt.display.plots import layer_shares, pareto
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, table_in_words, verdict
-from leankeras.files import write_atomically
+from leankeras.files import write_text
 
 QUICK = (
     "A quick run, with a quarter of the samples and two epochs. It shows that the chain works; its "
@@ -64,9 +64,7 @@ def write_page(title: str, sections: list[str], path: Path) -> Path:
     page = PAGE.substitute(
         title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(sections)
     )
-    write_atomically(
-        path, lambda temporary: temporary.write_text(page, encoding="utf-8"), WorkspaceError
-    )
+    write_text(path, page, WorkspaceError)
     return path
 
 

@@ -24,7 +24,7 @@ from kopt.execution.tree import share
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
 from leankeras.errors import ParameterError
-from leankeras.files import write_atomically
+from leankeras.files import write_text
 
 
 def run_sweep(
@@ -177,13 +177,12 @@ def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
 def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
     """Create the directory and lock it against a second sweep."""
     lock = NamedLock(folder.resolve() / ".lock")
-    text = json.dumps(sweep, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         holder = lock.acquire("kopt sweep")
         if holder:
             raise WorkspaceError(f"{folder} is in use by {holder}; wait for it to finish")
-        write_atomically(folder / "sweep.json", lambda path: path.write_text(text), WorkspaceError)
+        write_text(folder / "sweep.json", json.dumps(sweep, indent=1), WorkspaceError)
     except OSError as error:
         raise WorkspaceError(
             f"{folder} cannot be written ({error.strerror}); choose another --run-dir"

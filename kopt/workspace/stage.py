@@ -39,7 +39,7 @@ from leankeras.budget import Budget
 from leankeras.conversion import convert, warm_converter
 from leankeras.data import Data
 from leankeras.digest import digest
-from leankeras.files import copy, write_atomically
+from leankeras.files import copy, write_atomically, write_text
 from leankeras.objective import find_objective
 from leankeras.parameters import check_parameters
 from leankeras.runtime import (
@@ -246,11 +246,7 @@ class Stage:
             answer=answer,
             **measured,
         )
-        write_atomically(
-            self.workspace.record_path(self.name),
-            lambda path: path.write_text(record.to_json()),
-            WorkspaceError,
-        )
+        write_text(self.workspace.record_path(self.name), record.to_json(), WorkspaceError)
         self.workspace.release()
         return Outcome(self.workspace.records())
 
@@ -274,9 +270,7 @@ class Stage:
         if not text:
             path.unlink(missing_ok=True)
             return []
-        write_atomically(
-            path, lambda temporary: temporary.write_text(text, encoding="utf-8"), WorkspaceError
-        )
+        write_text(path, text, WorkspaceError)
         return [path]
 
     def _file_of(self, target: Any) -> Path:
