@@ -1,6 +1,6 @@
 """Notebook 01: layer shares and the ladder, measured for a chosen batch size and threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
 import ipywidgets
@@ -31,7 +31,6 @@ class LatencyPanel(Panel):
         measure: ``measure(batch, threads, report)`` returns both tables for another setting; it
             calls ``report`` with a few words at the beginning of each step.
         steps: the number of steps.
-        batches: the batch sizes to choose from.
 
     Example:
         >>> LatencyPanel(shares, rungs.table, partial(explore, model, sample))
@@ -43,13 +42,11 @@ class LatencyPanel(Panel):
         ladder: pd.DataFrame,
         measure: Callable[[int, int, Report], Measured],
         steps: int = 3,
-        batches: Sequence[int] = BATCHES,
     ):
         super().__init__()
         self.first: Measured = (shares, ladder)
         self.measured: dict[tuple[int, int], Measured] = {}
-        self.batch, self.threads = batches[0], psutil.cpu_count()
-        self._batches = tuple(batches)
+        self.batch, self.threads = BATCHES[0], psutil.cpu_count()
         self._measure = measure
         self._steps = steps
         largest = shares.share.nlargest(LAYERS_SHOWN).index
@@ -131,7 +128,7 @@ class LatencyPanel(Panel):
     def _controls(self) -> list[ipywidgets.Widget]:
         cores = psutil.cpu_count()
         batch = ipywidgets.SelectionSlider(
-            options=self._batches, value=self.batch, description="batch size",
+            options=BATCHES, value=self.batch, description="batch size",
             style=LABELS, layout=WIDE,
         )  # fmt: skip
         threads = ipywidgets.SelectionSlider(
