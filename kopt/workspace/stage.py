@@ -1,7 +1,6 @@
 """A stage at work: it takes the previous stage's model and leaves a better one and a record."""
 
 import os
-import platform
 import shutil
 import time
 import weakref
@@ -16,7 +15,6 @@ from typing import Any
 
 import keras
 import pandas as pd
-import psutil
 
 from kopt.case import Case, Epochs
 from kopt.cases.catalogue import case_files, find_case
@@ -50,6 +48,7 @@ from leankeras.runtime import (
     is_tflite,
     largest_share,
     load_keras,
+    machine,
     measure_briefly,
     predict,
 )
@@ -86,7 +85,7 @@ class Stage:
         self._parameters = parameters
         # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
-        self.epochs = self._epochs() if "epochs" in parameters else 0
+        self.epochs = getattr(self.all_epochs, name.partition("_")[2], 0)
         self._folder = Path(mkdtemp())  # panels may compare long after the stage has finished
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
         self._converted: dict[tuple[int, int], tuple[keras.Model, Path]] = {}
@@ -250,11 +249,6 @@ class Stage:
         self.workspace.release()
         return Outcome(self.workspace.records())
 
-    def _epochs(self) -> int:
-        asked = self._parameters["epochs"]
-        own = self.case_epochs(self.name.partition("_")[2])
-        return own if asked is None or own == 0 else asked
-
     def _keep(self, model: Any) -> list[Path]:
         if model is None:
             return []
@@ -402,25 +396,6 @@ def _with_task(
 
 
 def _environment() -> dict[str, Any]:
-    packages = (
-        *("kopt-workbook", "leankeras", "tensorflow", "keras", "tensorflow-model-optimization"),
-        "ai-edge-litert",
-    )
     crash = os.environ.get(RESTARTED_AFTER)
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": psutil.cpu_count(),
-        **{package: version(package) for package in packages},
-        **({"restarted_after": crash} if crash else {}),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
+    known = machine() | {"kopt-workbook": version("kopt-workbook")}
+    return known | ({"restarted_after": crash} if crash else {})

@@ -28,6 +28,7 @@ __getattr__, __dir__, __all__ = face(
         "load_keras": ".model_files.opening",
         "load_sized": ".trained_model",
         "load_trained": ".trained_model",
+        "machine": ".cores",
         "measure_briefly": ".latency",
         "median_interval": ".intervals",
         "operation_graph": ".traced_graph",
