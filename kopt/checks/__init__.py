@@ -27,6 +27,6 @@ __getattr__, __dir__, __all__ = face(
         "seen_speedup": ".speed",
         "setting_to_ship": ".devices",
         "soft_targets": ".shrinking",
-        "widest_kernel": ".shrinking",
+        "widest_kernel": "leankeras.kernels",
     },
 )
