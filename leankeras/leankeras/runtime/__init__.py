@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = face(
         "measure_briefly": ".latency",
         "median_interval": ".intervals",
         "operation_graph": ".traced_graph",
+        "pareto_front": ".choice",
         "pick_fastest": ".choice",
         "predict": ".artifacts",
         "prefix": ".operator_prefix",

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from leankeras.budget import Budget
@@ -91,3 +92,21 @@ def largest_share(curve: pd.DataFrame, budget: Budget, merit: Merit) -> float:
     """
     limit = budget.may_lose(merit) or 0.0
     return float(max([0.0, *curve.index[curve.lost_low <= limit]]))
+
+
+def pareto_front(costs: pd.DataFrame) -> np.ndarray:
+    """The rows that no other row beats by being as low in everything and lower in something.
+
+    Args:
+        costs: one column for each quantity, the lower the better.
+
+    Returns:
+        One boolean per row; rows that are equal in everything do not beat each other.
+
+    Example:
+        >>> pareto_front(pd.DataFrame({"us": [9, 5, 9], "error": [0.1, 0.2, 0.2]}))
+        array([ True,  True, False])
+    """
+    rows = costs.to_numpy(float)
+    beaten = [((rows <= row).all(axis=1) & (rows < row).any(axis=1)).any() for row in rows]
+    return ~np.array(beaten, dtype=bool)

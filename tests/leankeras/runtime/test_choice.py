@@ -1,8 +1,9 @@
+import numpy as np
 import pandas as pd
 import pytest
 
 from leankeras.budget import Budget
-from leankeras.runtime import choose, largest_share, pick_fastest
+from leankeras.runtime import choose, largest_share, pareto_front, pick_fastest
 from leankeras.task import Merit
 
 SIZES = {"a": 30, "b": 20, "c": 20}
@@ -87,3 +88,17 @@ def test_the_largest_share_is_one_whose_loss_may_be_held(limit, largest):
     )
     curve = table.set_axis(table.index.astype(float))
     assert largest_share(curve, Budget(accuracy_loss=limit), ACCURACY) == largest
+
+
+def test_a_front_agrees_with_trying_every_pair():
+    costs = np.random.default_rng(0).integers(0, 6, (60, 3)).tolist()
+
+    def beats(one, other):
+        return one != other and all(a <= b for a, b in zip(one, other, strict=True))
+
+    on_front = [not any(beats(other, own) for other in costs) for own in costs]
+    assert pareto_front(pd.DataFrame(costs)).tolist() == on_front
+
+
+def test_rows_that_are_equal_in_everything_beat_nobody():
+    assert pareto_front(pd.DataFrame({"us": [5.0] * 4, "size_kb": [1.0] * 4})).all()
