@@ -1,16 +1,12 @@
 """A stage at work: it takes the previous stage's model and leaves a better one and a record."""
 
 import os
-import shutil
 import time
-import weakref
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import keras
@@ -34,7 +30,7 @@ from kopt.workspace.record import (
 from kopt.workspace.training_line import say, show_training
 from leankeras.arrays import Arrays, first
 from leankeras.budget import Budget
-from leankeras.conversion import convert, warm_converter
+from leankeras.conversion import Float32Files, warm_converter
 from leankeras.data import Data
 from leankeras.digest import digest
 from leankeras.files import copy, write_atomically, write_text
@@ -45,7 +41,6 @@ from leankeras.runtime import (
     choose,
     compare_files,
     compare_scores,
-    is_tflite,
     largest_share,
     load_keras,
     machine,
@@ -86,9 +81,7 @@ class Stage:
         # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
         self.epochs = getattr(self.all_epochs, name.partition("_")[2], 0)
-        self._folder = Path(mkdtemp())  # panels may compare long after the stage has finished
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._converted: dict[tuple[int, int], tuple[keras.Model, Path]] = {}
+        self._float32 = Float32Files()  # panels may compare long after the stage has finished
         self._judged: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
 
@@ -157,7 +150,7 @@ class Stage:
         Args:
             targets: Keras models or ``.tflite`` paths, by name.
         """
-        return {name: self._file_of(target) for name, target in targets.items()}
+        return {name: self._float32.of(target) for name, target in targets.items()}
 
     def compare(
         self, targets: Mapping[Any, Any], reference: Any = None, data: Data | None = None
@@ -224,7 +217,7 @@ class Stage:
         """
         file = self.file(self.name)
         if deployed is None:
-            deployed = self._file_of(model)
+            deployed = self._float32.of(model)
         measured = self._judge(deployed)
         write_atomically(file, partial(copy, deployed), WorkspaceError)
         kept = [file, *self._keep(model), *self._keep_source(source)]
@@ -266,16 +259,6 @@ class Stage:
             return []
         write_text(path, text, WorkspaceError)
         return [path]
-
-    def _file_of(self, target: Any) -> Path:
-        if is_tflite(target):
-            return Path(target)
-        weights = zlib.crc32(b"".join(weight.tobytes() for weight in target.get_weights()))
-        key = id(target), weights  # it may have been trained since
-        if key not in self._converted:
-            path = self._folder / f"{len(self._converted)}.tflite"
-            self._converted[key] = target, convert(target, path, mode="float32").path
-        return self._converted[key][1]
 
     def _judge(self, deployed: Path) -> dict[str, Any]:
         """The part of the record that says how good a file is; measured once per file."""
