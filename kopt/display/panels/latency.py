@@ -15,6 +15,7 @@ from kopt.display.plots import COLORS
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 LAYERS_SHOWN = 12
+QUANTITIES = ("share", "µs per sample")
 
 Measured = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -77,7 +78,7 @@ class LatencyPanel(Panel):
         for name, color, measured, batch in zip(
             names, COLORS, (self.first, self.chosen), (1, self.batch), strict=False
         ):
-            shares, ladder = _share_of(measured, self._layers), _us_per_sample(measured, batch)
+            shares, ladder = _drawn(measured, self._layers, batch)
             look = {"name": name, "marker_color": color, "orientation": "h", "legendgroup": name}
             figure.add_bar(
                 x=shares, y=shares.index, text=shares.map("{:.0%}".format),
@@ -102,12 +103,7 @@ class LatencyPanel(Panel):
         }
         return pd.DataFrame(
             {
-                name: pd.concat(
-                    {
-                        "share": _share_of(measured, self._layers),
-                        "µs per sample": _us_per_sample(measured, batch),
-                    }
-                )
+                name: pd.concat(_drawn(measured, self._layers, batch), keys=QUANTITIES)
                 for name, (measured, batch) in columns.items()
                 if measured
             }
@@ -141,13 +137,9 @@ class LatencyPanel(Panel):
         return [controls, self.task.line, self.plot]
 
 
-def _share_of(measured: Measured | None, layers: list[str]) -> pd.Series:
+def _drawn(measured: Measured | None, layers: list[str], batch: int) -> list[pd.Series]:
+    """Shares of some layers, and the ladder in µs per sample; empty if there is no measurement."""
     if measured is None:
-        return pd.Series(dtype=float)
-    return measured[0].set_index("layer").share.reindex(layers)
-
-
-def _us_per_sample(measured: Measured | None, batch: int) -> pd.Series:
-    if measured is None:
-        return pd.Series(dtype=float)
-    return measured[1].us / batch
+        return [pd.Series(dtype=float)] * 2
+    shares, ladder = measured
+    return [shares.set_index("layer").share.reindex(layers), ladder.us / batch]
