@@ -10,7 +10,6 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "Budget": ".budget",
         "Case": ".case",
         "Epochs": ".case",
         **dict.fromkeys(leankeras.__all__, "leankeras"),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kopt.budget import Budget
+from leankeras.budget import Budget
 from leankeras.errors import ParameterError
 
 if TYPE_CHECKING:  # case names are checked without waiting for TensorFlow

@@ -61,10 +61,10 @@ def run(
     from kopt.cases.catalogue import case_name, check_run, trained
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
-    from kopt.parameters import read_value
     from kopt.project import RUNS
     from kopt.workspace.directory import Workspace
     from kopt.workspace.record import table_in_words, verdict
+    from leankeras.parameters import read_value
 
     if (model is None) != (data is None) or (model and case):
         raise ParameterError("expected CASE, or --model and --data together")

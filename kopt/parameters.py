@@ -6,14 +6,12 @@ notebooks, the command line and sweeps all check here.
 
 import ast
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from IPython import get_ipython
 
-from kopt.budget import EXPECTED, Budget
 from leankeras import parameters
+from leankeras.budget import EXPECTED, Budget
 from leankeras.devices import NPUS
 from leankeras.errors import ParameterError
 from leankeras.parameters import Parameter, suggestion
@@ -21,7 +19,7 @@ from leankeras.task import TASKS
 
 INJECTED = "# Parameters\n"  # how papermill's cell begins
 
-
+# where one is optional, None leaves the choice to the case
 PARAMETERS = {
     **parameters.PARAMETERS,
     "case": Parameter(str, "a case name, FILE.py:NAME, or MODEL.keras:DATA", bool),
@@ -34,38 +32,6 @@ PARAMETERS = {
     "npu": Parameter(str, f"one of {', '.join(NPUS)}", NPUS.__contains__),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
 }
-
-
-def check_parameters(values: dict[str, Any]) -> None:
-    """Refuse unknown names, wrong types and values out of range.
-
-    ``None`` leaves the choice to the case, where :data:`PARAMETERS` says so.
-
-    Raises:
-        ParameterError: names the first wrong parameter, what was seen and what was expected.
-
-    Example:
-        >>> check_parameters({"sparsity": 1.0})
-        Traceback (most recent call last):
-        leankeras.errors.ParameterError: sparsity: saw 1.0; expected a number from 0 to below 1
-    """
-    parameters.check_parameters(values, PARAMETERS)
-
-
-def read_value(text: str) -> Any:
-    """Read a parameter's value as a person types it: a number, true, false, none, or a word.
-
-    Example:
-        >>> read_value("1e-1"), read_value("none"), read_value("vision")
-        (0.1, None, 'vision')
-    """
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    for kind in (int, float):
-        with suppress(ValueError):
-            return kind(text)
-    return text
 
 
 def check_injected(known: Iterable[str]) -> None:

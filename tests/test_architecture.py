@@ -12,11 +12,11 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {
-        *("arrays", "child", "files", "graph", "lazy", "parameters", "rows", "scripts"),
+        *("arrays", "child", "digest", "files", "graph", "lazy", "parameters", "rows", "scripts"),
         *("training_progress", "validation_part"),
     },
     {"task"},
-    {"copying", "data", "kernels"},
+    {"budget", "copying", "data", "kernels"},
     {"objective"},
     {"training"},
 ]
@@ -31,7 +31,6 @@ WINGS = [
 FLOORS = [*GROUND, *WINGS, {"cli"}, {"__main__", "__init__"}]
 WORKBOOK = [
     {"errors", "project"},
-    {"budget"},
     {"case", "parameters"},
     {"cases"},
     {"workspace", "checks"},

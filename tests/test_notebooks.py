@@ -14,10 +14,11 @@ from papermill.exceptions import PapermillExecutionError
 
 from kopt.cli import main
 from kopt.execution.chain import notebook_parameters
-from kopt.parameters import check_parameters
+from kopt.parameters import PARAMETERS
 from kopt.project import NOTEBOOKS, ROOT
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
+from leankeras.parameters import check_parameters
 from leankeras.runtime import TFLiteFile, load_keras
 from leankeras.training import fit
 
@@ -43,7 +44,7 @@ def test_the_parameters_are_tagged_typed_commented_and_good(notebook):
     found = papermill.inspect_notebook(NOTEBOOKS / f"{stage}.ipynb")
     assert set(found) >= {"case", "run_dir", "seed", "quick"}
     assert all(entry["inferred_type_name"] and entry["help"] for entry in found.values())
-    check_parameters(notebook_parameters(stage))
+    check_parameters(notebook_parameters(stage), PARAMETERS)
 
 
 def test_a_notebook_reads_as_an_argument(notebook):

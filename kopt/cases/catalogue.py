@@ -63,7 +63,7 @@ def check_run(case: str, task: str | None, budget: str | None) -> None:
         DataError: the task is not that of the labels and outputs.
         ParameterError: the budget limits a score of another kind.
     """
-    from kopt.budget import Budget
+    from leankeras.budget import Budget
     from leankeras.objective import find_objective
 
     found = find_case(case)

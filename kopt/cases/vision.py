@@ -5,9 +5,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from kopt.budget import Budget
 from kopt.case import Case, Epochs
 from kopt.project import DATA
+from leankeras.budget import Budget
 from leankeras.data import Data
 from leankeras.rewriting import Rewrite
 

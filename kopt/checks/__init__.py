@@ -4,39 +4,29 @@ Every check takes the answer first, then what this run measured, and returns a :
 None of them raises for a wrong answer, so an unanswered exercise never stops a run.
 """
 
-from kopt.checks.check import Check
-from kopt.checks.devices import least_memory, setting_to_ship
-from kopt.checks.evidence import better_settings, fastest_within, samples_for_half_the_interval
-from kopt.checks.merging import products_left
-from kopt.checks.porting import port
-from kopt.checks.quantization import error_with_outlier, int8_bytes, int8_values
-from kopt.checks.shrinking import kept_parameters, soft_targets, widest_kernel
-from kopt.checks.speed import (
-    batch_wait,
-    best_speedup,
-    model_speedup,
-    runtime_part,
-    seen_speedup,
-)
+from leankeras.lazy import face
 
-__all__ = [
-    "Check",
-    "batch_wait",
-    "best_speedup",
-    "better_settings",
-    "error_with_outlier",
-    "fastest_within",
-    "int8_bytes",
-    "int8_values",
-    "kept_parameters",
-    "least_memory",
-    "model_speedup",
-    "port",
-    "products_left",
-    "runtime_part",
-    "samples_for_half_the_interval",
-    "seen_speedup",
-    "setting_to_ship",
-    "soft_targets",
-    "widest_kernel",
-]
+__getattr__, __dir__, __all__ = face(
+    __name__,
+    {
+        "Check": ".check",
+        "batch_wait": ".speed",
+        "best_speedup": ".speed",
+        "better_settings": ".evidence",
+        "error_with_outlier": ".quantization",
+        "fastest_within": ".evidence",
+        "int8_bytes": ".quantization",
+        "int8_values": ".quantization",
+        "kept_parameters": ".shrinking",
+        "least_memory": ".devices",
+        "model_speedup": ".speed",
+        "port": ".porting",
+        "products_left": ".merging",
+        "runtime_part": ".speed",
+        "samples_for_half_the_interval": ".evidence",
+        "seen_speedup": ".speed",
+        "setting_to_ship": ".devices",
+        "soft_targets": ".shrinking",
+        "widest_kernel": "leankeras.kernels",
+    },
+)

@@ -18,7 +18,7 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
-from kopt.checks.shrinking import Kernel
+from leankeras.kernels import Kernel
 
 LOWEST, HIGHEST = -128, 127
 STEPS = HIGHEST - LOWEST

@@ -1,9 +1,7 @@
 """Exercises on smaller models: what a removal leaves and what a teacher's answer says."""
 
-from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from kopt.checks.check import (
@@ -15,54 +13,7 @@ from kopt.checks.check import (
     not_yet,
     right,
 )
-from leankeras.graph import flat_layers
-
-WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-
-
-@dataclass(frozen=True)
-class Kernel:
-    """The kernel of a layer, described by the sizes needed to count its weights.
-
-    Attributes:
-        layer: the layer's name.
-        window: weights per pair of an input and an output channel; 5 for a convolution over 5
-            steps, 9 over 3 × 3 pixels, 1 for a dense layer.
-        inputs: channels the layer reads.
-        outputs: channels the layer produces.
-        has_bias: whether there is a bias for each output.
-    """
-
-    layer: str
-    window: int
-    inputs: int
-    outputs: int
-    has_bias: bool
-
-    def __str__(self) -> str:
-        biases = f"{self.outputs} biases" if self.has_bias else "no biases"
-        return (
-            f"{self.layer}: window of {self.window}, {self.inputs} inputs, {self.outputs} outputs, "
-            f"{biases}"
-        )
-
-
-def widest_kernel(model: keras.Model) -> Kernel:
-    """The kernel with the most weights among a model's dense and convolutional layers.
-
-    For a model without such layers it is a kernel without weights, and no question is asked.
-
-    Example:
-        >>> print(widest_kernel(model))
-        conv_3: window of 5, 64 inputs, 64 outputs, 64 biases
-    """
-    kernels = [Kernel("none", 0, 0, 0, False)]
-    for layer in flat_layers(model):
-        if isinstance(layer, WITH_KERNEL):
-            *window, inputs, outputs = layer.kernel.shape
-            size = int(np.prod(window, dtype=int))
-            kernels.append(Kernel(layer.name, size, inputs, outputs, layer.use_bias))
-    return max(kernels, key=lambda kernel: kernel.window * kernel.inputs * kernel.outputs)
+from leankeras.kernels import Kernel
 
 
 def kept_parameters(answer: Any, kernel: Kernel) -> Check:

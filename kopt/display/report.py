@@ -12,7 +12,7 @@ from kopt.display.plots import layer_shares, pareto
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, table_in_words, verdict
-from leankeras.files import write_atomically
+from leankeras.files import write_text
 
 QUICK = (
     "A quick run, with a quarter of the samples and two epochs. It shows that the chain works; its "
@@ -64,9 +64,7 @@ def write_page(title: str, sections: list[str], path: Path) -> Path:
     page = PAGE.substitute(
         title=html.escape(title), plotly=get_plotlyjs(), body="\n".join(sections)
     )
-    write_atomically(
-        path, lambda temporary: temporary.write_text(page, encoding="utf-8"), WorkspaceError
-    )
+    write_text(path, page, WorkspaceError)
     return path
 
 
@@ -77,7 +75,8 @@ def figure_html(figure: go.Figure) -> str:
 
 def _run(workspace: Workspace) -> list[str]:
     records = workspace.records()
-    chain = summary(records)
+    chain, last = summary(records), records[-1]
+    facts = {**last.environment, "latency": last.conditions}
     shares = {
         record.stage: record.table("layer_shares")
         for record in records
@@ -88,7 +87,7 @@ def _run(workspace: Workspace) -> list[str]:
         *_warnings(workspace, records),
         f"<p>{html.escape(verdict(records))}</p>",
         table_in_words(records).to_html(border=0, index_names=False),
-        f"<p>The task is {html.escape(records[-1].task)}, on the test part. Sizes are in kB of "
+        f"<p>The task is {html.escape(last.task)}, on the test part. Sizes are in kB of "
         "1000 bytes. Latency is that of one undisturbed inference in LiteRT on one thread. What is "
         "lost and times faster compare "
         "with the slow model in the same runtime, on the same samples and in the same blocks of "
@@ -96,9 +95,9 @@ def _run(workspace: Workspace) -> list[str]:
         figure_html(pareto(chain, records[0].merit, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         *map(_source, sorted(workspace.models.glob("*.py"))),
-        *_devices(records[-1]),
+        *_devices(last),
         "<h3>Measured on</h3>",
-        _facts({**records[-1].environment, "latency": records[-1].conditions}),
+        pd.Series(facts).to_frame().to_html(header=False, border=0),
     ]
 
 
@@ -122,7 +121,3 @@ def _source(path: Path) -> str:
     code = html.escape(path.read_text(encoding="utf-8"))
     name = html.escape(str(path))
     return f"<details><summary>The new layer: {name}</summary><pre>{code}</pre></details>"
-
-
-def _facts(facts: dict) -> str:
-    return pd.Series(facts).to_frame().to_html(header=False, border=0)

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 
 from kopt.display.plots import COLORS
 from kopt.display.report import QUICK, figure_html, write_page
+from leankeras.runtime import pareto_front
 
 SCALE = "Viridis"
 HOW = (
@@ -43,39 +44,20 @@ def write_sweep_page(table: pd.DataFrame, parameters: list[str], path: Path) -> 
         f"<p>{len(finished)} of {len(table)} points finished. "
         f"Common to all of them: {html.escape(', '.join(constants)) or 'nothing'}.</p>",
         f"<p>{HOW}</p>",
-        *([f'<p class="warning">{QUICK}</p>'] if _any_quick(table) else []),
+        *([f'<p class="warning">{QUICK}</p>'] if "quick" in table and table.quick.any() else []),
     ]
     front = pd.Series(False, index=finished.index)
     for case, points in finished.groupby("case", sort=False):
-        front[points.index] = pareto_front(points)
-        title = f"{html.escape(str(case))}: {points.score.iloc[0]} against latency"
+        score, sign = points.score.iloc[0], 1 if points.lower_is_better.iloc[0] else -1
+        costs = points[["latency_us", "size_kb"]].assign(score=sign * points[score])
+        front[points.index] = pareto_front(costs)
+        title = f"{html.escape(str(case))}: {score} against latency"
         sections.append(figure_html(sweep_figure(points, front[points.index], axes, title)))
     if len(finished):
         sections += ["<h2>Points</h2>", _points(finished, front, axes)]
     if len(failed):
-        sections += ["<h2>Failed</h2>", _failures(failed, axes)]
+        sections += ["<h2>Failed</h2>", _as_html(failed[[*axes, "error"]])]
     return write_page("Sweep", sections, path)
-
-
-def _any_quick(table: pd.DataFrame) -> bool:
-    return "quick" in table and bool(table.quick.any())
-
-
-def pareto_front(table: pd.DataFrame) -> np.ndarray:
-    """The rows that no other row beats by being as good in everything and better in something.
-
-    Args:
-        table: points of one case: ``score``, ``lower_is_better``, ``latency_us``, ``size_kb`` and
-            the column that ``score`` names.
-
-    Returns:
-        One boolean per row.
-    """
-    score = table[table.score.iloc[0]].to_numpy(float)
-    sign = 1 if table.lower_is_better.iloc[0] else -1
-    costs = np.column_stack([sign * score, table[["latency_us", "size_kb"]].to_numpy(float)])
-    beaten = [((costs <= row).all(axis=1) & (costs < row).any(axis=1)).any() for row in costs]
-    return ~np.array(beaten, dtype=bool)
 
 
 def sweep_figure(
@@ -187,10 +169,6 @@ def _points(finished: pd.DataFrame, front: pd.Series, axes: list[str]) -> str:
         "relative to the slow model in the same runtime, with its 95 % "
         "interval.</p>" + _as_html(table)
     )
-
-
-def _failures(failed: pd.DataFrame, axes: list[str]) -> str:
-    return _as_html(failed[[*axes, "error"]])
 
 
 def _as_html(table: pd.DataFrame) -> str:

@@ -19,11 +19,12 @@ from kopt.cases.catalogue import absolute_case, case_name
 from kopt.errors import ChainError, Interrupted, KernelDied, WorkspaceError
 from kopt.execution.kernel import CRASHES, ONEDNN, Death, out_of_memory_kills, recording
 from kopt.execution.notebook_bar import ENGINE
-from kopt.parameters import check_parameters
+from kopt.parameters import PARAMETERS
 from kopt.project import NOTEBOOKS
 from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES
 from leankeras.errors import ParameterError
+from leankeras.parameters import check_parameters
 
 ERROR_LINES = 3
 BAR = "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}{postfix}"
@@ -93,7 +94,7 @@ def run_chain(
             f"{', '.join(sorted(unknown))}: no notebook from {stages[0]} to {stages[-1]} has this "
             f"parameter; expected {', '.join(sorted(known - {'run_dir'}))}"
         )
-    check_parameters(parameters)
+    check_parameters(parameters, PARAMETERS)
     parameters = parameters | {"case": absolute_case(parameters["case"])}
     workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")

@@ -10,7 +10,7 @@ from kopt.errors import StageError, WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
 from leankeras.devices import deploy, rollback
-from leankeras.files import check_place, write_atomically
+from leankeras.files import check_place, write_text
 
 RECORD = "deployments.json"
 
@@ -73,4 +73,4 @@ def deployments(workspace: Workspace) -> dict[str, dict]:
 def _note(workspace: Workspace, target: str, **values) -> None:
     entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **values}
     text = json.dumps(deployments(workspace) | {target: entry}, indent=1)
-    write_atomically(workspace.path / RECORD, lambda path: path.write_text(text), WorkspaceError)
+    write_text(workspace.path / RECORD, text, WorkspaceError)

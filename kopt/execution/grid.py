@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from kopt.cases.catalogue import absolute_case, case_name
-from kopt.parameters import check_parameters, read_value
+from kopt.parameters import PARAMETERS
 from leankeras.errors import ParameterError, one_line
+from leankeras.parameters import check_parameters, read_value
 
 MOST_POINTS = 1000
 LONGEST_NAME = 100
@@ -31,15 +32,10 @@ class Point:
     parameters: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The points of a sweep, in the order of the file; the last axis changes fastest."""
-
-    axes: tuple[str, ...]
-    points: tuple[Point, ...]
+Points = tuple[Point, ...]
 
 
-def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
+def read_grid(path: Path, known: set[str], many: bool = False) -> Points:
     """Read a grid and check it completely.
 
     Args:
@@ -47,14 +43,17 @@ def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
         known: the parameters of the notebooks to be run.
         many: whether more than :data:`MOST_POINTS` points are intended.
 
+    Returns:
+        The points in the order of the file; the last axis changes fastest.
+
     Raises:
         ParameterError: no readable mapping, an unknown parameter, a value of the wrong type or out
             of range, an empty list or a repeated value, an unknown case, or too many points.
         ModelError: a case's file is missing or fails.
 
     Example:
-        >>> grid = read_grid(Path("grid.yaml"), {"case", "fraction"})  # fraction: [0.3, 0.5]
-        >>> [point.name for point in grid.points]
+        >>> points = read_grid(Path("grid.yaml"), {"case", "fraction"})  # fraction: [0.3, 0.5]
+        >>> [point.name for point in points]
         ['1_fraction=0.3', '2_fraction=0.5']
     """
     values = {name: _as_list(name, value) for name, value in _read(path).items()}
@@ -70,14 +69,14 @@ def read_grid(path: Path, known: set[str], many: bool = False) -> Grid:
             f"{path}: {count} points, above {MOST_POINTS}; shorten a list, or confirm with --yes"
         )
     titles = {case: case_name(case) for case in values["case"]}
-    axes = tuple(name for name, choices in values.items() if len(choices) > 1)
+    axes = [name for name, choices in values.items() if len(choices) > 1]
     points = []
     for number, chosen in enumerate(product(*values.values()), 1):
         parameters = dict(zip(values, chosen, strict=True))
         told = parameters | {"case": titles[parameters["case"]]}
         parts = [f"{number:0{len(str(count))}}", *(f"{name}={told[name]}" for name in axes)]
         points.append(Point(_safe("_".join(parts)), parameters))
-    return Grid(axes, tuple(points))
+    return tuple(points)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -120,7 +119,7 @@ def _check(name: str, choices: list[Any], known: set[str]) -> None:
             raise ParameterError(
                 f"{name}: saw a {type(value).__name__}; expected a value or a list of values"
             )
-        check_parameters({name: value})
+        check_parameters({name: value}, PARAMETERS)
 
 
 def _refuse_repeated(name: str, choices: list[Any]) -> None:

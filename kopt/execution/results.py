@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from kopt.errors import WorkspaceError
-from kopt.execution.grid import Grid
+from kopt.execution.grid import Points
 from kopt.parameters import PARAMETERS
 from kopt.workspace.record import Record, summary
 from leankeras.files import write_atomically
@@ -15,11 +15,11 @@ SPEEDUP = ["speedup", "speedup_low", "speedup_high"]
 MEASURES = ["lost", "size_kb", "gzip_kb", "latency_us", "latency_low", "latency_high", *SPEEDUP]
 
 
-def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:
-    """One row per point, in the order of the grid.
+def results_table(points: Points, outcomes: dict[str, Record | Exception]) -> pd.DataFrame:
+    """One row per point, in their order.
 
     Args:
-        grid: the grid of the sweep.
+        points: the points of the sweep.
         outcomes: each point's last record, or the error it failed with, by the point's name.
 
     Returns:
@@ -30,10 +30,10 @@ def results_table(grid: Grid, outcomes: dict[str, Record | Exception]) -> pd.Dat
         ``latency_high``; ``speedup`` over the slow model with its interval; ``within_budget``,
         ``conditions`` and ``error`` in words.
     """
-    parameters = pd.DataFrame([point.parameters for point in grid.points])
+    parameters = pd.DataFrame([point.parameters for point in points])
     table = parameters.astype({name: COLUMN_TYPES[PARAMETERS[name].type] for name in parameters})
-    measures = pd.DataFrame([_measures(outcomes[point.name]) for point in grid.points])
-    table.index = pd.Index([point.name for point in grid.points], name="point")
+    measures = pd.DataFrame([_measures(outcomes[point.name]) for point in points])
+    table.index = pd.Index([point.name for point in points], name="point")
     measures.index = table.index
     return table.join(measures)
 

@@ -16,7 +16,7 @@ from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
-from kopt.execution.grid import Grid, read_grid
+from kopt.execution.grid import Points, read_grid
 from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
@@ -24,7 +24,7 @@ from kopt.execution.tree import share
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
 from leankeras.errors import ParameterError
-from leankeras.files import write_atomically
+from leankeras.files import write_text
 
 
 def run_sweep(
@@ -72,46 +72,48 @@ def run_sweep(
         )
     stages = select_stages(None, "06" if last is None else last)  # 07 changes no model
     knobs = {stage: set(notebook_parameters(stage)) for stage in stages}
-    grid = read_grid(grid_path, set().union(*knobs.values()), many)
+    points = read_grid(grid_path, set().union(*knobs.values()), many)
     sweep = {
         "stages": list(stages),
-        "points": {point.name: point.parameters for point in grid.points},
+        "points": {point.name: point.parameters for point in points},
     }
     _check_folder(folder, sweep, resume)
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
             with _claimed(folder, sweep):
-                return _sweep(client, grid, knobs, folder)
+                return _sweep(client, points, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(
             f"the sweep {folder} was interrupted; repeat the command with --resume to continue"
         ) from None
 
 
-def _sweep(client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path) -> pd.DataFrame:
+def _sweep(
+    client: Client, points: Points, knobs: dict[str, set[str]], folder: Path
+) -> pd.DataFrame:
     """Run, time and collect."""
-    progress = Progress(len(grid.points))
-    progress.say(f"{len(grid.points)} points; dashboard: {client.dashboard_link}")
+    progress = Progress(len(points))
+    progress.say(f"{len(points)} points; dashboard: {client.dashboard_link}")
     try:
-        outcomes = _run(client, grid, knobs, folder.resolve(), progress)
-        _time(client, grid, outcomes, folder.resolve(), tuple(knobs)[-1], progress)
+        outcomes = _run(client, points, knobs, folder.resolve(), progress)
+        _time(client, points, outcomes, folder.resolve(), tuple(knobs)[-1], progress)
     finally:
         progress.close()
-    table = results_table(grid, outcomes)
+    table = results_table(points, outcomes)
     write_table(table, folder)
-    write_sweep_page(table, list(grid.points[0].parameters), folder / "report.html")
+    write_sweep_page(table, list(points[0].parameters), folder / "report.html")
     return table
 
 
 def _run(
-    client: Client, grid: Grid, knobs: dict[str, set[str]], folder: Path, progress: Progress
+    client: Client, points: Points, knobs: dict[str, set[str]], folder: Path, progress: Progress
 ) -> dict[str, Record | Exception]:
     """The last record of every point, or the error it failed with."""
     last = tuple(knobs)[-1]
     outcomes: dict[str, Record | Exception] = {}
     client.subscribe_topic(topic(folder), progress.stage)
-    segments = share(grid.points, knobs)
+    segments = share(points, knobs)
     for segment, outcome in run_tree(client, segments, partial(run_segment, sweep=folder)):
         finished = segment.stages[-1] == last
         if finished or isinstance(outcome, Exception):
@@ -123,7 +125,7 @@ def _run(
 
 def _time(
     client: Client,
-    grid: Grid,
+    points: Points,
     outcomes: dict[str, Record | Exception],
     folder: Path,
     stage: str,
@@ -131,7 +133,7 @@ def _time(
 ) -> None:
     """Replace the latencies with comparable ones: one worker, one point after another."""
     worker = sorted(client.nthreads())[0]
-    finished = [point for point in grid.points if isinstance(outcomes[point.name], Record)]
+    finished = [point for point in points if isinstance(outcomes[point.name], Record)]
     progress.say(f"timing {len(finished)} points, one after another with nothing else running")
     for point in finished:
         progress.timing(point.name)
@@ -177,13 +179,12 @@ def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
 def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
     """Create the directory and lock it against a second sweep."""
     lock = NamedLock(folder.resolve() / ".lock")
-    text = json.dumps(sweep, indent=1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         holder = lock.acquire("kopt sweep")
         if holder:
             raise WorkspaceError(f"{folder} is in use by {holder}; wait for it to finish")
-        write_atomically(folder / "sweep.json", lambda path: path.write_text(text), WorkspaceError)
+        write_text(folder / "sweep.json", json.dumps(sweep, indent=1), WorkspaceError)
     except OSError as error:
         raise WorkspaceError(
             f"{folder} cannot be written ({error.strerror}); choose another --run-dir"

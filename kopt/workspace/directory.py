@@ -5,11 +5,11 @@ import os
 from pathlib import Path
 
 from kopt.errors import StageError, WorkspaceError
-from kopt.workspace.digest import digest
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
+from leankeras.digest import digest
 from leankeras.errors import ParameterError
-from leankeras.files import remove, write_atomically
+from leankeras.files import remove, write_text
 
 OWNER = "KOPT_RUN_OWNER"
 # A kernel whose run was killed notices and exits within a second or two.
@@ -85,10 +85,7 @@ class Workspace:
                 self._lock(writer)
                 self._remove_remains(writer)
             if owner is None:
-                text = json.dumps({"case": case})
-                write_atomically(
-                    self.path / "case.json", lambda path: path.write_text(text), WorkspaceError
-                )
+                write_text(self.path / "case.json", json.dumps({"case": case}), WorkspaceError)
         except WorkspaceError:
             self.release()
             raise

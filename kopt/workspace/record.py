@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from kopt.budget import Budget
+from leankeras.budget import Budget
 from leankeras.task import Merit
 
 # The environment variable that tells a kernel what its predecessor crashed with.
@@ -113,26 +113,9 @@ class Record:
 
     @property
     def within_budget(self) -> dict[str, str]:
-        """Whether "latency", "size" and the score meet their limits, if they have any.
-
-        "met", "missed", or "cannot tell" if the interval contains the limit. The score is on the
-        test part.
-        """
-        limits, size = self.budget, self.size_bytes / 1000
-        held = {
-            "latency": (limits.latency_us, self.latency["us_low"], self.latency["us_high"]),
-            "size": (limits.size_kb, size, size),
-            self.merit.name: (
-                limits.may_lose(self.merit),
-                self.test["lost_low"],
-                self.test["lost_high"],
-            ),
-        }
-        return {
-            name: "met" if high <= limit else "missed" if low > limit else "cannot tell"
-            for name, (limit, low, high) in held.items()
-            if limit is not None
-        }
+        """Whether the file meets each limit of its budget; the score is on the test part."""
+        measured = {**self.latency, **self.test, "size_kb": self.size_bytes / 1000}
+        return self.budget.verdicts(measured, self.merit)
 
     def table(self, name: str) -> pd.DataFrame:
         """One of the stage's tables as a frame."""

@@ -1,30 +1,22 @@
 """A stage at work: it takes the previous stage's model and leaves a better one and a record."""
 
 import os
-import platform
-import shutil
 import time
-import weakref
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
 
 import keras
 import pandas as pd
-import psutil
 
-from kopt.budget import Budget
 from kopt.case import Case, Epochs
 from kopt.cases.catalogue import case_files, find_case
 from kopt.errors import WorkspaceError
-from kopt.parameters import check_injected, check_parameters
+from kopt.parameters import PARAMETERS, check_injected
 from kopt.project import RUNS
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.duration import ILLUSTRATION_SAMPLES, expected_duration
 from kopt.workspace.record import (
@@ -37,18 +29,22 @@ from kopt.workspace.record import (
 )
 from kopt.workspace.training_line import say, show_training
 from leankeras.arrays import Arrays, first
-from leankeras.conversion import convert, warm_converter
+from leankeras.budget import Budget
+from leankeras.conversion import Float32Files, warm_converter
 from leankeras.data import Data
-from leankeras.files import copy, write_atomically
+from leankeras.digest import digest
+from leankeras.files import copy, write_atomically, write_text
 from leankeras.objective import find_objective
+from leankeras.parameters import check_parameters
 from leankeras.runtime import (
     LiteRTModel,
+    choose,
     compare_files,
     compare_scores,
-    is_tflite,
+    largest_share,
     load_keras,
+    machine,
     measure_briefly,
-    pick_fastest,
     predict,
 )
 from leankeras.task import AnyScore, infer_task
@@ -84,10 +80,8 @@ class Stage:
         self._parameters = parameters
         # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
-        self.epochs = self._epochs() if "epochs" in parameters else 0
-        self._folder = Path(mkdtemp())  # panels may compare long after the stage has finished
-        weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
-        self._converted: dict[tuple[int, int], tuple[keras.Model, Path]] = {}
+        self.epochs = getattr(self.all_epochs, name.partition("_")[2], 0)
+        self._float32 = Float32Files()  # panels may compare long after the stage has finished
         self._judged: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
 
@@ -156,7 +150,7 @@ class Stage:
         Args:
             targets: Keras models or ``.tflite`` paths, by name.
         """
-        return {name: self._file_of(target) for name, target in targets.items()}
+        return {name: self._float32.of(target) for name, target in targets.items()}
 
     def compare(
         self, targets: Mapping[Any, Any], reference: Any = None, data: Data | None = None
@@ -174,42 +168,13 @@ class Stage:
         table, _ = compare_files(self.files(targets), data or self.data, reference=reference)
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
-    def choose(self, table: pd.DataFrame, later: bool = False) -> Any:
-        """The name of what is best by the budget's own measure.
+    def choose(self, table: pd.DataFrame, given: Any, later: bool = False) -> tuple[Any, str]:
+        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`."""
+        return choose(table, self.case.budget, self.score, given, later)
 
-        That is the fastest that loses no more than the budget allows; of those that are equally
-        fast, as far as can be measured, the smallest, and of these the one that loses least. If
-        none keeps the budget, it is the one that loses least.
-
-        Args:
-            table: rows of :meth:`compare`, relative to the slow model.
-            later: whether a later stage may still win back a loss; only a loss whose whole interval
-                is beyond the budget counts then.
-        """
-        good, lost = self._within(table, later), self.score.columns[1]
-        if good.empty:
-            return table[lost].idxmin()
-        return pick_fastest(good, {name: (row.size_kb, row[lost]) for name, row in good.iterrows()})
-
-    def reason(
-        self, table: pd.DataFrame, chosen: Any, given: Any = None, later: bool = False
-    ) -> str:
-        """A choice by :meth:`choose` and why it was made, in a line.
-
-        Args:
-            table: as of :meth:`choose`.
-            chosen: the name it gave.
-            given: the name of what the stage was given.
-            later: as of :meth:`choose`.
-        """
-        row = table.loc[chosen]
-        if chosen not in self._within(table, later).index:
-            why = "nothing is within the budget, and this loses least"
-        elif chosen == given:
-            why = "as it came; nothing faster is within the budget"
-        else:
-            why = f"the best that {'may be held' if later else 'is'} within the budget"
-        return f"{chosen} ({why}): {self.score.gain_in_words(row)}, {row.ratio:.2f}× the latency"
+    def largest_share(self, curve: pd.DataFrame) -> float:
+        """The largest setting within the budget; see :func:`leankeras.runtime.largest_share`."""
+        return largest_share(curve, self.case.budget, self.score)
 
     def answer(self, file: Path, plain: Mapping[str, Path]) -> str:
         """What to do, in a sentence, if the best file is one of a model as it was.
@@ -223,23 +188,6 @@ class Stage:
         files["the model as it is and deploy its plain float32"] = self.file(STAGES[0])
         same = [text for text, path in files.items() if digest(path) == digest(file)]
         return f"Leave {same[0]} file." if same else ""
-
-    def largest_share(self, curve: pd.DataFrame) -> float:
-        """The largest setting of a curve whose loss may be held within the budget.
-
-        A loss may be held unless its whole interval is beyond the limit (beyond 0, where the
-        budget does not limit the loss): a longer training and a teacher are still to come.
-
-        Args:
-            curve: rows of :meth:`compare`, indexed by the setting, against the one at 0.0.
-        """
-        limit = self.case.budget.may_lose(self.score) or 0.0
-        return float(max([0.0, *curve.index[curve.lost_low <= limit]]))
-
-    def _within(self, table: pd.DataFrame, later: bool) -> pd.DataFrame:
-        limit = self.case.budget.may_lose(self.score)
-        column = "lost_low" if later else self.score.columns[1]
-        return table if limit is None else table[table[column] <= limit]
 
     def against_slow(self, file: Path) -> pd.Series:
         """Latency of a file and its ratio to the slow model's, as the record will store them."""
@@ -269,7 +217,7 @@ class Stage:
         """
         file = self.file(self.name)
         if deployed is None:
-            deployed = self._file_of(model)
+            deployed = self._float32.of(model)
         measured = self._judge(deployed)
         write_atomically(file, partial(copy, deployed), WorkspaceError)
         kept = [file, *self._keep(model), *self._keep_source(source)]
@@ -290,18 +238,9 @@ class Stage:
             answer=answer,
             **measured,
         )
-        write_atomically(
-            self.workspace.record_path(self.name),
-            lambda path: path.write_text(record.to_json()),
-            WorkspaceError,
-        )
+        write_text(self.workspace.record_path(self.name), record.to_json(), WorkspaceError)
         self.workspace.release()
         return Outcome(self.workspace.records())
-
-    def _epochs(self) -> int:
-        asked = self._parameters["epochs"]
-        own = self.case_epochs(self.name.partition("_")[2])
-        return own if asked is None or own == 0 else asked
 
     def _keep(self, model: Any) -> list[Path]:
         if model is None:
@@ -318,20 +257,8 @@ class Stage:
         if not text:
             path.unlink(missing_ok=True)
             return []
-        write_atomically(
-            path, lambda temporary: temporary.write_text(text, encoding="utf-8"), WorkspaceError
-        )
+        write_text(path, text, WorkspaceError)
         return [path]
-
-    def _file_of(self, target: Any) -> Path:
-        if is_tflite(target):
-            return Path(target)
-        weights = zlib.crc32(b"".join(weight.tobytes() for weight in target.get_weights()))
-        key = id(target), weights  # it may have been trained since
-        if key not in self._converted:
-            path = self._folder / f"{len(self._converted)}.tflite"
-            self._converted[key] = target, convert(target, path, mode="float32").path
-        return self._converted[key][1]
 
     def _judge(self, deployed: Path) -> dict[str, Any]:
         """The part of the record that says how good a file is; measured once per file."""
@@ -408,7 +335,7 @@ def open_stage(
     """
     parameters = {"case": case, "seed": seed, "quick": quick, **knobs}
     check_injected({"run_dir", *parameters})
-    check_parameters({"run_dir": run_dir, **parameters})
+    check_parameters({"run_dir": run_dir, **parameters}, PARAMETERS)
     warm_converter()
     found = find_case(case)
     if parameters.get("budget"):
@@ -452,25 +379,6 @@ def _with_task(
 
 
 def _environment() -> dict[str, Any]:
-    packages = (
-        *("kopt-workbook", "leankeras", "tensorflow", "keras", "tensorflow-model-optimization"),
-        "ai-edge-litert",
-    )
     crash = os.environ.get(RESTARTED_AFTER)
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.machine()}",
-        "processor": _processor(),
-        "cores": psutil.cpu_count(),
-        **{package: version(package) for package in packages},
-        **({"restarted_after": crash} if crash else {}),
-    }
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor()
+    known = machine() | {"kopt-workbook": version("kopt-workbook")}
+    return known | ({"restarted_after": crash} if crash else {})

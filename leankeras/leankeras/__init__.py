@@ -10,6 +10,7 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
+        "Budget": ".budget",
         "ConversionError": ".errors",
         "Data": ".data",
         "KoptError": ".errors",

@@ -173,7 +173,7 @@ def rewrite(
     """
     from leankeras.diagnosis import resolve
     from leankeras.errors import RewriteError
-    from leankeras.files import check_place, write_atomically
+    from leankeras.files import check_place, write_text
     from leankeras.rewriting import rewrite as rewrite_layer
     from leankeras.scripts import import_module
 
@@ -192,7 +192,7 @@ def rewrite(
     if output is None:
         click.echo(rewriting)
     else:
-        write_atomically(output, lambda path: path.write_text(rewriting.source, encoding="utf-8"))
+        write_text(output, rewriting.source)
         click.echo(f"{rewriting.summary()}\n{output}")
 
 

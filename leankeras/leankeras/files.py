@@ -50,6 +50,11 @@ def write_atomically(
             remove(left)
 
 
+def write_text(path: Path, text: str, failure: type[KoptError] = KoptError) -> None:
+    """Write a text in UTF-8, as :func:`write_atomically` does."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"), failure)
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy a file or a directory to a path that does not exist yet."""
     if source.is_dir():

@@ -1,4 +1,4 @@
-"""Tables of what is planned for each layer and of what was done, with a row for each layer.
+"""The kernels of a model: what is planned for each layer, what was done, and how large they are.
 
 The plan is shown before training starts, so nobody trains for an hour only to learn that nothing
 was compressed.
@@ -12,7 +12,9 @@ import numpy as np
 import pandas as pd
 
 from leankeras.errors import ModelError
-from leankeras.graph import is_graph
+from leankeras.graph import flat_layers, is_graph
+
+WITH_KERNEL = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,51 @@ def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
         for weight in layer.trainable_weights
         if len(weight.shape) >= 2 and not weight.path.endswith("bias")
     ]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The kernel of a layer, described by the sizes needed to count its weights.
+
+    Attributes:
+        layer: the layer's name.
+        window: weights per pair of an input and an output channel; 5 for a convolution over 5
+            steps, 9 over 3 × 3 pixels, 1 for a dense layer.
+        inputs: channels the layer reads.
+        outputs: channels the layer produces.
+        has_bias: whether there is a bias for each output.
+    """
+
+    layer: str
+    window: int
+    inputs: int
+    outputs: int
+    has_bias: bool
+
+    def __str__(self) -> str:
+        biases = f"{self.outputs} biases" if self.has_bias else "no biases"
+        return (
+            f"{self.layer}: window of {self.window}, {self.inputs} inputs, {self.outputs} outputs, "
+            f"{biases}"
+        )
+
+
+def widest_kernel(model: keras.Model) -> Kernel:
+    """The kernel with the most weights among a model's dense and convolutional layers.
+
+    For a model without such layers it is a kernel without weights.
+
+    Example:
+        >>> print(widest_kernel(model))
+        conv_3: window of 5, 64 inputs, 64 outputs, 64 biases
+    """
+    kernels = [Kernel("none", 0, 0, 0, False)]
+    for layer in flat_layers(model):
+        if isinstance(layer, WITH_KERNEL):
+            *window, inputs, outputs = layer.kernel.shape
+            size = int(np.prod(window, dtype=int))
+            kernels.append(Kernel(layer.name, size, inputs, outputs, layer.use_bias))
+    return max(kernels, key=lambda kernel: kernel.window * kernel.inputs * kernel.outputs)
 
 
 def _layers(model: keras.Model) -> Iterator[keras.layers.Layer]:

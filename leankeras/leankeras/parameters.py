@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +55,22 @@ def check_parameters(
             continue
         if not _is_a(value, rule.type) or not rule.allows(value):
             raise ParameterError(f"{name}: saw {value!r}; expected {rule.expected}")
+
+
+def read_value(text: str) -> Any:
+    """Read a parameter's value as a person types it: a number, true, false, none, or a word.
+
+    Example:
+        >>> read_value("1e-1"), read_value("none"), read_value("vision")
+        (0.1, None, 'vision')
+    """
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

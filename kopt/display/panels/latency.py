@@ -1,6 +1,6 @@
 """Notebook 01: layer shares and the ladder, measured for a chosen batch size and threads."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cached_property
 
 import ipywidgets
@@ -15,6 +15,7 @@ from kopt.display.plots import COLORS
 
 BATCHES = (1, 2, 4, 8, 16, 32)
 LAYERS_SHOWN = 12
+QUANTITIES = ("share", "µs per sample")
 
 Measured = tuple[pd.DataFrame, pd.DataFrame]
 
@@ -31,7 +32,6 @@ class LatencyPanel(Panel):
         measure: ``measure(batch, threads, report)`` returns both tables for another setting; it
             calls ``report`` with a few words at the beginning of each step.
         steps: the number of steps.
-        batches: the batch sizes to choose from.
 
     Example:
         >>> LatencyPanel(shares, rungs.table, partial(explore, model, sample))
@@ -43,13 +43,11 @@ class LatencyPanel(Panel):
         ladder: pd.DataFrame,
         measure: Callable[[int, int, Report], Measured],
         steps: int = 3,
-        batches: Sequence[int] = BATCHES,
     ):
         super().__init__()
         self.first: Measured = (shares, ladder)
         self.measured: dict[tuple[int, int], Measured] = {}
-        self.batch, self.threads = batches[0], psutil.cpu_count()
-        self._batches = tuple(batches)
+        self.batch, self.threads = BATCHES[0], psutil.cpu_count()
         self._measure = measure
         self._steps = steps
         largest = shares.share.nlargest(LAYERS_SHOWN).index
@@ -80,7 +78,7 @@ class LatencyPanel(Panel):
         for name, color, measured, batch in zip(
             names, COLORS, (self.first, self.chosen), (1, self.batch), strict=False
         ):
-            shares, ladder = _share_of(measured, self._layers), _us_per_sample(measured, batch)
+            shares, ladder = _drawn(measured, self._layers, batch)
             look = {"name": name, "marker_color": color, "orientation": "h", "legendgroup": name}
             figure.add_bar(
                 x=shares, y=shares.index, text=shares.map("{:.0%}".format),
@@ -105,12 +103,7 @@ class LatencyPanel(Panel):
         }
         return pd.DataFrame(
             {
-                name: pd.concat(
-                    {
-                        "share": _share_of(measured, self._layers),
-                        "µs per sample": _us_per_sample(measured, batch),
-                    }
-                )
+                name: pd.concat(_drawn(measured, self._layers, batch), keys=QUANTITIES)
                 for name, (measured, batch) in columns.items()
                 if measured
             }
@@ -131,7 +124,7 @@ class LatencyPanel(Panel):
     def _controls(self) -> list[ipywidgets.Widget]:
         cores = psutil.cpu_count()
         batch = ipywidgets.SelectionSlider(
-            options=self._batches, value=self.batch, description="batch size",
+            options=BATCHES, value=self.batch, description="batch size",
             style=LABELS, layout=WIDE,
         )  # fmt: skip
         threads = ipywidgets.SelectionSlider(
@@ -144,13 +137,9 @@ class LatencyPanel(Panel):
         return [controls, self.task.line, self.plot]
 
 
-def _share_of(measured: Measured | None, layers: list[str]) -> pd.Series:
+def _drawn(measured: Measured | None, layers: list[str], batch: int) -> list[pd.Series]:
+    """Shares of some layers, and the ladder in µs per sample; empty if there is no measurement."""
     if measured is None:
-        return pd.Series(dtype=float)
-    return measured[0].set_index("layer").share.reindex(layers)
-
-
-def _us_per_sample(measured: Measured | None, batch: int) -> pd.Series:
-    if measured is None:
-        return pd.Series(dtype=float)
-    return measured[1].us / batch
+        return [pd.Series(dtype=float)] * 2
+    shares, ladder = measured
+    return [shares.set_index("layer").share.reindex(layers), ladder.us / batch]

@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from kopt.budget import Budget
 from kopt.display.panels.panel import LABELS, TEXT, WIDE, Panel, styled
 from kopt.display.plots import COLORS
+from leankeras.budget import Budget
 from leankeras.task import Merit
 
 LARGEST_MARKER = 34

@@ -8,6 +8,7 @@ __getattr__, __dir__, __all__ = face(
         "Arrays": ".signature",
         "Conversion": ".tflite",
         "FORMATS": ".formats",
+        "Float32Files": ".once",
         "MIN_SAMPLES": ".calibration",
         "warm_converter": ".converter",
         "convert": ".tflite",

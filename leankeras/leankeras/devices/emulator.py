@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from leankeras.digest import digest
 from leankeras.errors import DeviceError
 from leankeras.files import remove
 
@@ -100,11 +101,11 @@ def install_emulator(say: Callable[[str], None] = lambda line: None) -> Emulator
         (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
         for folder in ("apt-qemu", "apt-root"):
             remove(partial / folder)
-        digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-        if not (cache() / digest).exists():
-            partial.rename(cache() / digest)
-        os.utime(cache() / digest)
-        return Emulator(cache() / digest)
+        name = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
+        if not (cache() / name).exists():
+            partial.rename(cache() / name)
+        os.utime(cache() / name)
+        return Emulator(cache() / name)
     except OSError as error:
         raise DeviceError(
             f"{cache()} cannot be written ({error.strerror or error}); free some space, or set "
@@ -182,9 +183,7 @@ def _manifest(folder: Path, debs: Sequence[Path]) -> dict[str, str]:
     """What was fetched: digests of packages, and of the lists of files in the wheels."""
     records = sorted((folder / "site").glob("*.dist-info/RECORD"))
     named = {deb.name: deb for deb in debs} | {path.parent.name: path for path in records}
-    return {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(named.items())
-    }
+    return {name: digest(path) for name, path in sorted(named.items())}
 
 
 def _checked(command: Sequence[str]) -> str:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from leankeras.errors import ParameterError
-from leankeras.files import MODEL_ENDINGS, check_place, write_atomically
+from leankeras.files import MODEL_ENDINGS, check_place, write_text
 
 TEMPLATE = Path(__file__).with_suffix(".yml")
 
@@ -34,5 +34,5 @@ def write_workflow(model: Path, data: Path, output: Path) -> Path:
     text = TEMPLATE.read_text(encoding="utf-8")
     for name, path in {"@MODEL@": model, "@DATA@": data}.items():
         text = text.replace(name, json.dumps(path.as_posix()))  # JSON strings are YAML strings
-    write_atomically(output, lambda path: path.write_text(text, encoding="utf-8"))
+    write_text(output, text)
     return output

@@ -1,12 +1,18 @@
-"""How much other processes use the cores during a measurement."""
+"""The machine that is measured on, and how much other processes use its cores meanwhile."""
 
+import platform
 import time
+from contextlib import suppress
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+
+CPUINFO = Path("/proc/cpuinfo")
+PACKAGES = ("leankeras", "ai-edge-litert", "keras", "tensorflow", "tensorflow-model-optimization")
 
 
 class CoreWatch:
@@ -37,5 +43,32 @@ class CoreWatch:
 @cache
 def is_virtual() -> bool:
     """Whether this is a virtual machine, as far as Linux on an Intel or AMD processor says so."""
-    known = Path("/proc/cpuinfo")
-    return known.exists() and " hypervisor" in known.read_text(errors="replace")
+    return CPUINFO.exists() and " hypervisor" in CPUINFO.read_text(errors="replace")
+
+
+def machine() -> dict[str, Any]:
+    """What measurements are made on: ``python``, ``system``, ``processor``, ``cores``, and the
+    versions of leankeras and of the packages it measures with, as far as they are installed.
+
+    Example:
+        >>> machine()["processor"]
+        'Intel(R) Xeon(R) Platinum 8480+'
+    """
+    known = {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": _processor(),
+        "cores": psutil.cpu_count(),
+    }
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # a bare installation leaves some out
+            known[package] = version(package)
+    return known
+
+
+def _processor() -> str:
+    if CPUINFO.exists():
+        for line in CPUINFO.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

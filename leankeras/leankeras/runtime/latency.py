@@ -289,22 +289,3 @@ def _table(rounds: Rounds, reference: str) -> pd.DataFrame:
             "ratio_high": ratio_high,
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("target")
-
-
-def pick_fastest(table: pd.DataFrame, sizes: Mapping[Any, Any]) -> Any:
-    """The name of the smallest target whose interval overlaps with that of the fastest.
-
-    The lowest ratio alone would name one or the other of two targets that are about as fast.
-
-    Args:
-        table: some rows of a :class:`Comparison`'s table, or of the table that a stage compares:
-            ``ratio``, ``ratio_low`` and ``ratio_high``, by target name.
-        sizes: target name to the size of its file, in any unit, or to a tuple of that and what
-            decides between equal sizes.
-
-    Example:
-        >>> pick_fastest(comparison.table.drop("slow"), {"Conv1D": 134068, "Conv2D": 134620})
-        'Conv1D'
-    """
-    limit = table.ratio_high[table.ratio.idxmin()]
-    return min(table.index[table.ratio_low <= limit], key=lambda name: sizes[name])

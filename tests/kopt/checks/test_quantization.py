@@ -3,8 +3,8 @@ import pytest
 
 from kopt import checks
 from kopt.checks.check import NO_QUESTION, NOT_ANSWERED
-from kopt.checks.shrinking import Kernel
 from leankeras.conversion.tflite import convert
+from leankeras.kernels import Kernel
 from leankeras.runtime.flatbuffer import TFLiteFile
 
 VALUES = np.array([-1.3, 0.02, 2.2, 3.8, 0.777], dtype=np.float32)

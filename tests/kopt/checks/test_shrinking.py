@@ -4,24 +4,10 @@ import pytest
 
 from kopt import checks
 from kopt.checks.check import NO_QUESTION, NOT_ANSWERED
-from kopt.checks.shrinking import Kernel
+from leankeras.kernels import Kernel
 
 CONV = Kernel("conv_3", window=5, inputs=32, outputs=64, has_bias=True)
 PLAIN = Kernel("conv_3", window=9, inputs=33, outputs=65, has_bias=False)
-
-
-def test_the_widest_kernel_is_found_at_any_depth_and_counts_its_own_weights(small_model):
-    inputs = keras.Input((16, 2))
-    inner = keras.Sequential([keras.Input((8,)), keras.layers.Dense(100, use_bias=False)])
-    x = keras.layers.DepthwiseConv1D(3)(inputs)
-    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(8, 5)(x))
-    kernel = checks.widest_kernel(keras.Model(inputs, inner(x)))
-    assert (kernel.window, kernel.inputs, kernel.outputs, kernel.has_bias) == (1, 8, 100, False)
-    assert str(kernel).endswith(": window of 1, 8 inputs, 100 outputs, no biases")
-    kernel = checks.widest_kernel(small_model)
-    layer = small_model.get_layer("conv")
-    assert kernel == Kernel("conv", 3, 2, 8, True)
-    assert kernel.window * kernel.inputs * kernel.outputs + kernel.outputs == layer.count_params()
 
 
 def test_what_a_real_removal_leaves_is_what_is_right():

@@ -8,7 +8,7 @@ PANELS = [
 import gzip
 
 import kopt
-from kopt.budget import Budget
+from leankeras.budget import Budget
 from kopt.display.panels import ParetoPanel, TradeoffPanel
 from leankeras.task import Merit
 

@@ -12,11 +12,11 @@ import pandas as pd
 import pytest
 from jupyter_client.manager import start_new_kernel
 
-from kopt.budget import Budget
 from kopt.display.panels import LatencyPanel, ParetoPanel, TradeoffPanel
 from kopt.display.panels.panel import TEXT
 from kopt.display.panels.task import Task
 from kopt.display.plots import COLORS
+from leankeras.budget import Budget
 from leankeras.errors import ModelError
 from leankeras.task import Merit
 from tests.kopt.display.contrast import contrast

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kopt.display.sweep_page import pareto_front, sweep_figure, write_sweep_page
+from kopt.display.sweep_page import sweep_figure, write_sweep_page
 
 EVIL = "</script><img src=x onerror=alert(1)>"
 CHROMIUM = shutil.which("chromium")
@@ -44,31 +44,9 @@ def page_of(table, tmp_path, parameters=PARAMETERS):
     return write_sweep_page(table, parameters, tmp_path / "report.html").read_text()
 
 
-def test_the_front_is_what_no_other_point_beats():
-    assert pareto_front(points()).tolist() == [True, True, False, True]
-
-
-def test_points_that_are_equal_in_everything_beat_nobody():
-    same = points(accuracy=[90.0] * 4, latency_us=[5.0] * 4, size_kb=[1.0] * 4)
-    assert pareto_front(same).all()
-
-
-def test_a_front_agrees_with_trying_every_pair():
-    random = np.random.default_rng(0)
-    columns = ["accuracy", "latency_us", "size_kb"]
-    table = pd.DataFrame(random.integers(0, 6, (60, 3)), columns=columns)
-    table = table.assign(score="accuracy", lower_is_better=False)
-    costs = [(-row.accuracy, row.latency_us, row.size_kb) for row in table.itertuples()]
-
-    def beats(one, other):
-        return one != other and all(a <= b for a, b in zip(one, other, strict=True))
-
-    on_front = [not any(beats(other, own) for other in costs) for own in costs]
-    assert pareto_front(table).tolist() == on_front
-
-
 def test_the_menu_offers_every_parameter_that_differs_and_colours_by_its_values():
-    figure = sweep_figure(points(), pareto_front(points()), ["fraction", "seed"], "title")
+    front = np.array([True, True, False, True])
+    figure = sweep_figure(points(), front, ["fraction", "seed"], "title")
     buttons = figure.layout.updatemenus[0].buttons
     assert [button.label for button in buttons] == ["colour: fraction", "colour: seed"]
     assert list(figure.data[0].marker.color) == [0, 1, 2, 3]
@@ -86,6 +64,8 @@ def test_the_page_tells_all_points_and_what_they_have_in_common(tmp_path):
     assert "one point after another on one worker" in page
     assert "A quick run" not in page
     assert "<h2>Failed" not in page
+    assert page.count("<td>yes</td>") == 3
+    assert page_of(points(lower_is_better=[True] * 4), tmp_path).count("<td>yes</td>") == 2
 
 
 def test_a_failed_point_is_told_beside_the_others(tmp_path):

@@ -16,12 +16,12 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 
-from kopt.budget import Budget
 from kopt.execution.kernel import ONEDNN
 from kopt.project import ROOT
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER
+from leankeras.budget import Budget
+from leankeras.digest import digest
 from tests.kopt.workspace.holding import PATIENCE
 from tests.kopt.workspace.test_directory import accuracy, record
 

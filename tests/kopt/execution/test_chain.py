@@ -16,9 +16,9 @@ from kopt.errors import ChainError, Interrupted, StageError, WorkspaceError
 from kopt.execution import chain, kernel
 from kopt.execution.chain import notebook_parameters, run_chain, select_stages
 from kopt.execution.kernel import ONEDNN
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES, predecessor
+from leankeras.digest import digest
 from leankeras.errors import ParameterError
 from tests.kopt.workspace.holding import PATIENCE
 from tests.kopt.workspace.test_directory import claim_elsewhere, leave, record

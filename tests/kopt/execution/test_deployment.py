@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from kopt.execution.deployment import deployments
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from leankeras.conversion import convert
+from leankeras.digest import digest
 from tests.kopt.test_cli import kopt
 from tests.kopt.workspace.test_directory import record
 from tests.leankeras.devices.conftest import host, sshd  # noqa: F401 (fixtures)

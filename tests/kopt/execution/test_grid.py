@@ -21,11 +21,10 @@ def read(tmp_path, text, **options):
 
 
 def test_lists_multiply_and_the_rest_is_the_same_everywhere(tmp_path):
-    grid = read(tmp_path, "quick: true\nfraction: [0.3, 0.5]\nseed: [0, 1, 2]\nepochs: null\n")
-    assert grid.axes == ("fraction", "seed")
-    assert len(grid.points) == 6
-    assert grid.points[1].name == "2_fraction=0.3_seed=1"
-    assert grid.points[1].parameters == {
+    points = read(tmp_path, "quick: true\nfraction: [0.3, 0.5]\nseed: [0, 1, 2]\nepochs: null\n")
+    assert len(points) == 6
+    assert points[1].name == "2_fraction=0.3_seed=1"
+    assert points[1].parameters == {
         "quick": True,
         "fraction": 0.3,
         "seed": 1,
@@ -35,22 +34,22 @@ def test_lists_multiply_and_the_rest_is_the_same_everywhere(tmp_path):
 
 
 def test_a_list_of_one_is_no_axis_and_a_grid_without_axes_is_a_point(tmp_path):
-    grid = read(tmp_path, "fraction: [0.3]")
-    assert [point.name for point in grid.points] == ["1"]
+    points = read(tmp_path, "fraction: [0.3]")
+    assert [point.name for point in points] == ["1"]
 
 
 def test_names_are_numbered_alike_and_safe_on_every_file_system(tmp_path):
     limits = [f'"{number} ms, 50 kB"' for number in range(1, 11)]
     text = f"budget: [{', '.join(limits)}]\nepochs: [null, 3]\ncase: [signal, stream]"
-    grid = read(tmp_path, text)
-    assert grid.points[0].name == "01_budget=1-ms--50-kB_epochs=None_case=signal"
-    assert len({point.name.lower() for point in grid.points}) == 40
-    assert not {character for point in grid.points for character in point.name} & set('<>:"/\\|?* ')
+    points = read(tmp_path, text)
+    assert points[0].name == "01_budget=1-ms--50-kB_epochs=None_case=signal"
+    assert len({point.name.lower() for point in points}) == 40
+    assert not {character for point in points for character in point.name} & set('<>:"/\\|?* ')
 
 
 def test_a_very_long_name_is_cut_and_stays_its_own(tmp_path):
     limits = ", ".join(f'"1.{"0" * 150}{number} ms"' for number in range(3))
-    names = [point.name for point in read(tmp_path, f"budget: [{limits}]").points]
+    names = [point.name for point in read(tmp_path, f"budget: [{limits}]")]
     assert len(set(names)) == 3
     assert max(map(len, names)) <= 100
 
@@ -65,9 +64,9 @@ case = replace(CASE, name="mine")
 def test_a_case_in_a_file_goes_by_its_name_and_is_found_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "my_case.py").write_text(CASE)
     monkeypatch.chdir(tmp_path)
-    grid = read(tmp_path, "case: [signal, 'my_case.py:case']")
-    assert [point.name for point in grid.points] == ["1_case=signal", "2_case=mine"]
-    assert grid.points[1].parameters["case"] == f"{tmp_path / 'my_case.py'}:case"
+    points = read(tmp_path, "case: [signal, 'my_case.py:case']")
+    assert [point.name for point in points] == ["1_case=signal", "2_case=mine"]
+    assert points[1].parameters["case"] == f"{tmp_path / 'my_case.py'}:case"
 
 
 def test_one_file_written_in_two_ways_is_one_case(tmp_path, monkeypatch):
@@ -81,7 +80,7 @@ def test_many_points_are_run_only_when_they_are_meant(tmp_path):
     text = f"seed: {list(range(100))}\nfraction: {[number / 101 for number in range(100)]}"
     with pytest.raises(ParameterError, match="10000 points, above 1000"):
         read(tmp_path, text)
-    assert len(read(tmp_path, text, many=True).points) == 10_000
+    assert len(read(tmp_path, text, many=True)) == 10_000
 
 
 @pytest.mark.parametrize(
@@ -137,7 +136,7 @@ def test_a_grid_that_cannot_be_read_ends_with_a_line(content, tmp_path, capsys):
 
 
 def cut(tmp_path, text, knobs):
-    points = read(tmp_path, text).points
+    points = read(tmp_path, text)
     return [
         (
             segment.point[0],

@@ -17,7 +17,7 @@ from kopt.workspace.record import STAGES
 TINY_CASE = """
 import keras, numpy as np
 from dataclasses import replace
-from kopt.budget import Budget
+from leankeras.budget import Budget
 from kopt.case import Epochs
 from kopt.cases.signal import CASE, CustomConv
 from leankeras.data import Data

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from kopt.budget import Budget
 from kopt.errors import ChainError
 from kopt.execution.grid import Point
 from kopt.execution.progress import Progress
 from kopt.execution.tree import share
+from leankeras.budget import Budget
 from tests.kopt.workspace.test_directory import record
 
 POINTS = tuple(Point(f"{number}_alpha=0.{number}", {"alpha": number / 10}) for number in (1, 2, 3))

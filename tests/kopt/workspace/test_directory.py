@@ -4,11 +4,11 @@ import os
 
 import pytest
 
-from kopt.budget import Budget
 from kopt.errors import WorkspaceError
-from kopt.workspace.digest import digest
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import Record, summary, verdict
+from leankeras.budget import Budget
+from leankeras.digest import digest
 from leankeras.task import Merit
 from tests.kopt.workspace.holding import PATIENCE
 

@@ -1,7 +1,7 @@
 import pytest
 
-from kopt.budget import Budget
 from kopt.workspace.record import LATENCY
+from leankeras.budget import Budget
 from tests.kopt.workspace.test_directory import accuracy, record
 
 ROWS = [{"target": "a", "accuracy": 0.5, "us": 2.0}, {"target": "b", "accuracy": 0.6}]
@@ -25,23 +25,6 @@ def test_what_a_repetition_gives_again_is_all_but_the_times(change, same):
     first = record("01_profile", tables={"t": ROWS})
     second = record("01_profile", **({"tables": {"t": ROWS}} | change))
     assert (first.repeatable() == second.repeatable()) is same
-
-
-@pytest.mark.parametrize(
-    ("limit", "said"), [(4.8, "missed"), (4.9, "cannot tell"), (5.0, "cannot tell"), (5.1, "met")]
-)
-def test_a_latency_is_within_budget_only_with_its_whole_interval(limit, said):
-    assert record("01_profile", budget=Budget(latency_us=limit)).within_budget == {"latency": said}
-
-
-@pytest.mark.parametrize(
-    ("limit", "said"),
-    [(0.004, "missed"), (0.005, "cannot tell"), (0.01, "cannot tell"), (0.015, "met")],
-)
-def test_so_is_an_accuracy(limit, said):
-    budget = Budget(accuracy_loss=limit)
-    judged = record("01_profile", budget=budget, test=accuracy(0.8, 0.01)).within_budget
-    assert judged == {"accuracy": said}
 
 
 def test_only_what_has_a_limit_is_judged():

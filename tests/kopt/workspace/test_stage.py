@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from kopt.budget import Budget
 from kopt.cases.signal import CASE
 from kopt.display.report import write_report
 from kopt.errors import WorkspaceError
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES, Record, verdict
 from kopt.workspace.stage import Stage
+from leankeras.budget import Budget
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import compare_scores, evaluate, latency
 from leankeras.task import Task
@@ -54,6 +54,9 @@ def test_models_and_files_are_compared_against_any_of_them(stage, trained, blobs
     scores = evaluate(trained, blobs.x_val, blobs.y_val)
     assert table.accuracy["model"] == scores["accuracy"]
     assert stage.compare({"model": trained, "half": half}).verdict["model"] == "reference"
+    stage.case = replace(stage.case, budget=STRICT)
+    assert "nothing is within the budget" in stage.choose(table, given=0.5)[1]
+    assert stage.largest_share(table.loc[[0.5]]) == 0
 
 
 def test_the_record_says_what_the_file_is(stage, trained, blobs):
@@ -128,65 +131,6 @@ def test_a_model_that_cannot_be_kept_leaves_no_record(stage, trained):
     with pytest.raises(WorkspaceError, match="expected the name of a file"):
         stage.finish(trained)
     assert stage.workspace.records() == []
-
-
-def test_the_choice_is_the_fastest_that_the_budget_allows(stage):
-    """Of equally fast ones the smallest, then the one that loses least; else that alone."""
-    rows = {
-        "slow": (0.0, 9.0, 1.0, 1.0, 1.0),
-        "fast, loses most": (0.2, 1.0, 0.1, 0.09, 0.11),
-        "fast": (0.02, 5.0, 0.3, 0.28, 0.32),
-        "as fast, smaller": (0.03, 4.0, 0.31, 0.29, 0.33),
-        "as fast, as small, loses less": (0.01, 4.0, 0.31, 0.29, 0.33),
-    }
-    columns = ["accuracy_lost", "size_kb", "ratio", "ratio_low", "ratio_high"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    for limit, chosen in ((None, "fast, loses most"), (0.05, "as fast, as small, loses less")):
-        stage.case = replace(stage.case, budget=Budget(accuracy_loss=limit))
-        assert stage.choose(table) == chosen
-    stage.case = replace(stage.case, budget=Budget(accuracy_loss=-0.5))
-    assert stage.choose(table) == "slow"
-
-
-def losses(stage, **rows):
-    """A table as the stage compares: rows of loss, its interval, ratio and size."""
-    columns = ["accuracy_lost", "lost_low", "lost_high", "ratio", "size_kb"]
-    table = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return table.assign(ratio_low=table.ratio - 0.01, ratio_high=table.ratio + 0.01)
-
-
-def test_a_loss_that_may_be_won_back_is_held_against_the_budget_by_its_interval(stage):
-    stage.case = replace(stage.case, budget=Budget(accuracy_loss=0.01))
-    table = losses(
-        stage,
-        given=(0.0, 0.0, 0.0, 1.0, 9.0),
-        unsure=(0.02, 0.005, 0.035, 0.5, 5.0),
-        ruined=(0.3, 0.25, 0.35, 0.1, 1.0),
-    )
-    assert stage.choose(table) == "given"
-    assert stage.choose(table, later=True) == "unsure"
-    said = stage.reason(table, "unsure", given="given", later=True)
-    assert said == (
-        "unsure (the best that may be held within the budget): -2.0 points [-3.5, -0.5]: worse, "
-        "0.50× the latency"
-    )
-    assert "as it came; nothing faster" in stage.reason(table, "given", given="given")
-    assert "loses least" in stage.reason(table.loc[["ruined"]], "ruined", given="given")
-
-
-@pytest.mark.parametrize(
-    ("budget", "largest"),
-    [(0.05, 0.75), (0.01, 0.5), (-0.01, 0.0), (None, 0.25)],
-)
-def test_the_largest_share_of_channels_is_one_whose_loss_may_be_held(stage, budget, largest):
-    stage.case = replace(stage.case, budget=Budget(accuracy_loss=budget))
-    table = losses(
-        stage,
-        **{"0": (0, 0, 0, 1, 9), "0.25": (0.01, -0.005, 0.02, 0.8, 7)},
-        **{"0.5": (0.02, 0.008, 0.03, 0.6, 4), "0.75": (0.07, 0.04, 0.1, 0.3, 2)},
-    )
-    curve = table.set_axis(table.index.astype(float))
-    assert stage.largest_share(curve) == largest
 
 
 def test_the_answer_may_be_to_leave_the_model_as_it_is(stage, trained, tmp_path):

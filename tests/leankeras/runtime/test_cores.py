@@ -1,10 +1,12 @@
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 
 import psutil
 import pytest
 
+from leankeras.runtime import machine
 from leankeras.runtime.cores import CoreWatch
 
 
@@ -44,3 +46,13 @@ def test_others_and_own_are_shares_of_the_cores(monkeypatch):
         time.sleep(0.2)
     assert cores.others == 1
     assert 0 <= cores.own < 0.5
+
+
+def test_a_machine_is_named_with_what_measures_on_it(monkeypatch, tmp_path):
+    (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: Fast: 1 GHz\n")
+    monkeypatch.setattr("leankeras.runtime.cores.CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("leankeras.runtime.cores.PACKAGES", ("leankeras", "not-installed"))
+    known = machine()
+    assert (known["processor"], known["cores"]) == ("Fast: 1 GHz", psutil.cpu_count())
+    assert known["leankeras"] == version("leankeras")
+    assert "not-installed" not in known

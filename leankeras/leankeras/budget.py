@@ -1,6 +1,7 @@
 """What a deployed model may cost."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 from typing import TYPE_CHECKING
@@ -80,6 +81,36 @@ class Budget:
                 f"{'an error' if merit.is_error else 'a share'}, so give its loss as in {example!r}"
             )
         return expected
+
+    def verdicts(self, measured: Mapping[str, float], merit: "Merit") -> dict[str, str]:
+        """Whether a file meets each limit there is.
+
+        Args:
+            measured: a row of :func:`leankeras.runtime.compare_files`: ``us_low``, ``us_high``,
+                ``size_kb``, and ``lost_low`` and ``lost_high`` of the figure of merit.
+            merit: the figure of merit.
+
+        Returns:
+            "met", "missed", or "cannot tell" if the interval contains the limit, for "latency",
+            "size" and the name of the figure of merit.
+
+        Raises:
+            ParameterError: as :meth:`may_lose`.
+
+        Example:
+            >>> Budget.parse("2 ms, 1 point").verdicts(table.loc["int8"], score)
+            {'latency': 'met', 'accuracy': 'cannot tell'}
+        """
+        limits = {
+            "latency": (self.latency_us, measured["us_low"], measured["us_high"]),
+            "size": (self.size_kb, measured["size_kb"], measured["size_kb"]),
+            merit.name: (self.may_lose(merit), measured["lost_low"], measured["lost_high"]),
+        }
+        return {
+            name: "met" if high <= limit else "missed" if low > limit else "cannot tell"
+            for name, (limit, low, high) in limits.items()
+            if limit is not None
+        }
 
     @classmethod
     def parse(cls, text: str) -> "Budget":

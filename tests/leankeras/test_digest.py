@@ -1,9 +1,10 @@
+import hashlib
 import re
 import zipfile
 
 import pytest
 
-from kopt.workspace.digest import digest
+from leankeras.digest import digest
 
 
 @pytest.fixture
@@ -44,6 +45,11 @@ def test_the_digest_of_a_keras_file_is_blind_to_addresses(saved):
     assert digest(rewritten(saved, apart)) != digest(saved)
 
 
+def test_the_digest_of_one_file_is_its_sha256(tmp_path):
+    (tmp_path / "model.tflite").write_bytes(b"abc")
+    assert digest(tmp_path / "model.tflite") == hashlib.sha256(b"abc").hexdigest()
+
+
 @pytest.mark.parametrize("size", [0, 10, 2000, -1])
 def test_a_torn_keras_file_is_unlike_the_whole_one(saved, size):
     whole = digest(saved)
@@ -66,11 +72,11 @@ def test_a_large_folder_is_read_once_until_a_file_changes(tmp_path, monkeypatch)
     for name in ("x_train/a.npy", "y_train.npy"):
         (tmp_path / "d" / name).write_bytes(name.encode() * 1000)
     small = digest(tmp_path / "d")
-    monkeypatch.setattr("kopt.workspace.digest.LARGE_BYTES", 1000)
+    monkeypatch.setattr("leankeras.digest.LARGE_BYTES", 1000)
     assert digest(tmp_path / "d") == small
-    monkeypatch.setattr("kopt.workspace.digest._parts", lambda path: pytest.fail("read again"))
+    monkeypatch.setattr("leankeras.digest._parts", lambda path: pytest.fail("read again"))
     assert digest(tmp_path / "d") == small
     monkeypatch.undo()
-    monkeypatch.setattr("kopt.workspace.digest.LARGE_BYTES", 1000)
+    monkeypatch.setattr("leankeras.digest.LARGE_BYTES", 1000)
     (tmp_path / "d" / "y_train.npy").write_bytes(b"other")
     assert digest(tmp_path / "d") != small

@@ -16,9 +16,10 @@ SHARED_OBJECT = re.compile(rb'("shared_object_id": )(\d+)')
 def digest(path: Path) -> str:
     """SHA-256 of a file's or directory's contents; equal models have equal digests.
 
-    Ignores the date and the memory addresses that Keras stores in a ``.keras`` archive, and the
-    ``fingerprint.pb`` of a SavedModel, which holds a random number. Files are read in chunks;
-    large ones once, as long as their sizes and dates stay the same.
+    Of a single file it is what ``sha256sum`` prints. It ignores the date and the memory addresses
+    that Keras stores in a ``.keras`` archive, and the ``fingerprint.pb`` of a SavedModel, which
+    holds a random number. Files are read in chunks; large ones once, as long as their sizes and
+    dates stay the same.
     """
     files = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
     states = sorted((str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in files)
@@ -30,7 +31,7 @@ def digest(path: Path) -> str:
 def _digest(path: Path, *states: tuple[str, int, int]) -> str:
     sha = hashlib.sha256()
     for name, content in sorted(_parts(path).items(), key=lambda part: part[0]):
-        sha.update(name.encode() + b"\0")
+        sha.update(name.encode() + b"\0" if name else b"")
         with content.open("rb") if isinstance(content, Path) else BytesIO(content) as file:
             while chunk := file.read(CHUNK_BYTES):
                 sha.update(chunk)

@@ -1,6 +1,6 @@
 import pytest
 
-from kopt.budget import Budget
+from leankeras.budget import Budget
 from leankeras.errors import ParameterError
 from leankeras.task import Merit
 
@@ -51,3 +51,31 @@ def test_a_loss_is_limited_in_the_unit_of_the_score():
         Budget(error_growth=0.03).may_lose(share)
     with pytest.raises(ParameterError, match="error is an error, so give its loss as in"):
         Budget(accuracy_loss=0.01).may_lose(error)
+
+
+def verdicts(budget):
+    """What a budget says of a file of 4.9 to 5.0 µs that loses 0.5 to 1.5 points."""
+    row = {"us_low": 4.9, "us_high": 5.0, "size_kb": 1.5, "lost_low": 0.005, "lost_high": 0.015}
+    return budget.verdicts(row, Merit("accuracy", "accuracy"))
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"), [(4.8, "missed"), (4.9, "cannot tell"), (4.95, "cannot tell"), (5.0, "met")]
+)
+def test_a_latency_meets_its_limit_only_with_its_whole_interval(limit, said):
+    assert verdicts(Budget(latency_us=limit)) == {"latency": said}
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [(0.004, "missed"), (0.005, "cannot tell"), (0.01, "cannot tell"), (0.015, "met")],
+)
+def test_so_does_a_score(limit, said):
+    assert verdicts(Budget(accuracy_loss=limit)) == {"accuracy": said}
+
+
+def test_only_what_has_a_limit_is_judged():
+    assert verdicts(Budget(size_kb=1.5)) == {"size": "met"}
+    assert verdicts(Budget()) == {}
+    with pytest.raises(ParameterError, match="the accuracy is a share"):
+        verdicts(Budget(error_growth=0.1))
