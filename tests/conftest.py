@@ -1,6 +1,7 @@
 """Small real models, data and files that several test modules use."""
 
 import os
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from leankeras.data import Data
 from leankeras.runtime import latency
+from leankeras.training_progress import watch_training
 
 # Minutes long, each of them.
 LONG = ("test_notebooks.py", "test_generated.py", "test_lab.py", "test_learner.py")
@@ -23,6 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def brief_measurements(monkeypatch) -> None:
     """How precise a latency is matters only to tests that set the time themselves."""
     monkeypatch.setattr(latency, "BLOCK_SECONDS", 0.05)
+
+
+@pytest.fixture(autouse=True)
+def unwatched_training() -> Iterator[None]:
+    """A stage that a test opens in this process watches every training after it."""
+    yield
+    watch_training(None)
 
 
 @pytest.fixture(scope="session")

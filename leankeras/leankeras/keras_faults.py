@@ -37,9 +37,9 @@ def _broadcasting_add(x1: Any, x2: Any) -> Any:
 
     That of one sample of shape ``(n, 1)`` is such an array: it belongs to the axis before.
     """
-    shape = getattr(x2, "shape", ())
-    last = getattr(x1, "shape", ())[-1:]
-    if len(shape) < 2 or (last == shape[-1:] and all(size == 1 for size in shape[:-1])):
+    shape, last = getattr(x2, "shape", ()), getattr(x1, "shape", ())[-1:]
+    flat, alone = len(shape) < 2, len(shape) > 2 and all(size == 1 for size in shape[:-1])
+    if flat or (alone and shape[-1:] == last):
         return _add(x1, x2)  # it is a bias, which a convolution takes in
     dtype = keras.backend.result_type(*(getattr(each, "dtype", type(each)) for each in (x1, x2)))
     return tf.add(*(keras.ops.convert_to_tensor(each, dtype) for each in (x1, x2)))

@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from leankeras.arrays import Arrays
 from leankeras.graph import without_dropout
+from leankeras.keras_faults import without_faults
 
 NO_WORK = {"Identity", "NoOp", "Placeholder"}
 
@@ -51,5 +52,5 @@ def operation_graph(model: keras.Model, sample: Arrays) -> pd.DataFrame:
 def _traced(model: keras.Model, sample: Arrays) -> tf.Graph:
     tensor = tf.nest.map_structure(tf.constant, sample)
     function = tf.function(lambda x: model(x, training=False))
-    with without_dropout(model):
+    with without_dropout(model), without_faults():
         return function.get_concrete_function(tensor).graph

@@ -44,7 +44,7 @@ def current(entry: dict, major: int) -> dict:
     kind = entry["class_name"]
     if kind in MODELS:
         return _model(entry, major)
-    registered = _registered(entry)
+    registered = _registered(entry, major)
     if registered:
         config = _values(entry["config"], major)
         config.pop("batch_input_shape", None)
@@ -114,12 +114,14 @@ def _check_known(kind: str, name: str) -> None:
         )
 
 
-def _registered(entry: dict) -> str | None:
+def _registered(entry: dict, major: int) -> str | None:
     """The name under which a custom class is registered in this process."""
     kind, custom = entry["class_name"], keras.saving.get_custom_objects()
     for name in (entry.get("registered_name"), kind):
         if name in custom:
             return name
+    if major >= 3:
+        return None
     # Keras 2 knew custom classes by their bare names
     candidates = [name for name in custom if name.rpartition(">")[2] == kind]
     is_builtin = isinstance(getattr(keras.layers, kind, None), type)

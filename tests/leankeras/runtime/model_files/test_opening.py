@@ -154,6 +154,11 @@ def nameless():
     return keras.Model(inputs, Nameless(3)(keras.layers.Dense(4)(Nameless(2)(inputs))))
 
 
+@keras.saving.register_keras_serializable("tests_of_opening", "StochasticDepth")
+class NamedLikeKerass(keras.layers.Layer):
+    """Registered under the bare name of a layer that a network of Keras's has."""
+
+
 def layers_of_convnext():
     inputs = keras.Input((4,))
     return keras.Model(inputs, StochasticDepth(0.1)(LayerScale(0.5, 4)(inputs)))
