@@ -1,7 +1,8 @@
-"""Two faults of Keras 3.15 that a model meets in deployment only, put right while it is traced.
+"""Faults of Keras 3.15 that a model meets in deployment only, put right while it is traced.
 
-Both are silent. At batch 1 a sum may add an array along another axis than it does in training; a
-recurrence that is unrolled and runs backwards takes the mask of its outputs the wrong way round.
+All are silent. At batch 1 a sum may add an array along another axis than it does in training; a
+recurrence that is unrolled and runs backwards takes the mask of its outputs the wrong way round;
+and a vector of zeros is normalized by way of an infinity, which LiteRT takes for NaN.
 """
 
 from collections.abc import Iterator
@@ -13,13 +14,14 @@ from unittest.mock import patch
 import keras
 import tensorflow as tf
 from keras.src import backend
+from keras.src.ops import nn
 
-_add, _rnn = backend.numpy.add, backend.rnn
+_add, _rnn, _normalize = backend.numpy.add, backend.rnn, nn._normalize
 
 
 @contextmanager
 def without_faults() -> Iterator[None]:
-    """Let Keras add and recur rightly at batch 1, unrolled, for as long as the context is open.
+    """Let Keras add, recur and normalize rightly for as long as the context is open.
 
     Example:
         >>> with without_faults():
@@ -28,6 +30,7 @@ def without_faults() -> Iterator[None]:
     with (
         patch.object(backend.numpy, "add", _broadcasting_add),
         patch.object(backend, "rnn", _rnn_backwards),
+        patch.object(nn, "_normalize", _finite_normalize),
     ):
         yield
 
@@ -59,3 +62,12 @@ def _rnn_backwards(
         inputs, mask = keras.tree.map_structure(turn, inputs), turn(mask)
         go_backwards = False
     return _rnn(step_function, inputs, initial_states, go_backwards, mask, **options)
+
+
+def _finite_normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Any:
+    """Keras's ``min(1 / sqrt(sum), 1 / epsilon)``, limited before the root and not after it."""
+    if order != 2 or not len(x.shape):
+        return _normalize(x, axis, order, epsilon)
+    least = (keras.config.epsilon() if epsilon is None else epsilon) ** 2
+    squares = keras.ops.sum(keras.ops.square(x), axis, keepdims=True)
+    return x * keras.ops.rsqrt(keras.ops.maximum(squares, least))

@@ -30,6 +30,7 @@ def masked(cell):
         lambda: of_pairs((7, 7), lambda x: x + ops.mean(x, axis=-1, keepdims=True)),
         lambda: of_pairs((7, 1), lambda x: layers.Add()([x, ops.tanh(x)])),
         lambda: of_pairs((5, 7, 5), lambda x: x + ops.max(x, axis=(2, 3), keepdims=True)),
+        lambda: of_pairs((5, 2), lambda x: layers.UnitNormalization()(layers.ReLU()(x))),
         lambda: masked(layers.LSTM),
         lambda: masked(layers.GRU),
     ],
@@ -51,3 +52,10 @@ def test_a_convolution_still_takes_in_its_bias_and_the_normalization_after_it(tm
     kinds = {operator.kind for operator in TFLiteFile(file).operators}
     assert "CONV_2D" in kinds
     assert kinds <= {"CONV_2D", "RESHAPE"}
+
+
+def test_a_unit_normalization_becomes_the_operator_that_lite_rt_has(tmp_path):
+    model, samples = of_pairs((5, 4), lambda x: layers.UnitNormalization()(layers.ReLU()(x)))
+    conversion = convert(model, tmp_path / "a.tflite", "int8-io", samples)
+    assert "L2_NORMALIZATION" in set(conversion.operators.operator)
+    assert conversion.difference < 0.1
