@@ -65,8 +65,13 @@ def _rnn_backwards(
 
 
 def _finite_normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Any:
-    """Keras's ``min(1 / sqrt(sum), 1 / epsilon)``, limited before the root and not after it."""
-    if order != 2 or not len(x.shape):
+    """Keras's ``min(1 / sqrt(sum), 1 / epsilon)``, limited before the root and not after it.
+
+    The converter has an operator for this, which normalizes along the last axis, whatever the axis.
+    """
+    axes = axis if isinstance(axis, list | tuple) else [axis]
+    last = [each % max(len(x.shape), 1) for each in axes] == [len(x.shape) - 1]
+    if order != 2 or not last:
         return _normalize(x, axis, order, epsilon)
     least = (keras.config.epsilon() if epsilon is None else epsilon) ** 2
     squares = keras.ops.sum(keras.ops.square(x), axis, keepdims=True)

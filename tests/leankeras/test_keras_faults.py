@@ -31,6 +31,8 @@ def masked(cell):
         lambda: of_pairs((7, 1), lambda x: layers.Add()([x, ops.tanh(x)])),
         lambda: of_pairs((5, 7, 5), lambda x: x + ops.max(x, axis=(2, 3), keepdims=True)),
         lambda: of_pairs((5, 2), lambda x: layers.UnitNormalization()(layers.ReLU()(x))),
+        lambda: of_pairs((5, 2), layers.UnitNormalization(axis=[1, 2])),
+        lambda: of_pairs((5, 2), layers.UnitNormalization(axis=1)),
         lambda: masked(layers.LSTM),
         lambda: masked(layers.GRU),
     ],
