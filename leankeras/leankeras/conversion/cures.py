@@ -141,9 +141,13 @@ class Trouble:
         if attention := _attention(self.attempt):
             yield attention
 
+    @property
+    def wrong_in_float(self) -> bool:
+        """Whether the file would be wrong even if nothing were rounded."""
+        return self.exact is not None and self.exact.verdict.refused
+
     def _is_the_converter(self) -> bool:
-        """Whether the file is wrong before anything is rounded."""
-        return self.exact is not None and (self.mode == "float32" or self.exact.verdict.refused)
+        return self.wrong_in_float or (self.exact is not None and self.mode == "float32")
 
     def _is_joined(self) -> bool:
         part = self.attempt.verdict.part

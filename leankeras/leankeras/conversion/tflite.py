@@ -234,9 +234,9 @@ def _judged(
             f"layer {layers} gives zero for every calibration sample, so its range is a guess; "
             "calibrate with samples for which it does not, or remove the layer"
         )
-    advice = Trouble(attempts, mode, keep_float, attempt).advice()
-    seen = f"{verdict.finding} on {verdict.samples} samples{advice}"
-    if verdict.refused:
+    trouble = Trouble(attempts, mode, keep_float, attempt)
+    seen = f"{verdict.finding} on {verdict.samples} samples{trouble.advice()}"
+    if verdict.refused or trouble.wrong_in_float:
         raise ConversionError(f"the {mode} file is wrong: {seen}")
     return seen
 

@@ -43,6 +43,18 @@ def test_a_converter_that_changes_the_function_is_found_out(mode, tmp_path):
     assert not (tmp_path / "a.tflite").exists()
 
 
+@pytest.mark.parametrize("mode", ["dynamic", "int8"])
+def test_so_is_one_whose_change_is_no_larger_than_rounding_may_be(mode, tmp_path):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((3, 4))
+    outputs = layers.Add()([layers.Dense(2)(inputs), 3.0 * layers.Dense(2)(Unit()(inputs))])
+    x = random.normal(size=(40, 3, 4)).astype("float32")
+    with pytest.raises(
+        ConversionError, match=r"file is wrong: .* [1-7]\d % off .*converter changes"
+    ):
+        convert(keras.Model(inputs, outputs), tmp_path / "a.tflite", mode, x)
+
+
 @pytest.fixture(scope="module")
 def far_from_zero():
     keras.utils.set_random_seed(0)
