@@ -21,6 +21,7 @@ from kopt.workspace.record import STAGES
 from leankeras.parameters import check_parameters
 from leankeras.runtime import TFLiteFile, load_keras
 from leankeras.training import fit
+from tests.saving import save_data
 
 LONGEST_CELL = 14
 
@@ -244,8 +245,7 @@ def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_pa
 def saved(model, data, folder):
     """The arguments of ``kopt run`` for a model and its data, both saved under awkward names."""
     model.save(folder / "my model.keras")
-    arrays = {name: array for name, array in vars(data).items() if array is not None}
-    np.savez(folder / "daten ü.npz", **arrays)
+    save_data(folder / "daten ü.npz", data)
     return ["--model", str(folder / "my model.keras"), "--data", str(folder / "daten ü.npz")]
 
 

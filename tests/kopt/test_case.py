@@ -12,6 +12,7 @@ from leankeras.equivalence.comparison import check_equivalence
 from leankeras.errors import KoptError, ParameterError
 from leankeras.rewriting.replacement import replace_layers
 from leankeras.scripts import import_module
+from tests.saving import save_data
 
 MY_CASE = """
 from dataclasses import replace
@@ -59,7 +60,7 @@ def trained(small_model, blobs, tmp_path):
     folder.mkdir()
     model, data = folder / "Mein Modell.keras", folder / "data.npz"
     small_model.save(model)
-    np.savez(data, **{name: a for name, a in vars(blobs).items() if a is not None})
+    save_data(data, blobs)
     return model, data
 
 

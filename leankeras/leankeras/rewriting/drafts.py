@@ -30,6 +30,28 @@ MAY_BE_SLOWER = ("LSTM", "GRU", "MultiHeadAttention")  # than a program
 LARGE, VERY_LARGE = 400, 1200  # operations from which fewer layouts are tried
 
 
+def check_training(trace: Trace, outputs: list[Node]) -> None:
+    """Refuse a layer that computes something else in training.
+
+    Args:
+        trace: of the layer.
+        outputs: of the layer, traced at inference.
+
+    Raises:
+        RewriteError: it does, and why.
+    """
+    try:
+        same = trace.outputs(training=True) == outputs
+        reason = "it computes something else with training=True"
+    except RewriteError as error:
+        same, reason = False, str(error).partition(": ")[2] or str(error)
+    if not same:
+        raise RewriteError(
+            f"{trace.callee.layer.name} behaves differently in training ({reason}); "
+            "rewrite(layer, for_inference=True) rewrites what it does at inference"
+        )
+
+
 @dataclass(frozen=True)
 class Draft:
     """One layer that computes the same, not proved yet.
@@ -84,20 +106,6 @@ class Drafts:
         self.masks = fate_of_masks(self._traces[0], self._outputs[0])
         say(f"traced {self.operations} operations")
 
-    def _check_training(self) -> None:
-        """Refuse a layer that computes something else in training."""
-        trace = self._traces[0]
-        try:
-            same = trace.outputs(training=True) == self._outputs[0]
-            reason = "it computes something else with training=True"
-        except RewriteError as error:
-            same, reason = False, str(error).partition(": ")[2] or str(error)
-        if not same:
-            raise RewriteError(
-                f"{self.callee.layer.name} behaves differently in training ({reason}); "
-                "rewrite(layer, for_inference=True) rewrites what it does at inference"
-            )
-
     def make(self) -> list[Draft]:
         """The drafts that save something, without doubles; a stock layer first.
 
@@ -130,7 +138,7 @@ class Drafts:
         if not found:
             raise RewriteError(self._nothing())
         if not self._for_inference:
-            self._check_training()
+            check_training(self._traces[0], self._outputs[0])
         return list(found.values())
 
     def _add(

@@ -7,12 +7,12 @@ from typing import Any
 import keras
 
 from leankeras.equivalence import kept
-from leankeras.errors import RewriteError
 from leankeras.rewriting.batch import batch_sizes
+from leankeras.rewriting.drafts import check_training
 from leankeras.rewriting.node import DATA, Node, cost, in_order
 from leankeras.rewriting.optimization import optimize
 from leankeras.rewriting.passes import Journal, Layout
-from leankeras.rewriting.rewriting import _settled
+from leankeras.rewriting.rewriting import settled
 from leankeras.rewriting.tracing import Trace
 
 Places = frozenset[tuple[str, int]]
@@ -52,17 +52,13 @@ def forecast(layer: keras.Layer, input_shape: Any = None) -> Forecast:
         >>> len(seen.before), len(seen.after)
         (131, 4)
     """
-    callee, arrays = _settled(layer, input_shape)
+    callee, arrays = settled(layer, input_shape)
     shapes = [array.shape[1:] for array in arrays] + [each.shape for each in layer.variables]
     journal = Journal()
     with kept(layer):
         trace = Trace(callee, arrays, batch_sizes(shapes)[0])
         before = trace.outputs()
-        if not _same_in_training(trace, before):
-            raise RewriteError(
-                f"{layer.name} behaves differently in training; only what it does at inference can "
-                "be rewritten, with for_inference=True"
-            )
+        check_training(trace, before)
         after = optimize(trace.graph, before, Layout(), journal)
     batch = trace.graph.batch
     if cost(after, batch) > cost(before, batch) - 0.5:
@@ -73,13 +69,6 @@ def forecast(layer: keras.Layer, input_shape: Any = None) -> Forecast:
         _places(after),
         tuple((frozenset().union(*_places([node])), str(why)) for _, node, why in failures),
     )
-
-
-def _same_in_training(trace: Trace, outputs: list[Node]) -> bool:
-    try:
-        return trace.outputs(training=True) == outputs
-    except RewriteError:  # dropout, say
-        return False
 
 
 def _places(outputs: Sequence[Node]) -> tuple[Places, ...]:

@@ -132,7 +132,7 @@ def rewrite_layer(
         say: is told how far it is.
     """
     measure = measure or measurement.measure
-    callee, arrays = _settled(layer, input_shape)
+    callee, arrays = settled(layer, input_shape)
     say = say or _Progress(layer.name)
     with kept(layer):
         traced = Drafts(callee, arrays, for_inference, say)
@@ -220,7 +220,7 @@ def _proof(
         raise RewriteError(f"{layer.name} cannot be proved: {error}") from error
 
 
-def _settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
+def settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
     """How a layer is called, and a batch for it.
 
     Raises:

@@ -2,7 +2,6 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from kopt.execution.deployment import deployments
@@ -12,13 +11,14 @@ from leankeras.digest import digest
 from tests.kopt.test_cli import kopt
 from tests.kopt.workspace.test_directory import record
 from tests.leankeras.devices.conftest import host, sshd  # noqa: F401 (fixtures)
+from tests.saving import save_data
 
 
 @pytest.fixture
 def run_dir(small_model, blobs, tmp_path):
     """A run of a trained model with its first and its last stage, each with a file of its own."""
     small_model.save(tmp_path / "own.keras")
-    np.savez(tmp_path / "own.npz", **{n: a for n, a in vars(blobs).items() if a is not None})
+    save_data(tmp_path / "own.npz", blobs)
     workspace = Workspace(tmp_path / "run")
     workspace.claim("own", "a test")
     case = {"quick": True, "case": f"{tmp_path}/own.keras:{tmp_path}/own.npz"}

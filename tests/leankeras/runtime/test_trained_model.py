@@ -5,6 +5,7 @@ import pytest
 from leankeras.data import Data
 from leankeras.errors import KoptError
 from leankeras.runtime import load_sized, load_trained
+from tests.saving import save_data
 
 
 @pytest.fixture
@@ -12,7 +13,7 @@ def files(small_model, blobs, tmp_path):
     """A model and its data, each in a file."""
     model, data = tmp_path / "model.keras", tmp_path / "data.npz"
     small_model.save(model)
-    np.savez(data, **{name: a for name, a in vars(blobs).items() if a is not None})
+    save_data(data, blobs)
     return model, data
 
 
