@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import import_module
 
 import keras
@@ -18,6 +19,7 @@ from kopt.parameters import PARAMETERS
 from kopt.project import NOTEBOOKS, ROOT
 from kopt.workspace.directory import Workspace
 from kopt.workspace.record import STAGES
+from leankeras.data import Data
 from leankeras.parameters import check_parameters
 from leankeras.runtime import TFLiteFile, load_keras
 from leankeras.training import fit
@@ -240,6 +242,34 @@ def test_a_trained_model_without_a_layer_of_its_own_passes_through(blobs, tmp_pa
             np.testing.assert_array_equal(weight, own)
     assert "passes through unchanged" in (workspace.notebooks / "02_rewrite.ipynb").read_text()
     assert not (workspace.models / "02_rewrite.py").exists()
+
+
+@pytest.mark.notebook
+def test_a_model_that_every_training_ruins_is_left_as_it_is(tmp_path):
+    """Its owner has mixed up the labels of the training part, but not those of the others."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 2, 1600)
+    x = random.normal(size=(1600, 16, 2)).astype(np.float32)
+    x[np.arange(1600), :, y] += 1.0
+    train, val, test = slice(800), slice(800, 1200), slice(1200, None)
+    data = Data(x[train], y[train], x[test], y[test], x_val=x[val], y_val=y[val])
+    layers = [
+        keras.Input((16, 2)),
+        keras.layers.Conv1D(8, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling1D(),
+        keras.layers.Dense(2),
+    ]
+    model = keras.Sequential(layers)
+    fit(model, data, 8, learning_rate=0.01)
+    files = saved(model, replace(data, y_train=1 - y[train]), tmp_path)
+    workspace = Workspace(tmp_path / "run")
+    with pytest.raises(SystemExit) as ended:
+        main(["run", *files, "--quick", "--to", "06", "--run-dir", str(workspace.path)])
+    assert not ended.value.code
+    final = workspace.record("06_tflite")
+    assert final.answer.startswith("Leave the model as it is")
+    assert final.within_budget["accuracy"] == "met"
+    assert final.test["accuracy"] > 0.9
 
 
 def saved(model, data, folder):
