@@ -2,7 +2,7 @@
 
     uv run python benchmarks/devices.py [KIND ...]
 
-For each kind of model that converts: the answers of its int8-io file and its float32 file on an
+For each kind of model that converts: the answers of its int8-io, int8 and float32 files on an
 emulated Cortex-A72 (equal to the last bit, or by how much they differ and from which operator on),
 and of the int8-io file in TFLite Micro, with the size of its arena. It needs
 ``kopt devices --install`` and ``leankeras[micro]``.
@@ -19,6 +19,8 @@ from conversion_coverage import KINDS, SAMPLES_OF, samples_for, settle
 import kopt
 from leankeras.devices.agreement import Agreement
 from leankeras.errors import KoptError
+
+MODES = ("int8-io", "int8", "float32")
 
 
 def in_words(agreement: Iterable[Agreement], parts_at: str | None) -> str:
@@ -39,7 +41,7 @@ def row(kind: str, folder: Path) -> list[str]:
     settle(model, samples)
     cells = []
     files = {}
-    for mode in ("int8-io", "float32"):
+    for mode in MODES:
         try:
             files[mode] = kopt.convert(model, folder / f"{mode}.tflite", mode, samples).path
             done = kopt.emulate(files[mode], samples)
@@ -59,8 +61,9 @@ def row(kind: str, folder: Path) -> list[str]:
 
 def main(*kinds: str) -> None:
     """Print the table, row by row."""
-    print("| kind | int8-io, Cortex-A72 | float32, Cortex-A72 | int8-io, TFLite Micro | arena, B |")
-    print("| --- | --- | --- | --- | ---: |")
+    emulated = " | ".join(f"{mode}, Cortex-A72" for mode in MODES)
+    print(f"| kind | {emulated} | int8-io, TFLite Micro | arena, B |")
+    print(f"|{' --- |' * (len(MODES) + 2)} ---: |")
     for kind in kinds or KINDS:
         with tempfile.TemporaryDirectory() as folder:
             print(f"| {' | '.join([kind, *row(kind, Path(folder))])} |", flush=True)
