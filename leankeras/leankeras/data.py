@@ -87,9 +87,13 @@ class Data:
 
     @property
     def classes(self) -> int:
-        """Number of classes, where labels are indices: the largest of any part, plus one."""
-        labels = (self.y_train, self.y_val, self.y_test)
-        return 1 + int(max(chunk.max() for y in labels for chunk in chunks(y)))
+        """Number of classes where a sample has one: the largest index of any part, plus one."""
+        return 1 + int(max(self.class_indices(part).max() for part in ("train", "val", "test")))
+
+    def class_indices(self, part: str) -> np.ndarray:
+        """The class of each sample of a part, shape ``(n,)``, from indices or one-hot labels."""
+        labels = np.asarray(self.labels(part))
+        return labels.ravel() if labels[0].size == 1 else labels.argmax(axis=-1)
 
     @property
     def evidence(self) -> Any:

@@ -209,3 +209,11 @@ def test_anomalies_are_in_the_test_part_of_which_a_third_is_set_aside():
     np.testing.assert_array_equal(data.x_val[:, 0] // 2 % 3 == 0, data.y_val == 1)
     assert set(data.labels("test")) == {"input", "anomaly"}
     assert data.labels("train") is data.x_train
+
+
+@pytest.mark.parametrize("labels", [lambda y: y, lambda y: y[:, None], lambda y: np.eye(3)[y]])
+def test_the_classes_of_samples_are_read_from_indices_and_one_hot_labels(labels):
+    y = np.array([0, 1, 2] * 4)
+    data = Data(np.zeros((12, 4)), labels(y), np.zeros((12, 4)), labels(y))
+    assert data.classes == 3
+    np.testing.assert_array_equal(data.class_indices("test"), y)
