@@ -29,7 +29,8 @@ def in_words(agreement: Iterable[Agreement], parts_at: str | None) -> str:
     if worst.equal:
         return "equal"
     is_float = worst.type.startswith("float")
-    size = f"{worst.largest:.1g}" if is_float else f"{worst.largest:.0f} step(s)"
+    steps = f"{worst.largest:.0f} step{'' if worst.largest == 1 else 's'}"
+    size = f"{worst.largest:.1g}" if is_float else steps
     return size + (f" from {parts_at}" if parts_at else "")
 
 

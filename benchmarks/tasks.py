@@ -50,7 +50,7 @@ def pictures(random: np.random.Generator, size: int = 16) -> tuple[np.ndarray, n
     """
     count = TRAIN + TEST
     rows, columns = np.mgrid[:size, :size]
-    y, x, kind = random.uniform(4, size - 4, count), random.uniform(4, size - 4, count)
+    y, x = random.uniform(4, size - 4, (2, count))
     kind = random.integers(1, 3, count)
     dy, dx = abs(rows - y[:, None, None]), abs(columns - x[:, None, None])
     inside = np.where(kind[:, None, None] == 1, dy**2 + dx**2 < 12, np.maximum(dy, dx) < 3)
