@@ -51,7 +51,7 @@ def ladder(model: keras.Model, sample: Arrays, litert: str | Path | None = None)
         "fixed shape": _on_tensor(fixed, tensor),
         "XLA": xla,
         "frozen graph": _frozen(fixed, tensor),
-        "SavedModel": _on_tensor(_saved(model, fixed), tensor),
+        "SavedModel": _on_tensor(_saved(model, tensor), tensor),
     }
     return rungs if litert is None else {**rungs, "LiteRT": litert}
 
@@ -77,17 +77,22 @@ def _frozen(function: Any, tensor: Any) -> Callable[[Any], Any]:
     return lambda _: frozen(*flat)
 
 
-def _saved(model: keras.Model, function: Any) -> Callable[[Any], Any]:
+def _saved(model: keras.Model, tensor: Any) -> Callable[[Any], Any]:
+    # names of our own: TensorFlow's for inputs by name are others when the file is opened again
+    flat = {f"input_{place}": each for place, each in enumerate(tf.nest.flatten(tensor))}
+    specs = [tf.TensorSpec(each.shape, each.dtype, name) for name, each in flat.items()]
+    function = tf.function(
+        lambda *flat: model(tf.nest.pack_sequence_as(tensor, flat), training=False),
+        input_signature=specs,
+    )
     holder = tf.Module()
     holder.weights = [variable.value for variable in model.variables]
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(holder, folder, signatures=function)
-        loaded = tf.saved_model.load(folder)
-    names = [spec.name for spec in tf.nest.flatten(function.structured_input_signature)]
-    serve = loaded.signatures["serving_default"]
+    with tempfile.TemporaryDirectory() as folder, without_dropout(model):
+        tf.saved_model.save(holder, folder, signatures=function.get_concrete_function())
+        serve = tf.saved_model.load(folder).signatures["serving_default"]
 
     def call(x: Any) -> Any:
-        outputs = serve(**dict(zip(names, tf.nest.flatten(x), strict=True)))
+        outputs = serve(**dict(zip(flat, tf.nest.flatten(x), strict=True)))
         return outputs if len(outputs) > 1 else next(iter(outputs.values()))
 
     return call

@@ -98,6 +98,17 @@ def test_every_rung_of_the_ladder_gives_the_same_answer(small_model, blobs, tmp_
         )
 
 
+def test_every_rung_of_the_ladder_takes_inputs_by_name():
+    inputs = {name: keras.Input((size,), name=name) for name, size in (("wave", 3), ("age", 2))}
+    both = keras.layers.Concatenate()([inputs["wave"], inputs["age"]])
+    model = keras.Model(inputs, keras.layers.Dense(2)(both))
+    x = {"wave": np.float32([[1, 2, 3]]), "age": np.float32([[4, 5]])}
+    expected = np.asarray(model(x))
+    for name, call in ladder(model, x).items():
+        answer = np.asarray(call(x)).reshape(1, 2)
+        np.testing.assert_allclose(answer, expected, atol=1e-5, err_msg=name)
+
+
 def test_accuracy_is_that_of_counting(small_model, blobs):
     fit(small_model, blobs, 10, learning_rate=0.02)
     scores = evaluate(small_model, blobs.x_test, blobs.y_test)
