@@ -9,12 +9,11 @@ import numpy as np
 
 from leankeras.rewriting.building import computed
 from leankeras.rewriting.naming import new_names, weight_paths
-from leankeras.rewriting.node import CONSTANT, DATA, Node, in_order, is_known
+from leankeras.rewriting.node import CONSTANT, DATA, LATE, Depths, Node, in_order, is_known
 from leankeras.rewriting.program import Program, Reference, Statement, WeightSpec
 from leankeras.rewriting.tracing import Trace
 from leankeras.rewriting.weights import NewWeight, choose_weights
 
-STATE = 1000  # how late a state's first value counts, so that step 0 stands with those after it
 KERNELS = ("product", "convolution", "depthwise")
 
 
@@ -124,25 +123,20 @@ def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:
         if node.number not in needed and node.number not in given:
             needed.add(node.number)
             waiting += node.inputs
-    depth: dict[int, int] = {}
-    for node in in_order(outputs):
-        below = max([depth[each.number] for each in node.inputs], default=0)
-        depth[node.number] = STATE if is_known(node) and node.depends == DATA else 1 + below
+    depth = Depths()
     early = [
         node
         for node in in_order(outputs)
-        if node.op in ("unstack", "split")
-        and depth[node.number] < STATE
-        and node.inputs[0].op != "item"
+        if node.op in ("unstack", "split") and depth(node) < LATE and node.inputs[0].op != "item"
     ]
-    order = in_order([*early, *outputs], key=lambda node: -depth[node.number])
+    order = in_order([*early, *outputs], key=lambda node: -depth(node))
     order = [
         node
         for node in order
         if node.number in needed and node.op not in ("input", "weight") and not _is_fixed(node)
     ]
     first = [node for node in order if node.depends < DATA or is_known(node)]
-    return [*first, *(node for node in order if node not in set(first))]
+    return [*first, *(node for node in order if node.depends == DATA and not is_known(node))]
 
 
 def _is_fixed(node: Node) -> bool:

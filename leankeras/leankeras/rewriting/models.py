@@ -1,16 +1,18 @@
 """The public call: one layer rewritten, or every layer of a model that can be."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from leankeras.copying import copy_layer
 from leankeras.equivalence import check_equivalence
 from leankeras.errors import EquivalenceError, RewriteError
 from leankeras.graph import is_graph, is_of_keras, mask_of, producers
 from leankeras.rewriting.joined_source import join_sources
 from leankeras.rewriting.program import Program
-from leankeras.rewriting.rewriting import Measure, Rewriting, rewrite_layer
+from leankeras.rewriting.rewriting import Known, Measure, Rewriting, renewed, rewrite_layer
 
 
 def rewrite(layer: keras.Layer, input_shape: Any = None, for_inference: bool = False) -> Rewriting:
@@ -53,43 +55,44 @@ def rewrite_model(
 ) -> Rewriting:
     """A copy of a model in which every custom layer that can be is rewritten.
 
+    Layers of models inside the model count too, and the layer of a ``TimeDistributed``. Of layers
+    that compute the same with other weights, one is searched.
+
     Args:
         model: built; it is left as it is.
         for_inference, measure: as of :func:`.rewriting.rewrite_layer`.
     """
-    custom = [layer for layer in model.layers if not is_of_keras(layer)]
-    custom = [layer for layer in custom if not isinstance(layer, Program) and not is_graph(layer)]
+    custom = list(_custom_layers(model))
     if not custom:
         raise RewriteError(f"{model.name}: nothing to gain; all of its layers are Keras's own")
+    known = Known()
     found: dict[str, Rewriting] = {}
     refused: list[str] = []
-    for layer in custom:
+    for path, layer in custom:
         try:
-            made = rewrite_layer(layer, _input_shape(layer), for_inference, measure)
+            masked = _is_masked(layer)
+            made = rewrite_layer(
+                layer, _input_shape(layer), for_inference, measure, masked=masked, known=known
+            )
+            if made.without_masks and masked:
+                raise RewriteError(f"{path} is given a Keras mask in {model.name}, and uses it")
+            found[path] = made
         except RewriteError as error:
             refused.append(str(error))
-            continue
-        if made.without_masks and _is_masked(layer):
-            refused.append(f"{layer.name} is given a Keras mask in {model.name}, and uses it")
-        else:
-            found[layer.name] = made
     if not found:
         raise RewriteError("; ".join(refused))
 
-    def clone(layer: keras.Layer) -> keras.Layer:
-        if layer.name in found:
-            new = found[layer.name].layer
-            return type(new).from_config(new.get_config())
-        return type(layer).from_config(layer.get_config())
-
     def port(old: keras.Model, new: keras.Model) -> None:
-        for before, after in zip(old.layers, new.layers, strict=True):
-            if before.name in found:
-                found[before.name].port(before, after)
+        for path, before, after in _pairs(old, new, found):
+            if path in found:
+                found[path].port(before, after)
             else:
                 after.set_weights(before.get_weights())
+                if isinstance(after, keras.layers.Normalization):
+                    # It computes with these, not with its weights, which set them when loaded.
+                    after.mean, after.variance = before.mean, before.variance
 
-    copy = keras.models.clone_model(model, clone_function=clone)
+    copy = _Copies(found).copy(model)
     port(model, copy)
     shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     try:
@@ -113,6 +116,72 @@ def rewrite_model(
         nodes=tuple(int(n) for n in np.sum([part.nodes for part in parts], axis=0)),
         for_inference=for_inference,
     )
+
+
+def _inside(layer: keras.Layer) -> list[keras.Layer]:
+    """The layers of a model, or the one in a wrapper, that are rewritten one by one."""
+    if is_graph(layer):
+        return layer.layers
+    return [layer.layer] if isinstance(layer, keras.layers.TimeDistributed) else []
+
+
+def _custom_layers(layer: keras.Layer, path: str = "") -> Iterator[tuple[str, keras.Layer]]:
+    """The layers in a model that are not Keras's own, each once, with where they are."""
+    seen: set[int] = set()
+    for inner in _inside(layer):
+        where = f"{path}/{inner.name}" if path else inner.name
+        if _inside(inner):
+            found = list(_custom_layers(inner, where))
+        else:
+            custom = not (is_of_keras(inner) or isinstance(inner, Program))
+            found = [(where, inner)] if custom else []
+        yield from (each for each in found if id(each[1]) not in seen)
+        seen |= {id(custom) for _, custom in found}
+
+
+def _pairs(
+    old: keras.Layer, new: keras.Layer, found: Mapping[str, Rewriting], path: str = ""
+) -> Iterator[tuple[str, keras.Layer, keras.Layer]]:
+    """Each layer with weights and the one in its place; of a rewritten one not what is in it."""
+    for before, after in zip(_inside(old), _inside(new), strict=True):
+        where = f"{path}/{before.name}" if path else before.name
+        if where not in found and _inside(before):
+            yield from _pairs(before, after, found, where)
+        elif before.weights:
+            yield where, before, after
+
+
+class _Copies:
+    """Copies of models with other layers in them; what is shared is shared in the copy.
+
+    Args:
+        found: the new layers, by where the old ones are.
+    """
+
+    def __init__(self, found: Mapping[str, Rewriting]) -> None:
+        self._found = found
+        self._made: dict[int, keras.Layer] = {}
+
+    def copy(self, layer: keras.Layer, path: str = "") -> keras.Layer:
+        """A copy of a layer, without its weights."""
+        if id(layer) not in self._made:
+            self._made[id(layer)] = self._copied(layer, path)
+        return self._made[id(layer)]
+
+    def _copied(self, layer: keras.Layer, path: str) -> keras.Layer:
+        if path in self._found:
+            return renewed(self._found[path].layer, layer.name)
+
+        def inner(each: keras.Layer) -> keras.Layer:
+            return self.copy(each, f"{path}/{each.name}" if path else each.name)
+
+        if is_graph(layer):
+            return keras.models.clone_model(layer, clone_function=inner)
+        if _inside(layer):
+            wrapped = type(layer)(inner(layer.layer), name=layer.name, dtype=layer.dtype_policy)
+            wrapped.trainable = layer.trainable
+            return wrapped
+        return copy_layer(layer)
 
 
 def _is_masked(layer: keras.Layer) -> bool:

@@ -31,7 +31,7 @@ def optimize(graph: Graph, outputs: Sequence[Node], layout: Layout, journal: Jou
         outputs = merge_collectors(rebuild())
         outputs = contract(rebuild())
         outputs = merge_siblings(rebuild(), outputs)
-        outputs = reassociate(rebuild(), outputs)
+        outputs = reassociate(rebuild())
         for _ in range(MOST_STEPS):
             merged = merge_steps(rebuild(), outputs)
             if merged == outputs:

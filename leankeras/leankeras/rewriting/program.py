@@ -134,6 +134,23 @@ class Program(keras.Layer):
             values.append(OPERATIONS[statement.op].run(attributes, *inputs_))
         return map_references(find, self.result)
 
+    def compute_output_spec(self, *inputs: Any, **named: Any) -> Any:
+        """Found by running the program, since :meth:`compute_output_shape` knows no types."""
+        return keras.Operation.compute_output_spec(self, *inputs, **named)
+
+    def compute_output_shape(self, *shapes: Any) -> Any:
+        """The shapes of the outputs, which wrappers such as ``TimeDistributed`` ask for."""
+
+        def found(shape: Any) -> Any:
+            if isinstance(shape, Mapping):
+                return {name: found(each) for name, each in shape.items()}
+            if all(size is None or isinstance(size, int) for size in shape):
+                return keras.KerasTensor(shape, self.compute_dtype)
+            return [found(each) for each in shape]
+
+        outputs = self.compute_output_spec(*map(found, shapes))
+        return keras.tree.map_structure(lambda each: each.shape, outputs)
+
     def get_config(self) -> dict[str, Any]:
         """All that it is, but for the values of its weights."""
         return {

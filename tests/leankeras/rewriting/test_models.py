@@ -3,11 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kopt.cases.signal import CustomConv
 from leankeras import cli
 from leankeras.errors import RewriteError
-from leankeras.rewriting import measurement
+from leankeras.rewriting import measurement, rewriting
 from leankeras.rewriting.models import rewrite_model
 from tests.layers.well_written import RootMeanSquareNorm
 from tests.leankeras.rewriting.trying import first_is_fastest, run_source
@@ -63,6 +64,78 @@ def test_each_custom_layer_is_rewritten_or_left(model):
     port(old, layer)
     hidden = np.random.default_rng(0).normal(size=(2, *old.input.shape[1:])).astype("float32")
     np.testing.assert_allclose(layer(hidden), old(hidden), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable("tests>nested")
+class Steps(keras.Layer):
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return tf.stack([tf.tanh(x[:, t] @ self.kernel) for t in range(x.shape[1])], axis=1)
+
+    def compute_output_shape(self, shape):
+        return (*shape[:-1], 3)
+
+
+@pytest.fixture(scope="module")
+def nested():
+    """Two models in one, of which one is called twice, a Sequential one and two wrappers."""
+    keras.utils.set_random_seed(0)
+
+    def block(name):
+        inputs = keras.Input((4, 3))
+        return keras.Model(inputs, Steps(name="steps")(inputs) * 2.0, name=name)
+
+    x, frames = keras.Input((4, 3)), keras.Input((5, 4, 3))
+    scale = keras.layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 5.0, 6.0])
+    last = keras.Sequential([keras.Input((4, 3)), scale, Steps(name="steps")], name="last")
+    twice = block("twice")
+    outputs = [
+        last(block("once")(twice(twice(x)))),
+        keras.layers.TimeDistributed(block("frame"), name="frames")(frames),
+        keras.layers.TimeDistributed(Steps(name="inner"), name="wrapped")(frames),
+    ]
+    return keras.Model([x, frames], outputs, name="outer")
+
+
+def test_layers_in_models_in_a_model_are_rewritten(nested, tmp_path, monkeypatch):
+    searched = []
+    search = rewriting._search
+    monkeypatch.setattr(
+        rewriting, "_search", lambda *given: searched.append(given) or search(*given)
+    )
+    found = rewrite_model(nested, measure=first_is_fastest)
+    assert len(searched) == 1  # they differ in their weights alone
+    custom = [layer for layer in found.layer._flatten_layers() if isinstance(layer, Steps)]
+    assert not custom
+    paths = {step.partition(":")[0] for step in found.steps}
+    assert paths == {"twice/steps", "once/steps", "last/steps", "frames/frame/steps",
+                     "wrapped/inner"}  # fmt: skip
+    found.layer.save(tmp_path / "fast.keras")
+    loaded = keras.models.load_model(tmp_path / "fast.keras", safe_mode=True)
+    random = np.random.default_rng(0)
+    given = [random.normal(size=shape).astype("float32") for shape in ((2, 4, 3), (2, 5, 4, 3))]
+    for wanted, fast, back in zip(*(m(given) for m in (nested, found.layer, loaded)), strict=True):
+        np.testing.assert_allclose(wanted, fast, atol=1e-6)
+        np.testing.assert_array_equal(fast, back)
+
+
+def test_a_layer_that_only_looks_alike_is_searched_for_itself():
+    @keras.saving.register_keras_serializable("tests>alike")
+    class Scaled(Steps):
+        factor = 1.0
+
+        def call(self, x):
+            return super().call(x * self.factor)
+
+    inputs = keras.Input((4, 3))
+    layers = [Scaled(name=name) for name in ("one", "two", "three")]
+    layers[2].factor = 2.0
+    outputs = layers[2](layers[1](layers[0](inputs)))
+    found = rewrite_model(keras.Model(inputs, outputs), measure=first_is_fastest)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    np.testing.assert_allclose(found.layer(x), layers[2](layers[1](layers[0](x))), atol=1e-6)
 
 
 def test_a_model_of_keras_layers_has_nothing_to_gain():
