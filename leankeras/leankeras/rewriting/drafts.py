@@ -29,7 +29,7 @@ LAYOUTS = (
     Layout(widest=0),
     Layout(widest=1 << 30),
 )
-MAY_BE_SLOWER = ("LSTM", "GRU", "MultiHeadAttention")  # than a program
+MAY_BE_SLOWER = ("SimpleRNN", "LSTM", "GRU", "MultiHeadAttention")  # than a program
 LARGE, VERY_LARGE = 400, 1200  # operations from which fewer layouts are tried
 
 

@@ -13,11 +13,11 @@ from leankeras.rewriting.attention import self_attention
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.feed_forward import convolution, dense, global_pooling, pooling
 from leankeras.rewriting.node import Node, in_order
-from leankeras.rewriting.recurrent import gru, lstm
+from leankeras.rewriting.recurrent import recurrence
 from leankeras.rewriting.stock import Stock
 from leankeras.rewriting.weights import is_rearrangement
 
-KINDS = (convolution, dense, pooling, global_pooling, lstm, gru, self_attention)
+KINDS = (convolution, dense, pooling, global_pooling, recurrence, self_attention)
 
 
 def recognize(

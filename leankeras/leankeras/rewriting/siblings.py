@@ -8,7 +8,7 @@ for all steps beforehand.
 from collections import defaultdict
 from typing import Any
 
-from leankeras.rewriting.node import DATA, Depths, Node, in_order, size
+from leankeras.rewriting.node import DATA, LATE, Depths, Node, in_order, size
 from leankeras.rewriting.passes import Rebuild
 
 MOST_TERMS = 6
@@ -96,6 +96,35 @@ def _runs_along(group: list[tuple[tuple[int, ...], Node, list[int]]], p: int) ->
     for each in group:
         rows[each[0][:p] + each[0][p + 1 :]].append(each)
     return [run for row in rows.values() for run in _runs(row)]
+
+
+def split_products(rebuild: Rebuild) -> list[Node]:
+    """A weight's product with a step and the state side by side, as the sum of two products.
+
+    The part that depends on no state can then leave the recurrence.
+    """
+    g, depth = rebuild.graph, Depths()
+
+    def change(old: Node, new: Node) -> Node | None:
+        if new.op != "product":
+            return None
+        (left, right, out), (x, weight) = new.attributes["equation"], new.inputs
+        if x.op != "concatenate" or weight.depends == DATA:
+            return None
+        axis = x.attributes["axis"]
+        letter = left[axis]
+        is_late = {depth(part) >= LATE for part in x.inputs}
+        if letter in out or letter not in right or len(is_late) < 2:
+            return None
+        start, total = 0, None
+        for part in x.inputs:
+            rows = g.slice(weight, right.index(letter), start, part.shape[axis])
+            start += part.shape[axis]
+            term = g.product(part, rows, left, right, out)
+            total = term if total is None else g.elementwise("AddV2", total, term)
+        return total
+
+    return rebuild.run(change)
 
 
 def reassociate(rebuild: Rebuild) -> list[Node]:
