@@ -32,7 +32,7 @@ class Compiled:
     constants: tuple[np.ndarray, ...]
     statements: tuple[Statement, ...]
     result: Any
-    inputs: int
+    inputs: tuple[str, ...]
     masks: str
 
     def layer(self, name: str | None = None) -> Program:
@@ -109,10 +109,9 @@ def compile_program(
         WeightSpec(names[number], weight.shape, weight.node.dtype, weight.trainable)
         for number, weight in chosen.items()
     )
+    types = tuple(each.dtype for each in trace.inputs)
     weights = {names[number]: weight for number, weight in chosen.items()}
-    return Compiled(
-        weights, specs, tuple(constants), tuple(statements), result, len(trace.inputs), masks
-    )
+    return Compiled(weights, specs, tuple(constants), tuple(statements), result, types, masks)
 
 
 def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:

@@ -100,6 +100,7 @@ class Drafts:
     ) -> None:
         self.callee = callee
         self.journal = Journal()
+        self._arrays = arrays
         self.for_inference = for_inference
         self._masked = masked
         self._say = say
@@ -196,16 +197,32 @@ class Drafts:
         rejects = self.masks == REJECTED
         found.setdefault(key, Draft(name, compiled, merged.journal, nodes, rejects))
 
+    @property
+    def whole_numbers(self) -> list[str]:
+        """The types of the inputs, if one of them is not a float, which a proof would try first."""
+        types = [each.dtype for each in self._traces[0].inputs]
+        return [] if all("float" in each for each in types) else types
+
     @cached_property
     def _in_training(self) -> str:
         """Why it is rewritten for inference only; "" if it does the same in training."""
         if self.for_inference:
             return ""
+        variables = self.callee.layer.variables
+        for name in ("regularizer", "constraint"):
+            if any(getattr(variable, name, None) for variable in variables):
+                return f"a weight has a {name}"
+        if self._adds_losses():
+            return "it adds to the loss"
         try:
             same = self._traces[0].outputs(training=True) == self.outputs
         except RewriteError as error:
             return str(error).partition(": ")[2] or str(error)
         return "" if same else "it computes something else with training=True"
+
+    def _adds_losses(self) -> bool:
+        self.callee.eager(self._arrays, training=True)
+        return bool(self.callee.layer.losses)
 
     def _nothing(self) -> str:
         """Why nothing is saved, in a line."""

@@ -1,5 +1,6 @@
 """The public call: one layer rewritten, or every layer of a model that can be."""
 
+import inspect
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -71,8 +72,9 @@ def rewrite_model(
     for path, layer in custom:
         try:
             masked = _is_masked(layer)
+            shape, dtypes = _inputs(layer)
             made = rewrite_layer(
-                layer, _input_shape(layer), for_inference, measure, masked=masked, known=known
+                layer, shape, for_inference, measure, masked=masked, dtypes=dtypes, known=known
             )
             if made.without_masks and masked:
                 raise RewriteError(f"{path} is given a Keras mask in {model.name}, and uses it")
@@ -94,9 +96,8 @@ def rewrite_model(
 
     copy = _Copies(found).copy(model)
     port(model, copy)
-    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
     try:
-        proof = check_equivalence(model, copy, shapes[0] if len(shapes) == 1 else shapes, port)
+        proof = check_equivalence(model, copy, _shapes(model), port)
     except EquivalenceError as error:
         raise RewriteError(f"{model.name} cannot be proved: {error}") from error
     # Each new layer is proved by itself; whether inputs of the model test its other layers does not
@@ -116,6 +117,14 @@ def rewrite_model(
         nodes=tuple(int(n) for n in np.sum([part.nodes for part in parts], axis=0)),
         for_inference=for_inference,
     )
+
+
+def _shapes(model: keras.Model) -> Any:
+    """The shape of one sample of a model, a list or a dict of them as the model takes it."""
+    shapes = [tuple(tensor.shape[1:]) for tensor in model.inputs]
+    if not isinstance(model, keras.Sequential) and isinstance(model.input, dict):
+        return dict(zip(sorted(model.input), shapes, strict=True))
+    return shapes[0] if len(shapes) == 1 else shapes
 
 
 def _inside(layer: keras.Layer) -> list[keras.Layer]:
@@ -190,12 +199,36 @@ def _is_masked(layer: keras.Layer) -> bool:
     return any(mask_of(tensor) is not None for tensor in tensors)
 
 
-def _input_shape(layer: keras.Layer) -> Any:
-    """The shape of one sample that a layer of a model is given; None where it cannot be told."""
-    try:
-        tensors = layer.input
-    except (AttributeError, ValueError):  # called several times
-        return None
-    shapes = keras.tree.map_structure(lambda tensor: tuple(tensor.shape[1:]), tensors)
-    sizes = [size for shape in keras.tree.flatten(shapes) for size in [shape]]
-    return None if any(size is None for size in sizes) else shapes
+def _inputs(layer: keras.Layer) -> tuple[Any, list[str] | None]:
+    """The shape of one sample that a layer of a model is given, and the types; None if unknown.
+
+    Raises:
+        RewriteError: the model does not call it as ``rewrite`` does, with tensors in their places.
+    """
+    found = []
+    for node in producers(layer):
+        given = list(node.arguments.args)
+        names = list(inspect.signature(layer.call).parameters)[len(given) :]
+        masks = {id(mask_of(tensor)) for tensor in keras.tree.flatten(given)}
+        for name, value in node.arguments.kwargs.items():
+            if value is None or id(value) in masks:
+                continue
+            if name != names[0] or not all(map(keras.utils.is_keras_tensor, _flat(value))):
+                raise RewriteError(
+                    f"{layer.name} is called with {name}=, and rewrite knows it only as it is "
+                    "called with tensors one after the other"
+                )
+            given.append(value)
+            del names[0]
+        found.append(given[0] if len(given) == 1 else given)
+    shapes = [keras.tree.map_structure(lambda each: tuple(each.shape[1:]), one) for one in found]
+    dtypes = [[tensor.dtype for tensor in _flat(one)] for one in found]
+    if any(one != shapes[0] for one in shapes) or any(one != dtypes[0] for one in dtypes):
+        raise RewriteError(f"{layer.name} is called on inputs of several shapes or types")
+    if not found or any(size is None for size in keras.tree.flatten(shapes[0])):
+        return None, dtypes[0] if dtypes else None
+    return shapes[0], dtypes[0]
+
+
+def _flat(value: Any) -> list[Any]:
+    return keras.tree.flatten(value)

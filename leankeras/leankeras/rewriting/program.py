@@ -51,7 +51,7 @@ class Program(keras.Layer):
         constants: fixed arrays.
         statements: what it computes; a statement may take what those before it gave.
         outputs: what it returns, nested, with a reference for each output.
-        inputs: how many tensors it takes; None does not check.
+        inputs: the type of each tensor it takes, such as "float32"; None does not check.
         masks: "ignored", "passed on" or "rejected": what it does with the Keras mask of an input.
 
     Takes the inputs of the layer that it was made from, in the same order.
@@ -63,7 +63,7 @@ class Program(keras.Layer):
         constants: Sequence[np.ndarray],
         statements: Sequence[Statement],
         outputs: Any,
-        inputs: int | None = None,
+        inputs: Sequence[str] | None = None,
         masks: str = IGNORED,
         **kwargs: Any,
     ) -> None:
@@ -82,7 +82,7 @@ class Program(keras.Layer):
             raise ModelError(f"a program with masks {masks!r}; expected one of {', '.join(MASKS)}")
         self.supports_masking = masks == PASSED_ON
         self.masks = masks
-        self.input_count = inputs
+        self.input_dtypes = None if inputs is None else tuple(inputs)
         self.specs = tuple(weights)
         self.constants = tuple(constants)
         self.statements = tuple(statements)
@@ -102,12 +102,7 @@ class Program(keras.Layer):
         Raises:
             ModelError: other inputs than the old layer was traced with, or a mask it cannot take.
         """
-        tensors = keras.tree.flatten([*inputs, named])
-        if self.input_count not in (None, len(tensors)):
-            raise ModelError(
-                f"{self.name} was rewritten for a call with {self.input_count} inputs; saw "
-                f"{len(tensors)}; rewrite the old layer as it is called here"
-            )
+        tensors = self._checked(keras.tree.flatten([*inputs, named]))
         if self.masks == REJECTED and any(each is not None for each in keras.tree.flatten([mask])):
             raise ModelError(
                 f"{self.name} was rewritten for inputs without a Keras mask, and saw one; use the "
@@ -121,7 +116,7 @@ class Program(keras.Layer):
             if kind == "value":
                 return values[place]
             if kind == "input":
-                return tf.convert_to_tensor(tensors[place])
+                return tensors[place]
             if kind == "weight":
                 return self.variables_of_program[place].value
             return tf.constant(self.constants[place])
@@ -134,6 +129,26 @@ class Program(keras.Layer):
             values.append(OPERATIONS[statement.op].run(attributes, *inputs_))
         return map_references(find, self.result)
 
+    def _checked(self, tensors: list[Any]) -> list[Any]:
+        """The inputs, floats in the precision that the program was made for."""
+        wanted = self.input_dtypes
+        if wanted is None:
+            return tensors
+        if len(wanted) != len(tensors):
+            raise ModelError(
+                f"{self.name} was rewritten for a call with {len(wanted)} inputs; saw "
+                f"{len(tensors)}; rewrite the old layer as it is called here"
+            )
+        tensors = [tf.convert_to_tensor(each) for each in tensors]
+        for each, dtype in zip(tensors, wanted, strict=True):
+            if each.dtype.is_floating != tf.as_dtype(dtype).is_floating:
+                raise ModelError(
+                    f"{self.name} was rewritten for inputs of {', '.join(wanted)}; saw "
+                    f"{each.dtype.name}; rewrite the model that has the layer, where its types "
+                    "are known"
+                )
+        return [tf.cast(each, dtype) for each, dtype in zip(tensors, wanted, strict=True)]
+
     def compute_output_spec(self, *inputs: Any, **named: Any) -> Any:
         """Found by running the program, since :meth:`compute_output_shape` knows no types."""
         return keras.Operation.compute_output_spec(self, *inputs, **named)
@@ -141,11 +156,13 @@ class Program(keras.Layer):
     def compute_output_shape(self, *shapes: Any) -> Any:
         """The shapes of the outputs, which wrappers such as ``TimeDistributed`` ask for."""
 
+        dtypes = iter(self.input_dtypes or ())
+
         def found(shape: Any) -> Any:
             if isinstance(shape, Mapping):
                 return {name: found(each) for name, each in shape.items()}
             if all(size is None or isinstance(size, int) for size in shape):
-                return keras.KerasTensor(shape, self.compute_dtype)
+                return keras.KerasTensor(shape, next(dtypes, self.compute_dtype))
             return [found(each) for each in shape]
 
         outputs = self.compute_output_spec(*map(found, shapes))
@@ -162,7 +179,7 @@ class Program(keras.Layer):
                 for s in self.statements
             ],
             "outputs": map_references(list, self.result),
-            "inputs": self.input_count,
+            "inputs": self.input_dtypes,
             "masks": self.masks,
         }
 

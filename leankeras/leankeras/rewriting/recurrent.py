@@ -86,11 +86,17 @@ CELLS = (
 
 @dataclass(frozen=True)
 class _Blocks:
-    """The parts of the weights, one for each gate, in some order."""
+    """The parts of the weights, one for each gate, in some order.
+
+    Args:
+        kernel, recurrent, bias: the parts.
+        weights: how many weights they are parts of, for each of the three.
+    """
 
     kernel: list[Node]
     recurrent: list[Node]
     bias: list[Node]
+    weights: tuple[int, int, int]
 
 
 def recurrence(g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]) -> Stock | None:
@@ -112,23 +118,25 @@ def recurrence(g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]
 def _blocks(g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]) -> _Blocks | None:
     """The weights in parts of as many columns as there are units."""
     units, features = out.shape[-1], x.shape[-1]
-    found = _Blocks([], [], [])
+    kernel, recurrent, bias = parts = [], [], []
+    numbers = [0, 0, 0]
     for weight in choose_weights([out], variables).values():
         node = weight.node
         count, rest = divmod(node.shape[-1] if node.shape else 0, units)
         if rest or not count:
             return None
         if size(node.shape[:-1]) == 1 and not _is_multiplied(out, node):
-            place, rows = found.bias, ()
+            place, rows = bias, ()
         elif len(node.shape) == 2 and node.shape[0] == features and _meets_input(out, node):
-            place, rows = found.kernel, (features,)
+            place, rows = kernel, (features,)
         elif len(node.shape) == 2 and node.shape[0] == units:
-            place, rows = found.recurrent, (units,)
+            place, rows = recurrent, (units,)
         else:
             return None
         flat = g.reshape(node, (*rows, count * units))
         place += [g.slice(flat, len(rows), start * units, units) for start in range(count)]
-    return found
+        numbers = [n + (place is part) for n, part in zip(numbers, parts, strict=True)]
+    return _Blocks(kernel, recurrent, bias, tuple(numbers))
 
 
 def _meets_input(out: Node, weight: Node) -> bool:
@@ -150,8 +158,13 @@ def _orders(cell: Cell, blocks: _Blocks) -> Iterator[_Blocks]:
     if counts != (cell.gates, cell.gates) or len(biases) not in (0, cell.gates * cell.biases):
         return
     places = list(permutations(range(cell.gates)))
-    # Of four gates all weights are taken to have one order, as they have where a loop was merged.
-    orders = product(places, repeat=3) if cell.gates < 4 else zip(*[places] * 3, strict=True)
+    # Where a loop was merged, the parts of one weight have the order of those of another.
+    wholes = [blocks.weights[0] == 1, blocks.weights[1] == 1, blocks.weights[2] <= cell.biases]
+    free = 0 if cell.gates > 3 else wholes.count(False)
+    orders = []
+    for first, *others in product(places, repeat=1 + free):
+        own = iter(others)
+        orders.append([first if whole or not free else next(own) for whole in wholes])
     sides = [biases]
     if cell.biases == 2 and biases:  # those of the input first, or those of the state, or in turn
         first, second = biases[: cell.gates], biases[cell.gates :]
@@ -163,6 +176,7 @@ def _orders(cell: Cell, blocks: _Blocks) -> Iterator[_Blocks]:
             [blocks.kernel[place] for place in kernel],
             [blocks.recurrent[place] for place in recurrent],
             [side[start + place] for start in starts for place in bias],
+            blocks.weights,
         )
 
 

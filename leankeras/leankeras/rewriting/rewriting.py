@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -102,10 +102,15 @@ class Restricted(keras.Layer):
     Args:
         callee: the layer.
         for_inference: whether it does in training what it does at inference.
+        dtypes: of its inputs; None leaves them open.
     """
 
-    def __init__(self, callee: Callee, for_inference: bool = True) -> None:
+    def __init__(
+        self, callee: Callee, for_inference: bool = True, dtypes: Sequence[str] | None = None
+    ) -> None:
         super().__init__(autocast=False)
+        # The types that it is to be proved for.
+        self.inputs = [keras.KerasTensor((None,), dtype) for dtype in dtypes or ()]
         self.layer = callee.layer
         self._callee = callee
         self._for_inference = for_inference
@@ -124,6 +129,7 @@ def rewrite_layer(
     measure: Measure | None = None,
     say: Say | None = None,
     masked: bool = False,
+    dtypes: Sequence[str] | None = None,
     known: Known | None = None,
 ) -> Rewriting:
     """See :func:`leankeras.rewrite`.
@@ -135,9 +141,10 @@ def rewrite_layer(
         measure: takes models by name and a sample, and gives a comparison of their latencies.
         say: is told how far it is.
         masked: whether its inputs have Keras masks where it is used.
+        dtypes: the types of its inputs where it is used; None finds types that it takes.
         known: what was found for the layers before, which is used again for those like them.
     """
-    callee, arrays = settled(layer, input_shape)
+    callee, arrays = settled(layer, input_shape, dtypes)
     say = say or _Progress(layer.name)
     with kept(layer):
         traced = Drafts(callee, arrays, for_inference, masked, say)
@@ -230,8 +237,9 @@ def _fastest_proved(
             reason = reason or f"no faster in LiteRT: {latency.speedup(name)}"
             break
         draft, new = by_name[name], layers[name]
-        if for_inference or draft.without_masks:
-            reference = Restricted(callee, for_inference)
+        dtypes = traced.whole_numbers
+        if for_inference or draft.without_masks or dtypes:
+            reference = Restricted(callee, for_inference, dtypes)
         proof = _proof(reference, callee, draft, new, say)
         if proof.equivalent:
             return Rewriting(

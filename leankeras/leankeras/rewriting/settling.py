@@ -1,5 +1,6 @@
 """How a layer is called, and on what: its input shape, and a batch that it takes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -9,9 +10,18 @@ from leankeras.equivalence import Callee, Pair, check_shape, flat_shapes, kept
 from leankeras.errors import EquivalenceError, RewriteError
 from leankeras.graph import is_graph
 
+BATCH = 3
 
-def settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
+
+def settled(
+    layer: Any, input_shape: Any, dtypes: Sequence[str] | None = None
+) -> tuple[Callee, list[np.ndarray]]:
     """How a layer is called, and a batch for it.
+
+    Args:
+        layer: the layer.
+        input_shape: the shape of one sample, nested as the inputs are; None if the layer knows it.
+        dtypes: the type of each input; None finds types that the layer takes.
 
     Raises:
         RewriteError: not a layer, no shape, or inputs that it rejects.
@@ -25,10 +35,22 @@ def settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
         callee = Callee("layer", layer, shape)
         pair = Pair(callee, Callee("layer", layer, shape), None)
         with kept(layer):
-            arrays, _, _ = pair.settle(flat_shapes(shape), None)
+            arrays, _, _ = pair.settle(flat_shapes(shape), _typed(flat_shapes(shape), dtypes))
     except EquivalenceError as error:
         raise RewriteError(str(error)) from error
     return callee, arrays
+
+
+def _typed(shapes: Sequence[Any], dtypes: Sequence[str] | None) -> list[np.ndarray] | None:
+    if dtypes is None or len(dtypes) != len(shapes):
+        return None
+    random = np.random.default_rng(0)
+    return [
+        random.normal(size=(BATCH, *shape)).astype(dtype)
+        if "float" in dtype
+        else np.zeros((BATCH, *shape), dtype)
+        for shape, dtype in zip(shapes, dtypes, strict=True)
+    ]
 
 
 def _known_shape(layer: keras.Layer) -> Any:

@@ -98,7 +98,7 @@ class Trace:
                     for x, steps in zip(given, has_steps, strict=True)
                 ]
             outputs = self.callee.nested(given, training=training)
-            self.structure = keras.tree.map_structure(lambda _: 0, outputs)
+            self.structure = keras.tree.map_structure(_leaf, outputs)
             return keras.tree.flatten(outputs)
 
         leaves = [*self.inputs, *masks]
@@ -248,6 +248,12 @@ def source_line(operation: Any, layer_type: type) -> str:
             text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
             return f"line {frame.lineno}, `{text}`"
     return ""
+
+
+def _leaf(output: Any) -> int:
+    if output is None:
+        raise RewriteError("it returns None beside its outputs")
+    return 0
 
 
 def _moved(variable: keras.Variable, index: int) -> np.ndarray:

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from kopt.cases.signal import CustomConv
 from leankeras import cli
-from leankeras.errors import RewriteError
+from leankeras.errors import ModelError, RewriteError
 from leankeras.rewriting import measurement, rewriting
 from leankeras.rewriting.models import rewrite_model
 from tests.layers.well_written import RootMeanSquareNorm
@@ -136,6 +136,66 @@ def test_a_layer_that_only_looks_alike_is_searched_for_itself():
     found = rewrite_model(keras.Model(inputs, outputs), measure=first_is_fastest)
     x = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
     np.testing.assert_allclose(found.layer(x), layers[2](layers[1](layers[0](x))), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests>called")
+class Adding(keras.Layer):
+    def call(self, x, context=None, offset=None, factor=1.0):
+        steps = []
+        for t in range(4):
+            y = tf.tanh(tf.cast(x[:, t], "float32")) * factor
+            y = y if context is None else y + context[:, t]
+            steps.append(y if offset is None else y - offset[:, t])
+        return tf.stack(steps, axis=1)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda layer, x, y: layer(x, context=y), None),
+        (lambda layer, x, y: layer(x, offset=y), "called with offset="),
+        (lambda layer, x, y: layer(x, y, factor=2.0), "called with factor="),
+        (lambda layer, x, y: layer(layer(x, y)[:, :, :2], y[:, :, :2]), "of several shapes"),
+    ],
+)
+def test_a_layer_is_called_in_the_copy_as_it_was_searched(call, said):
+    inputs = [keras.Input((4, 3)), keras.Input((4, 3))]
+    model = keras.Model(inputs, call(Adding(), *inputs))
+    if said:
+        with pytest.raises(RewriteError, match=said):
+            rewrite_model(model, measure=first_is_fastest)
+        return
+    found = rewrite_model(model, measure=first_is_fastest)
+    random = np.random.default_rng(0)
+    given = [random.normal(size=(2, 4, 3)).astype("float32") for _ in range(2)]
+    np.testing.assert_allclose(found.layer(given), model(given), atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests>called")
+class Halves(keras.Layer):
+    """Gives something else for 3 than for 3.0."""
+
+    def call(self, x):
+        return tf.stack([tf.cast(x[:, t] // 2, "float32") / 2.0 for t in range(4)], axis=1)
+
+
+def test_inputs_are_of_the_types_they_have_in_the_model():
+    inputs = keras.Input((4,), dtype="int32", name="steps")
+    model = keras.Model({"steps": inputs}, Halves(name="halves")(inputs))
+    found = rewrite_model(model, measure=first_is_fastest)
+    given = {"steps": np.arange(8, dtype="int32").reshape(2, 4)}
+    np.testing.assert_array_equal(found.layer(given), model(given))
+    with pytest.raises(ModelError, match="rewritten for inputs of int32; saw float32"):
+        found.layer.get_layer("halves")(np.ones((2, 4), "float32"))
+
+
+def test_a_frozen_layer_stays_frozen():
+    inputs = keras.Input((4, 3))
+    layer = Steps(name="steps")
+    model = keras.Model(inputs, layer(inputs))
+    layer.trainable = False
+    found = rewrite_model(model, measure=first_is_fastest)
+    assert not found.layer.trainable_weights
 
 
 def test_a_model_of_keras_layers_has_nothing_to_gain():
