@@ -90,7 +90,7 @@ class _Blocks:
 
     Args:
         kernel, recurrent, bias: the parts.
-        weights: how many weights they are parts of, for each of the three.
+        weights: how many old weights they are parts of, for each of the three.
     """
 
     kernel: list[Node]
@@ -135,7 +135,8 @@ def _blocks(g: Graph, out: Node, x: Node, variables: Sequence[keras.Variable]) -
             return None
         flat = g.reshape(node, (*rows, count * units))
         place += [g.slice(flat, len(rows), start * units, units) for start in range(count)]
-        numbers = [n + (place is part) for n, part in zip(numbers, parts, strict=True)]
+        old = sum(each.op == "weight" for each in in_order([node]))
+        numbers = [n + old * (place is part) for n, part in zip(numbers, parts, strict=True)]
     return _Blocks(kernel, recurrent, bias, tuple(numbers))
 
 
@@ -158,13 +159,13 @@ def _orders(cell: Cell, blocks: _Blocks) -> Iterator[_Blocks]:
     if counts != (cell.gates, cell.gates) or len(biases) not in (0, cell.gates * cell.biases):
         return
     places = list(permutations(range(cell.gates)))
-    # Where a loop was merged, the parts of one weight have the order of those of another.
+    # A weight that held all gates has them in the order of the others that did.
     wholes = [blocks.weights[0] == 1, blocks.weights[1] == 1, blocks.weights[2] <= cell.biases]
     free = 0 if cell.gates > 3 else wholes.count(False)
     orders = []
-    for first, *others in product(places, repeat=1 + free):
-        own = iter(others)
-        orders.append([first if whole or not free else next(own) for whole in wholes])
+    for own in product(places, repeat=free + (free < 3)):
+        rest = iter(own[free < 3 :])
+        orders.append([own[0] if whole or not free else next(rest) for whole in wholes])
     sides = [biases]
     if cell.biases == 2 and biases:  # those of the input first, or those of the state, or in turn
         first, second = biases[: cell.gates], biases[cell.gates :]
