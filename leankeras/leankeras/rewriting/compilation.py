@@ -1,5 +1,6 @@
 """Nodes as a program: statements in an order that keeps the turns of a recurrence together."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from leankeras.rewriting.tracing import Trace
 from leankeras.rewriting.weights import NewWeight, choose_weights
 
 KERNELS = ("product", "convolution", "depthwise")
+MANY = 4
 
 
 @dataclass(frozen=True)
@@ -123,10 +125,17 @@ def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:
             needed.add(node.number)
             waiting += node.inputs
     depth = Depths()
+    users: dict[int, int] = defaultdict(int)
+    for node in in_order(outputs):
+        for each in node.inputs:
+            users[each.number] += 1
+    # What many take comes before all of them, so that their turns look alike.
     early = [
         node
         for node in in_order(outputs)
-        if node.op in ("unstack", "split") and depth(node) < LATE and node.inputs[0].op != "item"
+        if (node.op in ("unstack", "split") or users[node.number] >= MANY)
+        and depth(node) < LATE
+        and not any(each.op == "item" for each in (node, *node.inputs))
     ]
     order = in_order([*early, *outputs], key=lambda node: -depth(node))
     order = [
