@@ -3,12 +3,14 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
 from leankeras.equivalence import Callee
 from leankeras.errors import RewriteError
+from leankeras.graph import flat_layers
 from leankeras.rewriting.batch import batch_sizes, with_batch
 from leankeras.rewriting.compilation import Compiled, compile_program
 from leankeras.rewriting.masks import fate_in, fate_of_masks
@@ -100,7 +102,6 @@ class Drafts:
     ) -> None:
         self.callee = callee
         self.journal = Journal()
-        self._arrays = arrays
         self.for_inference = for_inference
         self._masked = masked
         self._say = say
@@ -212,17 +213,16 @@ class Drafts:
         for name in ("regularizer", "constraint"):
             if any(getattr(variable, name, None) for variable in variables):
                 return f"a weight has a {name}"
-        if self._adds_losses():
-            return "it adds to the loss"
-        try:
-            same = self._traces[0].outputs(training=True) == self.outputs
-        except RewriteError as error:
-            return str(error).partition(": ")[2] or str(error)
-        return "" if same else "it computes something else with training=True"
-
-    def _adds_losses(self) -> bool:
-        self.callee.eager(self._arrays, training=True)
-        return bool(self.callee.layer.losses)
+        layer = self.callee.layer
+        same, reason = True, "it computes something else with training=True"
+        if any("training" in signature(each.call).parameters for each in flat_layers(layer)):
+            try:
+                same = self._traces[0].outputs(training=True) == self.outputs
+            except RewriteError as error:
+                same, reason = False, str(error).partition(": ")[2] or str(error)
+        if not same:
+            return reason
+        return "it adds to the loss" if layer.losses else ""  # in the trace before
 
     def _nothing(self) -> str:
         """Why nothing is saved, in a line."""
