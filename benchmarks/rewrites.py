@@ -44,8 +44,8 @@ NOTES = """
 ## What it makes
 
 - **One of Keras's own layers, where there is one.** A recurrence written by hand becomes
-  `SimpleRNN`, `GRU` (with the reset before or after the product) or `LSTM`, whether each gate has weights of its
-  own or all share one, with biases or without, forwards or backwards in time, and also where the
+  `SimpleRNN`, `GRU` (with the reset before or after the product) or `LSTM`, whether each gate has
+  weights of its own or all share one, with biases or without, forwards or backwards in time, and also where the
   input and the state are put side by side first. Which gate is which is found by trying the orders
   on values, then proved. What only looks alike, such as an update gate that works the other way
   round or a peephole, becomes a program.
