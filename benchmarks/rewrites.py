@@ -45,10 +45,10 @@ NOTES = """
 
 - **One of Keras's own layers, where there is one.** A recurrence written by hand becomes
   `SimpleRNN`, `GRU` (with the reset before or after the product) or `LSTM`, whether each gate has
-  weights of its own or all share one, with biases or without, forwards or backwards in time, and also where the
-  input and the state are put side by side first. Which gate is which is found by trying the orders
-  on values, then proved. What only looks alike, such as an update gate that works the other way
-  round or a peephole, becomes a program.
+  weights of its own or all share one, with biases or without, forwards or backwards in time, and
+  also where the input and the state are put side by side first. Which gate is which is found by
+  trying the orders on values, then proved. What only looks alike, such as an update gate that works
+  the other way round or a peephole, becomes a program.
 - **Models inside models.** `rewrite(model)` reaches the layers of a Functional or Sequential model
   inside another and the layer of a `TimeDistributed`. Of layers that compute the same with other
   weights, such as the blocks of a stack, one is searched and proved; for each of the others the

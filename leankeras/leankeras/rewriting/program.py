@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from leankeras.errors import ModelError
-from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, OPERATIONS, Batch
+from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, MOVES, OPERATIONS, Batch
 
 Reference = tuple[str, Any]  # ("input", 0), ("weight", "kernel"), ("constant", 2), ("value", 5)
 IGNORED, PASSED_ON, REJECTED = MASKS = ("ignored", "passed on", "rejected")
+PASSING = MOVES | {"split", "unstack", "item"}  # numbers through as they are
 MOST_WRITTEN = 64  # numbers of a constant that are written out in a config
 
 
@@ -139,15 +140,32 @@ class Program(keras.Layer):
                 f"{self.name} was rewritten for a call with {len(wanted)} inputs; saw "
                 f"{len(tensors)}; rewrite the old layer as it is called here"
             )
-        tensors = [tf.convert_to_tensor(each) for each in tensors]
-        for each, dtype in zip(tensors, wanted, strict=True):
-            if each.dtype.is_floating != tf.as_dtype(dtype).is_floating:
+        checked = []
+        for place, (given, dtype) in enumerate(zip(tensors, wanted, strict=True)):
+            each = tf.convert_to_tensor(given)
+            if each.dtype.is_floating == tf.as_dtype(dtype).is_floating:
+                each = tf.cast(each, dtype)
+            elif not self._is_cast(place):
                 raise ModelError(
                     f"{self.name} was rewritten for inputs of {', '.join(wanted)}; saw "
                     f"{each.dtype.name}; rewrite the model that has the layer, where its types "
                     "are known"
                 )
-        return [tf.cast(each, dtype) for each, dtype in zip(tensors, wanted, strict=True)]
+            checked.append(each)
+        return checked
+
+    def _is_cast(self, place: int) -> bool:
+        """Whether an input is cast before anything is computed of it, so that any type will do."""
+        bare: set[Reference] = {("input", place)}
+        for number, statement in enumerate(self.statements):
+            if statement.op != "cast" and bare & set(statement.inputs):
+                index = statement.op == "gather" and statement.inputs[1] in bare
+                if index or statement.op not in PASSING:
+                    return False
+                bare.add(("value", number))
+        found: list[Reference] = []
+        map_references(found.append, self.result)
+        return not bare & {tuple(each) for each in found}
 
     def compute_output_spec(self, *inputs: Any, **named: Any) -> Any:
         """Found by running the program, since :meth:`compute_output_shape` knows no types."""
