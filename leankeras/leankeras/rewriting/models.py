@@ -26,12 +26,12 @@ def rewrite(layer: keras.Layer, input_shape: Any = None, for_inference: bool = F
 
     Args:
         layer: a layer of your own, built or not, or a Functional or Sequential model, of which
-            every custom layer is rewritten that can be.
+            every custom layer is rewritten that can be, also in models inside it.
         input_shape: the shape of one sample without the batch, such as ``(64, 32)``; a list or a
             dict of shapes for several inputs. Not needed for a layer that has been called.
-        for_inference: whether only inference has to be the same. A layer with dropout or batch
-            statistics can be rewritten this way only; and whatever is computed of weights alone
-            is computed once, by ``port``.
+        for_inference: whether only inference has to be the same. A layer with dropout, batch
+            statistics, a loss of its own, a regularizer or a constraint can be rewritten this way
+            only; and whatever is computed of weights alone is computed once, by ``port``.
 
     Returns:
         The new layer with its weights, its Python source, ``port(old, new)``, what was merged, and
