@@ -40,6 +40,28 @@ conversion, measuring and proof. The layers are in `kopt/cases` and `tests/layer
 | layer | input | becomes | nodes | LiteRT operators | LiteRT by hand | LiteRT, `rewrite` | tf.function by hand | tf.function, `rewrite` | seconds |
 |---|---|---|---|---|---|---|---|---|---|
 """  # noqa: E501
+NOTES = """
+## What it makes
+
+- **One of Keras's own layers, where there is one.** A recurrence written by hand becomes
+  `SimpleRNN`, `GRU` (with the reset before or after the product) or `LSTM`, whether each gate has
+  weights of its own or all share one, with biases or without, forwards or backwards in time, and
+  also where the input and the state are put side by side first. Which gate is which is found by
+  trying the orders on values, then proved. What only looks alike, such as an update gate that works
+  the other way round or a peephole, becomes a program.
+- **Models inside models.** `rewrite(model)` reaches the layers of a Functional or Sequential model
+  inside another and the layer of a `TimeDistributed`. Of layers that compute the same with other
+  weights, such as the blocks of a stack, one is searched and proved; for each of the others the
+  traced graph has to be identical and the outputs have to agree.
+- **Masks.** Where a stock layer would treat a Keras mask differently from the old layer, it is
+  given only where no mask arrives; behind `Masking` or `Embedding(mask_zero=True)` the model gets a
+  program.
+- **Training.** A layer that trains differently (dropout, statistics that move, a loss of its own, a
+  regularizer or a constraint) is refused unless `for_inference=True`, and one whose weights are
+  frozen stays frozen.
+- **Forecasts.** The diagnosis in 01 asks the same rule as `rewrite`: what it says can be merged is
+  merged. Whether that is faster, only a measurement tells.
+"""
 REFUSED = """
 ## What it refuses
 
@@ -153,7 +175,7 @@ def main(chosen: list[str]) -> None:
         except kopt.RewriteError as error:
             refused.append(f"| {row.name} | {str(error).replace('|', 'or')} |")
             print(refused[-1], file=sys.stderr, flush=True)
-    print(REFUSED + "\n".join(refused) if not chosen else "\n".join(refused))
+    print(NOTES + REFUSED + "\n".join(refused) if not chosen else "\n".join(refused))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = face(
         "check_shape": ".shapes",
         "distance": ".tolerance",
         "flat_shapes": ".shapes",
+        "input_names": ".roles",
         "kept": ".perturbation",
         "pack": ".shapes",
         "perturb": ".perturbation",

@@ -145,7 +145,12 @@ def _slopes(pair: Pair, first: Gradients, rounded: Gradients, seen: Gradients) -
     rng = np.random.default_rng(1)
     trained = {id(weight) for weight in pair.reference.layer.trainable_weights}
     columns = zip(pair.reference.layer.weights, first.weights, rounded.weights, strict=True)
-    used = [each for each in columns if id(each[0]) in trained and each[1] is not None]
+    # What the reference does not train, by tf.stop_gradient for example, has a gradient of zero.
+    used = [
+        (weight, np.zeros(weight.shape) if gradient is None else gradient, moved)
+        for weight, gradient, moved in columns
+        if id(weight) in trained and is_float(weight)
+    ]
     if not used:
         return
     values = read([weight for weight, *_ in used])

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from leankeras.rewriting.functions import CHAINS
 from leankeras.rewriting.merge_rules import NotAlike
-from leankeras.rewriting.node import DATA, Node, in_order
-from leankeras.rewriting.passes import Rebuild
+from leankeras.rewriting.node import DATA, Node
+from leankeras.rewriting.passes import Failure, Rebuild, is_recurrence
 
 MOST_RUNS = 3  # of parts of equal shape in a concatenation
 FEWEST_TERMS = 3
@@ -59,7 +59,7 @@ def _merge_concatenation(rebuild: Rebuild, node: Node) -> Node | None:
 def _merged_run(rebuild: Rebuild, run: list[Node], axis: int, join: Finish) -> list[Node]:
     """Parts of a concatenation, merged; without the first or the last if that differs."""
     g, count = rebuild.graph, len(run)
-    copies = not _is_recurrence(run)
+    copies = not is_recurrence(run)
     for low, high in _equal_turns(count):
         part = g.concatenate(run[low:high], axis)
         found = None
@@ -86,8 +86,9 @@ def _merge_chain(rebuild: Rebuild, old: Node, new: Node) -> Node | None:
     done, rest = [], []
     for group in _alike(terms):
         fits = group[0].depends == DATA and group[0].shape == new.shape
-        copies = not _is_recurrence(group)
-        for low, high in _equal_turns(len(group)) if fits and len(group) >= FEWEST_TERMS else ():
+        turns = list(_equal_turns(len(group))) if fits and len(group) >= FEWEST_TERMS else []
+        copies = bool(turns) and not is_recurrence(group)
+        for low, high in turns:
             chain = group[low]
             for term in group[low + 1 : high]:
                 chain = g.elementwise(function, chain, term)
@@ -140,10 +141,7 @@ def _merged(
         try:
             whole, place = rebuild.alignment(copying)(nodes, axis)
         except NotAlike as difference:
-            reason = difference
-            if _is_recurrence(nodes):
-                reason = NotAlike("each turn needs what the one before computed", old)
-            rebuild.journal.failed.append((len(nodes), old, reason))
+            rebuild.journal.failed.append(Failure(nodes, old, difference))
             continue
         if place is None:
             whole, place = rebuild.graph.repeat(whole, 0, len(nodes)), 0
@@ -152,10 +150,3 @@ def _merged(
             rebuild.journal.merged.append((len(nodes), nodes[0], whole))
             return out
     return None
-
-
-def _is_recurrence(nodes: Sequence[Node]) -> bool:
-    """Whether one of the turns is computed from another; copying them would repeat the work."""
-    bare = [node.inputs[0] if node.op == "reshape" and node.inputs else node for node in nodes]
-    above = {each.number for each in in_order([i for node in bare for i in node.inputs])}
-    return any(node.number in above for node in bare)

@@ -1,5 +1,6 @@
 """Nodes as a program: statements in an order that keeps the turns of a recurrence together."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +10,13 @@ import numpy as np
 
 from leankeras.rewriting.building import computed
 from leankeras.rewriting.naming import new_names, weight_paths
-from leankeras.rewriting.node import CONSTANT, DATA, Node, in_order, is_known
+from leankeras.rewriting.node import CONSTANT, DATA, LATE, Depths, Node, in_order, is_known
 from leankeras.rewriting.program import Program, Reference, Statement, WeightSpec
 from leankeras.rewriting.tracing import Trace
 from leankeras.rewriting.weights import NewWeight, choose_weights
 
-STATE = 1000  # how late a state's first value counts, so that step 0 stands with those after it
 KERNELS = ("product", "convolution", "depthwise")
+MANY = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Compiled:
     constants: tuple[np.ndarray, ...]
     statements: tuple[Statement, ...]
     result: Any
-    inputs: int
+    inputs: tuple[str, ...]
     masks: str
 
     def layer(self, name: str | None = None) -> Program:
@@ -110,10 +111,9 @@ def compile_program(
         WeightSpec(names[number], weight.shape, weight.node.dtype, weight.trainable)
         for number, weight in chosen.items()
     )
+    types = tuple(each.dtype for each in trace.inputs)
     weights = {names[number]: weight for number, weight in chosen.items()}
-    return Compiled(
-        weights, specs, tuple(constants), tuple(statements), result, len(trace.inputs), masks
-    )
+    return Compiled(weights, specs, tuple(constants), tuple(statements), result, types, masks)
 
 
 def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:
@@ -124,25 +124,27 @@ def _order(outputs: Sequence[Node], given: set[int]) -> list[Node]:
         if node.number not in needed and node.number not in given:
             needed.add(node.number)
             waiting += node.inputs
-    depth: dict[int, int] = {}
+    depth = Depths()
+    users: dict[int, int] = defaultdict(int)
     for node in in_order(outputs):
-        below = max([depth[each.number] for each in node.inputs], default=0)
-        depth[node.number] = STATE if is_known(node) and node.depends == DATA else 1 + below
+        for each in node.inputs:
+            users[each.number] += 1
+    # What many take comes before all of them, so that their turns look alike.
     early = [
         node
         for node in in_order(outputs)
-        if node.op in ("unstack", "split")
-        and depth[node.number] < STATE
-        and node.inputs[0].op != "item"
+        if (node.op in ("unstack", "split") or users[node.number] >= MANY)
+        and depth(node) < LATE
+        and not any(each.op == "item" for each in (node, *node.inputs))
     ]
-    order = in_order([*early, *outputs], key=lambda node: -depth[node.number])
+    order = in_order([*early, *outputs], key=lambda node: -depth(node))
     order = [
         node
         for node in order
         if node.number in needed and node.op not in ("input", "weight") and not _is_fixed(node)
     ]
     first = [node for node in order if node.depends < DATA or is_known(node)]
-    return [*first, *(node for node in order if node not in set(first))]
+    return [*first, *(node for node in order if node.depends == DATA and not is_known(node))]
 
 
 def _is_fixed(node: Node) -> bool:

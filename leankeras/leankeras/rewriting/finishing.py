@@ -86,6 +86,7 @@ def sink_reshapes(rebuild: Rebuild) -> list[Node]:
             len(new.inputs) == 1
             or any(each.op in PRODUCTS for each in inner)
             or all(each.op == "elementwise" for each in inner)
+            or len(target) < len(new.shape)
         )
         if target == new.shape or not worth_it:
             return None

@@ -7,15 +7,12 @@ from typing import Any
 import keras
 
 from leankeras.equivalence import kept
-from leankeras.rewriting.batch import batch_sizes
-from leankeras.rewriting.drafts import check_training
-from leankeras.rewriting.node import DATA, Node, cost, in_order
-from leankeras.rewriting.optimization import optimize
-from leankeras.rewriting.passes import Journal, Layout
-from leankeras.rewriting.rewriting import settled
-from leankeras.rewriting.tracing import Trace
+from leankeras.rewriting.drafts import Drafts
+from leankeras.rewriting.node import DATA, Node, in_order
+from leankeras.rewriting.settling import settled
 
 Places = frozenset[tuple[str, int]]
+MOST_OBSTACLES = 20
 
 
 @dataclass(frozen=True)
@@ -37,8 +34,8 @@ class Forecast:
 def forecast(layer: keras.Layer, input_shape: Any = None) -> Forecast:
     """Tell what :func:`leankeras.rewrite` would merge in a layer, in a few seconds.
 
-    The layer is traced and merged in one way only. Whether the result is faster is not known
-    before it is measured, nor whether it can be proved.
+    The layer is traced and merged as ``rewrite`` does it, in one way only. Whether the result is
+    faster is not known before it is measured, nor whether it can be proved.
 
     Args:
         layer: a layer of your own, not a model.
@@ -53,27 +50,27 @@ def forecast(layer: keras.Layer, input_shape: Any = None) -> Forecast:
         (131, 4)
     """
     callee, arrays = settled(layer, input_shape)
-    shapes = [array.shape[1:] for array in arrays] + [each.shape for each in layer.variables]
-    journal = Journal()
     with kept(layer):
-        trace = Trace(callee, arrays, batch_sizes(shapes)[0])
-        before = trace.outputs()
-        check_training(trace, before)
-        after = optimize(trace.graph, before, Layout(), journal)
-    batch = trace.graph.batch
-    if cost(after, batch) > cost(before, batch) - 0.5:
-        after = before
-    failures = sorted(journal.failed, key=lambda failure: -failure[0])
+        drafts = Drafts(callee, arrays)
+        merged = next(drafts.merged(), None)
+    before = drafts.outputs
+    after = before if merged is None else merged.outputs
     return Forecast(
         _places(before),
         _places(after),
-        tuple((frozenset().union(*_places([node])), str(why)) for _, node, why in failures),
+        tuple(
+            (frozenset().union(*_places([failure.node])), str(failure.explained()))
+            for failure in drafts.journal.failures()[:MOST_OBSTACLES]
+        ),
     )
 
 
 def _places(outputs: Sequence[Node]) -> tuple[Places, ...]:
     return tuple(
-        frozenset((frame.filename, frame.lineno) for frame in getattr(node.origin, "traceback", ()))
+        frozenset(
+            (frame.filename, frame.lineno)
+            for frame in getattr(node.origin, "traceback", None) or ()  # none in the body of a loop
+        )
         for node in in_order(outputs)
         if node.depends == DATA and node.op != "input"
     )

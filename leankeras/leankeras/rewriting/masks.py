@@ -37,5 +37,12 @@ def fate_of_masks(trace: Trace, outputs: Sequence[Node]) -> str:
     return PASSED_ON if layer.supports_masking else IGNORED
 
 
+def fate_in(layer: keras.Layer) -> str:
+    """What becomes of a mask in one of Keras's own layers: "rejected" stands for used."""
+    if any(_may_use_mask(each) for each in flat_layers(layer)):
+        return REJECTED
+    return PASSED_ON if layer.supports_masking else IGNORED
+
+
 def _may_use_mask(layer: keras.Layer) -> bool:
     return any(name.endswith("mask") for name in inspect.signature(layer.call).parameters)

@@ -1,5 +1,6 @@
 """A layer's computation as data: operations, their inputs and attributes, and a value of each."""
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 FREE = ("reshape", "broadcast", "item")
 CONSTANT, WEIGHT, DATA = range(3)  # what a value depends on at most
 ELEMENTS_OF_ONE_OPERATION = 2e4  # writing so many costs about as much as calling an operation
+LATE = 10**6  # how deep a state's first value counts, so that step 0 looks like those after it
 
 
 @dataclass(eq=False, slots=True)
@@ -86,6 +88,51 @@ def in_order(outputs: Sequence[Node], key: Callable[[Node], Any] | None = None) 
             else:
                 order.append(node)
     return order
+
+
+def digest(outputs: Sequence[Node]) -> str:
+    """A digest of a graph: what it computes, whatever the values of its weights."""
+    found, places = hashlib.sha256(), {}
+    for place, node in enumerate(in_order(outputs)):
+        places[node.number] = place
+        inputs = [places[each.number] for each in node.inputs]
+        attributes = sorted(node.attributes.items())
+        found.update(f"{node.op} {node.dtype} {node.shape} {attributes} {inputs}\n".encode())
+        if node.op == "constant":
+            found.update(node.value.tobytes())
+    found.update(str([places[node.number] for node in outputs]).encode())
+    return found.hexdigest()
+
+
+class Depths:
+    """How many operations lie between the inputs and a node.
+
+    What depends on weights alone has none. A constant that fills a batch, which the first value of
+    a state is, counts as deep as the states after it.
+    """
+
+    def __init__(self) -> None:
+        self._found: dict[int, int] = {}
+
+    def __call__(self, node: Node) -> int:
+        """The depth of a node."""
+        found, waiting = self._found, [node]
+        while waiting:
+            each = waiting[-1]
+            deeper = [i for i in each.inputs if i.depends == DATA and i.number not in found]
+            if deeper and each.depends == DATA and not is_known(each):
+                waiting += deeper
+                continue
+            waiting.pop()
+            if each.depends < DATA:
+                found[each.number] = 0
+            elif is_known(each):
+                found[each.number] = LATE
+            else:
+                found[each.number] = 1 + max(
+                    (found.get(i.number, 0) for i in each.inputs), default=0
+                )
+        return found[node.number]
 
 
 def taken_part(node: Node) -> tuple[Node, int, np.ndarray] | None:

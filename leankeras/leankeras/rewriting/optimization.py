@@ -8,7 +8,7 @@ from leankeras.rewriting.collectors import merge_collectors
 from leankeras.rewriting.contraction import contract
 from leankeras.rewriting.node import Node, cost
 from leankeras.rewriting.passes import Journal, Layout, Rebuild
-from leankeras.rewriting.siblings import merge_siblings, merge_steps, reassociate
+from leankeras.rewriting.siblings import merge_siblings, merge_steps, reassociate, split_products
 
 MOST_ROUNDS = 4
 MOST_STEPS = 12
@@ -30,8 +30,9 @@ def optimize(graph: Graph, outputs: Sequence[Node], layout: Layout, journal: Jou
         before = cost(outputs, graph.batch)
         outputs = merge_collectors(rebuild())
         outputs = contract(rebuild())
+        outputs = split_products(rebuild())
         outputs = merge_siblings(rebuild(), outputs)
-        outputs = reassociate(rebuild(), outputs)
+        outputs = reassociate(rebuild())
         for _ in range(MOST_STEPS):
             merged = merge_steps(rebuild(), outputs)
             if merged == outputs:

@@ -35,12 +35,56 @@ class Layout:
     products: bool = True
 
 
+@dataclass(frozen=True)
+class Failure:
+    """Turns of a loop that could not be merged.
+
+    Args:
+        turns: what each of them computes.
+        node: what collects them.
+        difference: why not.
+    """
+
+    turns: Sequence[Node]
+    node: Node
+    difference: NotAlike
+
+    def explained(self) -> NotAlike:
+        """Why not; a recurrence is looked for here, which takes time in a long loop."""
+        if is_recurrence(self.turns):
+            return NotAlike("each turn needs what the one before computed", self.node)
+        return self.difference
+
+
 @dataclass
 class Journal:
     """What was merged, and what was not and why."""
 
     merged: list[tuple[int, Node, Node]] = field(default_factory=list)
-    failed: list[tuple[int, Node, NotAlike]] = field(default_factory=list)
+    failed: list[Failure] = field(default_factory=list)
+
+    def failures(self) -> list[Failure]:
+        """What could not be merged, most turns first."""
+        return sorted(self.failed, key=lambda failure: -len(failure.turns))
+
+
+def is_recurrence(turns: Sequence[Node]) -> bool:
+    """Whether one of the turns is computed from another; copying them would repeat the work."""
+    bare = {
+        each.number: each
+        for each in (node.inputs[0] if node.op == "reshape" else node for node in turns)
+    }
+    first = min(bare)  # nodes are numbered as they are made, inputs first
+    seen: set[int] = set()
+    waiting = [i for node in bare.values() for i in node.inputs if i.number >= first]
+    while waiting:
+        node = waiting.pop()
+        if node.number in bare:
+            return True
+        if node.number not in seen:
+            seen.add(node.number)
+            waiting += [i for i in node.inputs if i.number >= first]
+    return False
 
 
 class Rebuild:
@@ -121,7 +165,7 @@ class Rebuild:
             ]
             self.journal.merged.append((len(group), group[0], whole))
         except NotAlike as difference:
-            self.journal.failed.append((len(group), group[0], difference))
+            self.journal.failed.append(Failure(group, group[0], difference))
             parts = fresh
         self.new.update((old.number, new) for old, new in zip(group, parts, strict=True))
 

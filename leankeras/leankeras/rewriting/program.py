@@ -10,10 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from leankeras.errors import ModelError
-from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, OPERATIONS, Batch
+from leankeras.rewriting.operations import KEPT_AS_THEY_ARE, MOVES, OPERATIONS, Batch
 
 Reference = tuple[str, Any]  # ("input", 0), ("weight", "kernel"), ("constant", 2), ("value", 5)
 IGNORED, PASSED_ON, REJECTED = MASKS = ("ignored", "passed on", "rejected")
+PASSING = MOVES | {"split", "unstack", "item"}  # numbers through as they are
 MOST_WRITTEN = 64  # numbers of a constant that are written out in a config
 
 
@@ -51,7 +52,7 @@ class Program(keras.Layer):
         constants: fixed arrays.
         statements: what it computes; a statement may take what those before it gave.
         outputs: what it returns, nested, with a reference for each output.
-        inputs: how many tensors it takes; None does not check.
+        inputs: the type of each tensor it takes, such as "float32"; None does not check.
         masks: "ignored", "passed on" or "rejected": what it does with the Keras mask of an input.
 
     Takes the inputs of the layer that it was made from, in the same order.
@@ -63,7 +64,7 @@ class Program(keras.Layer):
         constants: Sequence[np.ndarray],
         statements: Sequence[Statement],
         outputs: Any,
-        inputs: int | None = None,
+        inputs: Sequence[str] | None = None,
         masks: str = IGNORED,
         **kwargs: Any,
     ) -> None:
@@ -82,7 +83,7 @@ class Program(keras.Layer):
             raise ModelError(f"a program with masks {masks!r}; expected one of {', '.join(MASKS)}")
         self.supports_masking = masks == PASSED_ON
         self.masks = masks
-        self.input_count = inputs
+        self.input_dtypes = None if inputs is None else tuple(inputs)
         self.specs = tuple(weights)
         self.constants = tuple(constants)
         self.statements = tuple(statements)
@@ -102,12 +103,7 @@ class Program(keras.Layer):
         Raises:
             ModelError: other inputs than the old layer was traced with, or a mask it cannot take.
         """
-        tensors = keras.tree.flatten([*inputs, named])
-        if self.input_count not in (None, len(tensors)):
-            raise ModelError(
-                f"{self.name} was rewritten for a call with {self.input_count} inputs; saw "
-                f"{len(tensors)}; rewrite the old layer as it is called here"
-            )
+        tensors = self._checked(keras.tree.flatten([*inputs, named]))
         if self.masks == REJECTED and any(each is not None for each in keras.tree.flatten([mask])):
             raise ModelError(
                 f"{self.name} was rewritten for inputs without a Keras mask, and saw one; use the "
@@ -121,7 +117,7 @@ class Program(keras.Layer):
             if kind == "value":
                 return values[place]
             if kind == "input":
-                return tf.convert_to_tensor(tensors[place])
+                return tensors[place]
             if kind == "weight":
                 return self.variables_of_program[place].value
             return tf.constant(self.constants[place])
@@ -134,6 +130,62 @@ class Program(keras.Layer):
             values.append(OPERATIONS[statement.op].run(attributes, *inputs_))
         return map_references(find, self.result)
 
+    def _checked(self, tensors: list[Any]) -> list[Any]:
+        """The inputs, floats in the precision that the program was made for."""
+        wanted = self.input_dtypes
+        if wanted is None:
+            return tensors
+        if len(wanted) != len(tensors):
+            raise ModelError(
+                f"{self.name} was rewritten for a call with {len(wanted)} inputs; saw "
+                f"{len(tensors)}; rewrite the old layer as it is called here"
+            )
+        checked = []
+        for place, (given, dtype) in enumerate(zip(tensors, wanted, strict=True)):
+            each = tf.convert_to_tensor(given)
+            if each.dtype.is_floating == tf.as_dtype(dtype).is_floating:
+                each = tf.cast(each, dtype)
+            elif not self._is_cast(place):
+                raise ModelError(
+                    f"{self.name} was rewritten for inputs of {', '.join(wanted)}; saw "
+                    f"{each.dtype.name}; rewrite the model that has the layer, where its types "
+                    "are known"
+                )
+            checked.append(each)
+        return checked
+
+    def _is_cast(self, place: int) -> bool:
+        """Whether an input is cast before anything is computed of it, so that any type will do."""
+        bare: set[Reference] = {("input", place)}
+        for number, statement in enumerate(self.statements):
+            if statement.op != "cast" and bare & set(statement.inputs):
+                index = statement.op == "gather" and statement.inputs[1] in bare
+                if index or statement.op not in PASSING:
+                    return False
+                bare.add(("value", number))
+        found: list[Reference] = []
+        map_references(found.append, self.result)
+        return not bare & {tuple(each) for each in found}
+
+    def compute_output_spec(self, *inputs: Any, **named: Any) -> Any:
+        """Found by running the program, since :meth:`compute_output_shape` knows no types."""
+        return keras.Operation.compute_output_spec(self, *inputs, **named)
+
+    def compute_output_shape(self, *shapes: Any) -> Any:
+        """The shapes of the outputs, which wrappers such as ``TimeDistributed`` ask for."""
+
+        dtypes = iter(self.input_dtypes or ())
+
+        def found(shape: Any) -> Any:
+            if isinstance(shape, Mapping):
+                return {name: found(each) for name, each in shape.items()}
+            if all(size is None or isinstance(size, int) for size in shape):
+                return keras.KerasTensor(shape, next(dtypes, self.compute_dtype))
+            return [found(each) for each in shape]
+
+        outputs = self.compute_output_spec(*map(found, shapes))
+        return keras.tree.map_structure(lambda each: each.shape, outputs)
+
     def get_config(self) -> dict[str, Any]:
         """All that it is, but for the values of its weights."""
         return {
@@ -145,7 +197,7 @@ class Program(keras.Layer):
                 for s in self.statements
             ],
             "outputs": map_references(list, self.result),
-            "inputs": self.input_count,
+            "inputs": self.input_dtypes,
             "masks": self.masks,
         }
 

@@ -13,11 +13,11 @@ from leankeras.rewriting.attention import self_attention
 from leankeras.rewriting.building import Graph
 from leankeras.rewriting.feed_forward import convolution, dense, global_pooling, pooling
 from leankeras.rewriting.node import Node, in_order
-from leankeras.rewriting.recurrent import gru, lstm
+from leankeras.rewriting.recurrent import recurrence
 from leankeras.rewriting.stock import Stock
-from leankeras.rewriting.weights import is_rearrangement
+from leankeras.rewriting.weights import are_trained, is_rearrangement
 
-KINDS = (convolution, dense, pooling, global_pooling, lstm, gru, self_attention)
+KINDS = (convolution, dense, pooling, global_pooling, recurrence, self_attention)
 
 
 def recognize(
@@ -38,6 +38,6 @@ def recognize(
         found = kind(graph, outputs[0], inputs[0], variables)
         if found is not None:
             nodes = [node for _, node in found.weights]
-            if folded or is_rearrangement(nodes, variables):
+            if folded or (is_rearrangement(nodes, variables) and are_trained(nodes, variables)):
                 return found
     return None

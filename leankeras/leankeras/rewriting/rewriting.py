@@ -2,8 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import keras
@@ -11,20 +11,19 @@ import numpy as np
 import tensorflow as tf
 
 from leankeras.equivalence import (
+    RELATIVE,
     Callee,
     Equivalence,
-    Pair,
     check_equivalence,
-    check_shape,
-    flat_shapes,
+    distance,
     kept,
 )
 from leankeras.errors import EquivalenceError, RewriteError
-from leankeras.graph import is_graph
 from leankeras.rewriting import measurement
 from leankeras.rewriting.drafts import Draft, Drafts
-from leankeras.rewriting.program import REJECTED
+from leankeras.rewriting.program import Program
 from leankeras.rewriting.report import steps_in_words
+from leankeras.rewriting.settling import settled
 
 SILENT_SECONDS = 5
 Measure = Callable[[dict[str, keras.Model], Any], Any]
@@ -66,9 +65,9 @@ class Rewriting:
         if self.for_inference:
             lines.append("  the same at inference only")
         if self.without_masks:
-            lines.append(
-                "  for inputs without a Keras mask; with one, the new layer raises an error"
-            )
+            own = isinstance(self.layer, Program)
+            does = "raises an error" if own else "does not do what the old one did"
+            lines.append(f"  for inputs without a Keras mask; with one, the new layer {does}")
         lines += [f"  {step}" for step in self.steps]
         return "\n".join([*lines, f"  {self.equivalence}".replace("\n", "\n  ")])
 
@@ -94,16 +93,24 @@ class Rewriting:
         )
 
 
+Known = dict[Any, Rewriting | RewriteError]  # by the signatures of layers
+
+
 class Restricted(keras.Layer):
     """A layer as far as it is rewritten: without masks, and perhaps at inference only.
 
     Args:
         callee: the layer.
         for_inference: whether it does in training what it does at inference.
+        dtypes: of its inputs; None leaves them open.
     """
 
-    def __init__(self, callee: Callee, for_inference: bool = True) -> None:
+    def __init__(
+        self, callee: Callee, for_inference: bool = True, dtypes: Sequence[str] | None = None
+    ) -> None:
         super().__init__(autocast=False)
+        # The types that it is to be proved for.
+        self.inputs = [keras.KerasTensor((None,), dtype) for dtype in dtypes or ()]
         self.layer = callee.layer
         self._callee = callee
         self._for_inference = for_inference
@@ -121,6 +128,9 @@ def rewrite_layer(
     for_inference: bool = False,
     measure: Measure | None = None,
     say: Say | None = None,
+    masked: bool = False,
+    dtypes: Sequence[str] | None = None,
+    known: Known | None = None,
 ) -> Rewriting:
     """See :func:`leankeras.rewrite`.
 
@@ -130,12 +140,60 @@ def rewrite_layer(
         for_inference: whether only inference has to be the same.
         measure: takes models by name and a sample, and gives a comparison of their latencies.
         say: is told how far it is.
+        masked: whether its inputs have Keras masks where it is used.
+        dtypes: the types of its inputs where it is used; None finds types that it takes.
+        known: what was found for the layers before, which is used again for those like them.
     """
-    measure = measure or measurement.measure
-    callee, arrays = settled(layer, input_shape)
+    callee, arrays = settled(layer, input_shape, dtypes)
     say = say or _Progress(layer.name)
     with kept(layer):
-        traced = Drafts(callee, arrays, for_inference, say)
+        traced = Drafts(callee, arrays, for_inference, masked, say)
+        signature = None if known is None else traced.signature()
+    if known is None:
+        return _search(traced, arrays, measure or measurement.measure, say)
+    if signature in known:
+        found = _reused(known[signature], callee, arrays)
+        if found is not None:
+            return found
+    try:
+        known[signature] = _search(traced, arrays, measure or measurement.measure, say)
+    except RewriteError as error:
+        known[signature] = error
+        raise
+    return known[signature]
+
+
+def renewed(layer: keras.Layer, name: str) -> keras.Layer:
+    """A new layer like one that :func:`rewrite_layer` has made, under another name."""
+    return type(layer).from_config({**layer.get_config(), "name": name})
+
+
+def _reused(
+    found: Rewriting | RewriteError, callee: Callee, arrays: list[np.ndarray]
+) -> Rewriting | None:
+    """What was found for a layer, for another with the same graph, if it gives the same there."""
+    layer = callee.layer
+    if isinstance(found, RewriteError):
+        raise RewriteError(f"{layer.name}, like {found}")
+    new = renewed(found.layer, layer.name)
+    _build(new, callee)
+    found.port(layer, new)
+    candidate = Callee("candidate", new, callee.input_shape)
+    with kept(layer):
+        pairs = zip(callee.eager(arrays), candidate.eager(arrays), strict=True)
+        same = all(distance(*pair, RELATIVE).equal for pair in pairs)
+    return replace(found, layer=new) if same else None
+
+
+def _build(new: keras.Layer, callee: Callee) -> None:
+    if not new.built:  # one of Keras's own, which has one input
+        new.build((None, *callee.input_shape))
+
+
+def _search(traced: Drafts, arrays: list[np.ndarray], measure: Measure, say: Say) -> Rewriting:
+    callee = traced.callee
+    layer = callee.layer
+    with kept(layer):
         drafts = traced.make()
     one = [array[:1] for array in arrays]
 
@@ -155,26 +213,22 @@ def rewrite_layer(
     layers: dict[str, keras.Layer] = {}
     for draft in drafts:
         new = draft.made.layer(layer.name)
-        if not new.built:  # one of Keras's own, which has one input
-            new.build((None, *callee.input_shape))
+        _build(new, callee)
         draft.made.port(layer, new)
         models[draft.name] = as_model(new)
         layers[draft.name] = new
     say(f"timing the layer beside {len(layers)} others")
     latency = measure(models, one[0] if len(one) == 1 else one)
-    reference: keras.Layer = layer
-    if for_inference or traced.masks == REJECTED:
-        reference = Restricted(callee, for_inference)
-    return _fastest_proved(reference, callee, drafts, layers, latency, for_inference, say)
+    return _fastest_proved(traced, drafts, layers, latency, say)
 
 
 def _fastest_proved(
-    reference: keras.Layer, callee: Callee, drafts: list[Draft], layers: dict[str, keras.Layer],
-    latency: Any, for_inference: bool, say: Say,
-) -> Rewriting:  # fmt: skip
+    traced: Drafts, drafts: list[Draft], layers: dict[str, keras.Layer], latency: Any, say: Say
+) -> Rewriting:
     from leankeras.rewriting.source import print_source
 
-    layer = callee.layer
+    callee, for_inference = traced.callee, traced.for_inference
+    layer = reference = callee.layer
     by_name = {draft.name: draft for draft in drafts}
     table = latency.table.drop(measurement.SLOW).sort_values("ratio")
     reason = ""
@@ -183,6 +237,9 @@ def _fastest_proved(
             reason = reason or f"no faster in LiteRT: {latency.speedup(name)}"
             break
         draft, new = by_name[name], layers[name]
+        dtypes = traced.whole_numbers
+        if for_inference or draft.without_masks or dtypes:
+            reference = Restricted(callee, for_inference, dtypes)
         proof = _proof(reference, callee, draft, new, say)
         if proof.equivalent:
             return Rewriting(
@@ -195,7 +252,7 @@ def _fastest_proved(
                 latency=latency,
                 name=name,
                 for_inference=for_inference,
-                without_masks=getattr(draft.made, "masks", None) == REJECTED,
+                without_masks=draft.without_masks,
             )
         reason = reason or f"cannot be proved: {proof.verdict}: {proof.reason}"
     raise RewriteError(f"{layer.name}: {reason or 'no draft of it converts to LiteRT'}")
@@ -218,52 +275,6 @@ def _proof(
         return check_equivalence(reference, new, callee.input_shape, port=port)
     except EquivalenceError as error:
         raise RewriteError(f"{layer.name} cannot be proved: {error}") from error
-
-
-def settled(layer: Any, input_shape: Any) -> tuple[Callee, list[np.ndarray]]:
-    """How a layer is called, and a batch for it.
-
-    Raises:
-        RewriteError: not a layer, no shape, or inputs that it rejects.
-    """
-    if not isinstance(layer, keras.Layer) or is_graph(layer):
-        raise RewriteError(f"got {type(layer).__name__}; expected a Keras layer")
-    if input_shape is None:
-        input_shape = _known_shape(layer)
-    try:
-        shape = check_shape(input_shape)
-        callee = Callee("layer", layer, shape)
-        pair = Pair(callee, Callee("layer", layer, shape), None)
-        with kept(layer):
-            arrays, _, _ = pair.settle(flat_shapes(shape), None)
-    except EquivalenceError as error:
-        raise RewriteError(str(error)) from error
-    return callee, arrays
-
-
-def _known_shape(layer: keras.Layer) -> Any:
-    config = layer.get_build_config() or {}
-    shape = config.get("input_shape", config.get("shapes_dict"))
-    if not layer.built or not shape:
-        raise RewriteError(
-            f"{layer.name} has no known input shape; give input_shape, the shape of one sample "
-            "without the batch, such as (64, 32)"
-        )
-
-    def sample(part: Any) -> Any:
-        if isinstance(part, dict):
-            return [sample(each) for each in part.values()]
-        if all(size is None or isinstance(size, int) for size in part):
-            return tuple(part[1:])
-        return [sample(each) for each in part]
-
-    found = sample(shape)
-    if any(size is None for each in keras.tree.flatten([found]) for size in [each]):
-        raise RewriteError(
-            f"{layer.name} was built for inputs of shape {shape}; give input_shape with a number "
-            "in place of each None after the batch"
-        )
-    return found
 
 
 class _Progress:

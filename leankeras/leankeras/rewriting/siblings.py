@@ -8,10 +8,9 @@ for all steps beforehand.
 from collections import defaultdict
 from typing import Any
 
-from leankeras.rewriting.node import DATA, Node, in_order, is_known, size
+from leankeras.rewriting.node import DATA, LATE, Depths, Node, in_order, size
 from leankeras.rewriting.passes import Rebuild
 
-LATE = 1000  # how far down a state's first value counts, so that step 0 looks like those after it
 MOST_TERMS = 6
 
 
@@ -99,17 +98,38 @@ def _runs_along(group: list[tuple[tuple[int, ...], Node, list[int]]], p: int) ->
     return [run for row in rows.values() for run in _runs(row)]
 
 
-def reassociate(rebuild: Rebuild, outputs: list[Node]) -> list[Node]:
-    """Add up first what is known first, so that it can leave the recurrence."""
-    depth: dict[int, int] = {}
+def split_products(rebuild: Rebuild) -> list[Node]:
+    """A weight's product with a step and the state side by side, as the sum of two products.
 
-    def depth_of(node: Node) -> int:
-        if node.number not in depth:
-            for each in in_order([node]):
-                below = max([depth[i.number] for i in each.inputs], default=0)
-                level = 0 if each.depends < DATA else LATE if is_known(each) else 1 + below
-                depth.setdefault(each.number, level)
-        return depth[node.number]
+    The part that depends on no state can then leave the recurrence.
+    """
+    g, depth = rebuild.graph, Depths()
+
+    def change(old: Node, new: Node) -> Node | None:
+        if new.op != "product":
+            return None
+        (left, right, out), (x, weight) = new.attributes["equation"], new.inputs
+        if x.op != "concatenate" or weight.depends == DATA:
+            return None
+        axis = x.attributes["axis"]
+        letter = left[axis]
+        is_late = {depth(part) >= LATE for part in x.inputs}
+        if letter in out or letter not in right or len(is_late) < 2:
+            return None
+        start, total = 0, None
+        for part in x.inputs:
+            rows = g.slice(weight, right.index(letter), start, part.shape[axis])
+            start += part.shape[axis]
+            term = g.product(part, rows, left, right, out)
+            total = term if total is None else g.elementwise("AddV2", total, term)
+        return total
+
+    return rebuild.run(change)
+
+
+def reassociate(rebuild: Rebuild) -> list[Node]:
+    """Add up first what is known first, so that it can leave the recurrence."""
+    depth = Depths()
 
     def change(old: Node, new: Node) -> Node | None:
         adds = all(
@@ -120,12 +140,10 @@ def reassociate(rebuild: Rebuild, outputs: list[Node]) -> list[Node]:
         terms = rebuild.terms(old, "AddV2")
         if not 3 <= len(terms) <= MOST_TERMS:
             return None
-        terms.sort(key=lambda term: (depth_of(term), size(term.shape)))
+        terms.sort(key=lambda term: (depth(term), size(term.shape)))
         out = terms[0]
         for term in terms[1:]:
             out = rebuild.graph.elementwise("AddV2", out, term)
         return out
 
-    for node in outputs:
-        depth_of(node)
     return rebuild.run(change)

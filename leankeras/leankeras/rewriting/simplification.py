@@ -40,6 +40,11 @@ def transpose(g: Graph, inputs: list[Node], at: dict[str, Any]) -> Node | None:
         return g.transpose(x.inputs[0], [x.attributes["axes"][axis] for axis in axes])
     if [a for a in axes if x.shape[a] > 1] == [a for a in range(len(axes)) if x.shape[a] > 1]:
         return g.reshape(x, [x.shape[axis] for axis in axes])
+    kept = [axis for axis, length in enumerate(x.shape) if length != 1]
+    if x.op == "reshape" and len(kept) < len(axes):  # axes of size 1 are left to the reshape
+        slim = g.reshape(x, [x.shape[axis] for axis in kept])
+        turned = g.transpose(slim, [kept.index(axis) for axis in axes if axis in kept])
+        return g.reshape(turned, [x.shape[axis] for axis in axes])
     if x.op == "softmax" and x.inputs[0].op == "transpose":
         inner = x.inputs[0].attributes["axes"]
         if [inner[axis] for axis in axes] == list(range(len(axes))):

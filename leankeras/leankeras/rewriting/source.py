@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from leankeras.equivalence import Callee, flat_shapes
+from leankeras.equivalence import Callee, flat_shapes, input_names
 from leankeras.rewriting.call_text import CallText
 from leankeras.rewriting.compilation import Compiled
 from leankeras.rewriting.constant_text import packed
@@ -13,6 +13,7 @@ from leankeras.rewriting.port_text import PortText
 from leankeras.rewriting.program import PASSED_ON, REJECTED, WeightSpec
 from leankeras.rewriting.report import steps_in_words
 from leankeras.rewriting.stock import Stock
+from leankeras.rewriting.value_names import RESERVED
 
 NO_MASK = [
     "        if any(each is not None for each in keras.tree.flatten([mask])):",
@@ -124,7 +125,10 @@ def _inputs(callee: Callee) -> tuple[list[str], list[str], list[str]]:
     if callee.spread:
         names = callee.argument_names()[: len(shape)]
         return names, names, []
-    names = [f"x_{number + 1}" for number in range(len(flat_shapes(shape)))]
+    names = input_names(callee, len(flat_shapes(shape)))  # as the old layer unpacks them
+    usable = len(set(names) - {*RESERVED}) == len(names) and all(map(str.isidentifier, names))
+    if not usable:
+        names = [f"x_{number + 1}" for number in range(len(names))]
     return ["inputs"], names, [f"        {', '.join(names)} = inputs"]
 
 

@@ -22,6 +22,7 @@ from leankeras.rewriting.importing import IMPORTS, kept_as_it_is
 from leankeras.rewriting.node import DATA, WEIGHT, Node, is_known
 
 MOST_TURNS = 4096
+CALLING = inspect.getsourcefile(Callee)
 IGNORED = {"Placeholder", "NoOp", "Assert", "_Arg", "_Retval", "Print", "PrintV2"}
 SAME = {"Identity", "IdentityN", "StopGradient", "PreventGradient", "EnsureShape", "Snapshot",
         "CheckNumerics", "ReadVariableOp"}  # fmt: skip
@@ -97,7 +98,7 @@ class Trace:
                     for x, steps in zip(given, has_steps, strict=True)
                 ]
             outputs = self.callee.nested(given, training=training)
-            self.structure = keras.tree.map_structure(lambda _: 0, outputs)
+            self.structure = keras.tree.map_structure(_leaf, outputs)
             return keras.tree.flatten(outputs)
 
         leaves = [*self.inputs, *masks]
@@ -234,16 +235,25 @@ class Trace:
 
 def source_line(operation: Any, layer_type: type) -> str:
     """Where the user's code makes an operation, such as ``line 12, `x = tf.abs(x)```, or ""."""
-    frames = getattr(operation, "traceback", None)
+    frames = list(getattr(operation, "traceback", None) or [])
+    # The file of the layer may also be the script that calls rewrite: only what comes after counts.
+    traced = [number for number, frame in enumerate(frames) if frame.filename == CALLING]
+    frames = frames[traced[-1] + 1 :] if traced else frames
     try:
         own = inspect.getsourcefile(layer_type)
     except TypeError:  # made in a notebook or at the prompt
         own = None
-    for frame in reversed(list(frames or [])):
+    for frame in reversed(frames):
         if frame.filename == own:
             text = (frame.line or linecache.getline(frame.filename, frame.lineno)).strip()
             return f"line {frame.lineno}, `{text}`"
     return ""
+
+
+def _leaf(output: Any) -> int:
+    if output is None:
+        raise RewriteError("it returns None beside its outputs")
+    return 0
 
 
 def _moved(variable: keras.Variable, index: int) -> np.ndarray:

@@ -71,6 +71,12 @@ def is_rearrangement(nodes: Sequence[Node], variables: Sequence[keras.Variable])
     return all(only_moves(node) for node in nodes) and not _clashing(list(nodes), variables)
 
 
+def are_trained(nodes: Sequence[Node], variables: Sequence[keras.Variable]) -> bool:
+    """Whether all of the old weights in some nodes are trained, as those of a stock layer are."""
+    sources = [each for each in in_order(nodes) if each.op == "weight"]
+    return all(variables[each.attributes["index"]].trainable for each in sources)
+
+
 def _needed(outputs: Sequence[Node], kept_apart: set[int], for_inference: bool) -> list[Node]:
     needed: dict[int, Node] = {}
     waiting, seen = list(outputs), set()

@@ -81,3 +81,48 @@ def test_a_mask_that_is_an_argument_of_its_own_is_an_input():
     wanted = MASKED_MEAN.slow()(x, mask)
     for each in (found.layer, printed):
         np.testing.assert_allclose(each(x, mask), wanted, atol=1e-6)
+
+
+@keras.saving.register_keras_serializable("tests>masks")
+class Ignoring(keras.Layer):
+    """Would be a Dense, which passes a mask on, if no input had one."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return tf.stack([tf.tanh(x[:, t] @ self.kernel) for t in range(x.shape[1])], axis=1)
+
+
+@keras.saving.register_keras_serializable("tests>masks")
+class Averaging(keras.Layer):
+    """Would be a GlobalAveragePooling1D, which uses a mask."""
+
+    def call(self, x):
+        total = x[:, 0]
+        for t in range(1, x.shape[1]):
+            total += x[:, t]
+        return total / float(x.shape[1])
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* was passed an input with a mask")
+@pytest.mark.parametrize(
+    ("make", "stock"), [(Ignoring, "Dense"), (Averaging, "GlobalAveragePooling1D")]
+)
+def test_a_stock_layer_that_treats_a_mask_otherwise_is_for_inputs_without(make, stock, masked):
+    found = rewritten(make(), SHAPE)
+    assert found.name == stock
+    assert found.without_masks
+    assert "does not do what the old one did" in found.summary()
+
+    inputs = keras.Input(SHAPE)
+    for embedded in (keras.layers.Masking()(inputs), inputs):
+        hidden = make()(embedded)
+        outputs = keras.layers.GlobalAveragePooling1D()(hidden) if make is Ignoring else hidden
+        model = keras.Model(inputs, outputs)
+        fast = rewrite_model(model, measure=first_is_fastest).layer
+        kinds = {type(layer).__name__ for layer in fast.layers}
+        assert ("Program" in kinds) == (embedded is not inputs)
+        x = np.random.default_rng(0).normal(size=(2, *SHAPE)).astype("float32")
+        x[:, 4:] = 0
+        np.testing.assert_allclose(fast(x), model(x), atol=1e-6)

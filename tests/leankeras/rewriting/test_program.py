@@ -7,6 +7,7 @@ from subprocess import run
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from leankeras.conversion import convert
 from leankeras.errors import ModelError
@@ -14,6 +15,7 @@ from leankeras.modes import MODES
 from leankeras.rewriting.operations import Batch
 from leankeras.rewriting.program import Program, Statement, WeightSpec
 from tests.layers.attention import StepwiseAttention
+from tests.layers.pattern import Formula
 from tests.layers.several import Modulation
 from tests.leankeras.rewriting.trying import rewritten
 
@@ -120,3 +122,16 @@ def test_a_call_with_other_inputs_than_the_old_one_had_is_refused(program):
     x = np.ones((2, *SHAPE), "float32")
     with pytest.raises(ModelError, match="with 1 inputs; saw 2"):
         program(x, context=x)
+
+
+def embedded(layer, x):
+    return tf.stack([tf.gather(layer.table, tf.cast(x[:, t], "int32")) for t in range(4)], axis=1)
+
+
+def test_what_is_cast_first_may_have_any_type():
+    layer = Formula(embedded, table=(5, 3))
+    fast = rewritten(layer, (4,)).layer
+    assert fast.input_dtypes == ("float32",)
+    for dtype in ("float32", "int64"):
+        x = np.array([[0, 4, 2, 1]], dtype)
+        np.testing.assert_array_equal(fast(x), layer(x))

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from leankeras.equivalence import check_equivalence
 from leankeras.errors import RewriteError
+from leankeras.rewriting import drafts
 from leankeras.rewriting.batch import batch_sizes
 from tests.layers.pattern import Formula
 from tests.leankeras.rewriting.trying import rewritten, run_source
@@ -176,3 +177,126 @@ def test_samples_that_are_treated_differently_are_refused():
 
     with pytest.raises(RewriteError, match="depends on the size of the batch"):
         rewritten(Formula(samples), (6, 4))
+
+
+STEPS, FEATURES, UNITS = 5, 3, 4
+
+
+@pytest.fixture
+def one_layout(monkeypatch):
+    """The first layout will do: the others differ in time alone."""
+    monkeypatch.setattr(drafts, "LAYOUTS", drafts.LAYOUTS[:1])
+
+
+def gates(names, *kinds):
+    """The shapes of a kernel W, a recurrent kernel U and biases b and c for each gate."""
+    shapes = {"W": (FEATURES, UNITS), "U": (UNITS, UNITS), "b": (UNITS,), "c": (UNITS,)}
+    return {f"{kind}{name}": shapes[kind] for kind in kinds for name in names}
+
+
+def over_steps(step, states=1, backwards=False, sequence=False):
+    """A layer's function that goes through the steps and gives its first state."""
+
+    def run(layer, x):
+        state, outputs = [tf.zeros((tf.shape(x)[0], UNITS))] * states, []
+        for t in reversed(range(STEPS)) if backwards else range(STEPS):
+            state = step(layer, x[:, t], *state)
+            outputs.append(state[0])
+        return tf.stack(outputs, axis=1) if sequence else outputs[-1]
+
+    return run
+
+
+def simple(layer, x, h):
+    return [tf.tanh(x @ layer.W + h @ layer.U + layer.b)]
+
+
+def simple_side_by_side(layer, x, h):
+    return [tf.nn.relu(tf.concat([x, h], axis=-1) @ layer.W)]
+
+
+def gru_reset_before(layer, x, h):
+    z = tf.sigmoid(x @ layer.Wz + h @ layer.Uz + layer.bz)
+    r = tf.sigmoid(x @ layer.Wr + h @ layer.Ur + layer.br)
+    return [z * h + (1 - z) * tf.tanh(x @ layer.Wh + (r * h) @ layer.Uh + layer.bh)]
+
+
+def gru_reset_after(layer, x, h):
+    z = tf.sigmoid(x @ layer.Wz + layer.bz + h @ layer.Uz + layer.cz)
+    r = tf.sigmoid(x @ layer.Wr + layer.br + h @ layer.Ur + layer.cr)
+    return [z * h + (1 - z) * tf.tanh(x @ layer.Wh + layer.bh + r * (h @ layer.Uh + layer.ch))]
+
+
+def gru_of_torch(layer, x, h):
+    """With the gates in the order in which PyTorch has them."""
+    given, seen = tf.split(x @ layer.W + layer.b, 3, -1), tf.split(h @ layer.U + layer.c, 3, -1)
+    r, z = (tf.sigmoid(given[gate] + seen[gate]) for gate in range(2))
+    return [(1 - z) * tf.tanh(given[2] + r * seen[2]) + z * h]
+
+
+def lstm_side_by_side(layer, x, h, c):
+    i, f, g, o = tf.split(tf.concat([x, h], axis=-1) @ layer.W, 4, axis=-1)
+    c = tf.sigmoid(f) * c + tf.sigmoid(i) * tf.tanh(g)
+    return [tf.sigmoid(o) * tf.tanh(c), c]
+
+
+WIDE = {"W": (FEATURES, 3 * UNITS), "U": (UNITS, 3 * UNITS), "b": (3 * UNITS,), "c": (3 * UNITS,)}
+
+
+@pytest.mark.parametrize(
+    ("step", "options", "shapes", "kind", "arguments"),
+    [
+        (simple, {"sequence": True}, gates([""], *"WUb"), "SimpleRNN", {"return_sequences": True}),
+        (simple_side_by_side, {"backwards": True}, {"W": (FEATURES + UNITS, UNITS)}, "SimpleRNN",
+         {"activation": "relu", "use_bias": False, "go_backwards": True}),
+        (gru_reset_before, {}, gates("zrh", *"WUb"), "GRU", {"reset_after": False}),
+        (gru_reset_after, {}, gates("zrh", *"WUbc"), "GRU", {"reset_after": True}),
+        (gru_of_torch, {"sequence": True}, WIDE, "GRU", {"reset_after": True}),
+        (lstm_side_by_side, {"states": 2}, {"W": (FEATURES + UNITS, 4 * UNITS)}, "LSTM",
+         {"use_bias": False}),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("one_layout")
+def test_a_recurrence_written_by_hand_is_found(step, options, shapes, kind, arguments):
+    keras.utils.set_random_seed(0)
+    layer = Formula(over_steps(step, **options), **shapes)
+    found = rewritten(layer, (STEPS, FEATURES))
+    assert found.name == kind
+    config = found.layer.get_config()
+    assert {name: config[name] for name in arguments} == arguments
+    printed, port = run_source(found.source)
+    assert check_equivalence(layer, printed, (STEPS, FEATURES), port=port).equivalent
+
+
+def update_the_other_way_round(layer, x, h):
+    z = tf.sigmoid(x @ layer.Wz + h @ layer.Uz + layer.bz)
+    r = tf.sigmoid(x @ layer.Wr + h @ layer.Ur + layer.br)
+    return [(1 - z) * h + z * tf.tanh(x @ layer.Wh + (r * h) @ layer.Uh + layer.bh)]
+
+
+def reset_after_everything(layer, x, h):
+    z = tf.sigmoid(x @ layer.Wz + layer.bz + h @ layer.Uz + layer.cz)
+    r = tf.sigmoid(x @ layer.Wr + layer.br + h @ layer.Ur + layer.cr)
+    return [z * h + (1 - z) * tf.tanh(r * (x @ layer.Wh + layer.bh + h @ layer.Uh + layer.ch))]
+
+
+def lstm_with_a_peephole(layer, x, h, c):
+    i, f, g, o = tf.split(tf.concat([x, h], axis=-1) @ layer.W, 4, axis=-1)
+    c = tf.sigmoid(f + c) * c + tf.sigmoid(i) * tf.tanh(g)
+    return [tf.sigmoid(o) * tf.tanh(c), c]
+
+
+@pytest.mark.parametrize(
+    ("step", "states", "shapes"),
+    [
+        (update_the_other_way_round, 1, gates("zrh", *"WUb")),
+        (reset_after_everything, 1, gates("zrh", *"WUbc")),
+        (lstm_with_a_peephole, 2, {"W": (FEATURES + UNITS, 4 * UNITS)}),
+    ],
+)
+@pytest.mark.usefixtures("one_layout")
+def test_a_recurrence_that_only_looks_like_one_of_keras_is_none(step, states, shapes):
+    keras.utils.set_random_seed(0)
+    found = rewritten(Formula(over_steps(step, states), **shapes), (STEPS, FEATURES))
+    assert found.name.startswith("program")
+    assert found.equivalence.equivalent

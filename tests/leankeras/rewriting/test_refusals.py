@@ -95,6 +95,62 @@ def test_a_refusal_says_what_and_where_and_why(make, said):
     assert "\n" not in str(refused.value)
 
 
+def projected(layer, x):
+    return tf.concat([x[:, 0] @ layer.kernel[:, u : u + 1] for u in range(3)], axis=-1)
+
+
+class Projected(keras.Layer):
+    """Three products with columns of a weight."""
+
+    def __init__(self, **weight):
+        super().__init__()
+        self.weight = weight
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3), name="kernel", **self.weight)
+
+    def call(self, x):
+        return projected(self, x)
+
+
+class WithLoss(Projected):
+    def call(self, x):
+        self.add_loss(tf.reduce_sum(x**2))
+        return projected(self, x)
+
+
+class Stopped(Projected):
+    def call(self, x):
+        fixed = tf.stop_gradient(self.kernel.value)
+        return tf.concat([x[:, 0] @ fixed[:, u : u + 1] for u in range(3)], axis=-1)
+
+
+class WithNone(Projected):
+    def call(self, x):
+        return [projected(self, x), None]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Projected(regularizer="l2"), "in training .a weight has a regularizer"),
+        (lambda: Projected(constraint="non_neg"), "in training .a weight has a constraint"),
+        (WithLoss, "in training .it adds to the loss"),
+        (Stopped, "the gradient of .*kernel is off"),
+        (WithNone, "returns None beside its outputs"),
+    ],
+)
+def test_what_trains_otherwise_is_refused(make, said):
+    with pytest.raises(RewriteError, match=said):
+        rewritten(make(), (5, 4))
+
+
+def test_at_inference_a_regularizer_does_not_matter():
+    found = rewritten(Projected(regularizer="l2"), (5, 4), for_inference=True)
+    assert found.equivalence.equivalent
+    assert found.for_inference
+
+
 def test_what_is_no_layer_or_has_no_shape_is_refused():
     with pytest.raises(RewriteError, match="got int; expected a Keras layer"):
         rewrite(3)

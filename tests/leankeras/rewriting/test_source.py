@@ -107,3 +107,41 @@ def test_long_lines_are_wrapped_and_mean_the_same():
 )  # fmt: skip
 def test_parentheses_around_everything_go(text, wanted):
     assert bare(text) == wanted
+
+
+def experts(layer, x):
+    parts = tf.nn.relu(tf.stack([x @ layer.kernel[e] for e in range(5)], axis=1))
+    return [tf.reduce_sum(parts * tf.sin(x[:, g, None, None] * parts), axis=1) for g in range(4)]
+
+
+def test_turns_that_share_something_are_one_loop_from_the_first_on():
+    keras.utils.set_random_seed(0)
+    found = rewritten(Formula(experts, kernel=(5, 6, 3)), (6,))
+    body = found.source.partition("def call")[2]
+    assert "state" not in body
+
+
+def test_gates_are_slices():
+    def steps(layer, x):
+        state = tf.zeros((tf.shape(x)[0], 4))
+        for t in range(5):
+            given, seen = x[:, t] @ layer.kernel, state @ layer.recurrent
+            update = tf.sigmoid(given[:, :4] + seen[:, :4])
+            reset = tf.sigmoid(given[:, 4:8] + seen[:, 4:8])
+            state = (1 - update) * state + update * tf.tanh(given[:, 8:] + reset * seen[:, 8:])
+        return state
+
+    keras.utils.set_random_seed(0)
+    found = rewritten(Formula(steps, kernel=(3, 12), recurrent=(4, 12)), (5, 3))
+    assert "for t in range(" in found.source
+    assert "(-1, 2, 4)" not in found.source  # the two gates as a tensor with an axis of its own
+
+
+def test_inputs_have_the_names_that_the_layer_gives_them():
+    class Mixing(keras.layers.Layer):
+        def call(self, inputs):
+            values, weights = inputs
+            return tf.stack([tf.tanh(values[:, t] * weights[:, t]) for t in range(5)], axis=1)
+
+    found = rewritten(Mixing(), [(5, 3), (5, 3)])
+    assert "        values, weights = inputs\n" in found.source
