@@ -1,0 +1,201 @@
+"""How much load a server takes, measured by locust in a process of its own."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from leankeras.errors import MeasurementError, ParameterError
+from leankeras.files import scratch_directory
+from leankeras.serving.engine import Batch, Tensor
+from leankeras.serving.folder import check_extra
+from leankeras.serving.process import Addresses, environment
+from leankeras.serving.tensors import DATATYPES
+
+DRAWS = 50_000  # of samples, after which their order repeats
+BROKEN = 0.95  # a rate is more than the server can take if fewer are answered
+
+
+def load_test(
+    at: Addresses | str,
+    inputs: Sequence[Tensor] = (),
+    samples: Batch | None = None,
+    *,
+    users: int | None = None,
+    rate: float | None = None,
+    seconds: float = 5.0,
+    warm_up: float = 1.0,
+    zipf: float | None = None,
+    answers: Batch | None = None,
+) -> pd.Series:
+    """Load on a server, and what it did with it.
+
+    Args:
+        at: the server's addresses; or a URL, to ask for a page without work.
+        inputs: the file's inputs.
+        samples: arrays ``(n, ...)`` by name, in the file's own types; one sample is a request.
+        users: a closed loop: so many send the next request when the last one is answered, and a
+            slow server slows its own load down.
+        rate: an open loop: requests arrive at this many a second, at random (Poisson), however
+            many are unanswered.
+        seconds: how long is measured.
+        warm_up: seconds before that.
+        zipf: how much more often some samples are sent than others: the k-th in proportion to
+            ``k ** -zipf``; by default each in turn.
+        answers: the outputs that the samples must get.
+
+    Returns:
+        ``offered`` and ``answered`` (requests a second), ``p50_ms``, ``p95_ms`` and ``p99_ms`` of
+        the answered ones (from when they were due), ``refused`` (shares), ``failed`` and
+        ``wrong`` (numbers), and ``repeats``, the share of requests that were sent before.
+
+    Raises:
+        ParameterError: neither users nor a rate, or both.
+        MeasurementError: nothing was sent.
+
+    Example:
+        >>> load_test(server.at, engine.inputs, {"x": x_test}, rate=500)
+    """
+    check_extra("locust")
+    if (users is None) == (rate is None):
+        raise ParameterError(f"saw users {users} and rate {rate}; expected one of them")
+    count = len(next(iter(samples.values()))) if samples else 1
+    with scratch_directory() as folder:
+        spec = {
+            "url": at.url if isinstance(at, Addresses) else at,
+            "bodies": samples and _lines(folder / "bodies", _bodies(inputs, samples)),
+            "answers": answers and _lines(folder / "answers", _flat(answers)),
+            "order": _order(count, zipf),
+            "users": users,
+            "rate": rate,
+            "seconds": warm_up + seconds,
+        }
+        (folder / "spec.json").write_text(json.dumps(spec))
+        rows = _run(folder / "spec.json", folder / "rows.npz")
+    counted = rows["begun"] >= rows["start"] + warm_up
+    if not counted.any():
+        raise MeasurementError("no request was sent after warming up; measure for longer")
+    begun, latency, status, wrong, repeated = (
+        rows[name][counted] for name in ("begun", "seconds", "status", "wrong", "repeated")
+    )
+    answered = status == 200
+    span = max(seconds, float((begun + latency).max() - begun.min()))
+    times = 1000 * latency[answered]
+    p50, p95, p99 = np.percentile(times, [50, 95, 99]) if len(times) else [np.nan] * 3
+    return pd.Series(
+        {
+            "offered": len(begun) / seconds,
+            "answered": answered.sum() / span,
+            "p50_ms": p50,
+            "p95_ms": p95,
+            "p99_ms": p99,
+            "refused": (status == 503).mean(),
+            "failed": int((~answered & (status != 503)).sum()),
+            "wrong": int(wrong.sum()),
+            "repeats": repeated.mean(),
+        }
+    )
+
+
+def rising_load(
+    at: Addresses, inputs: Sequence[Tensor], samples: Batch, rates: Sequence[float], **more: Any
+) -> pd.DataFrame:
+    """The open loop of :func:`load_test` at rising rates, until the server takes no more.
+
+    Returns:
+        Indexed by ``rate``; the last row may be the first that was too much.
+    """
+    rows = {}
+    for rate in sorted(rates):
+        rows[rate] = load_test(at, inputs, samples, rate=rate, **more)
+        if rows[rate].answered < BROKEN * rows[rate].offered:
+            break
+    return pd.DataFrame(rows).T.rename_axis("rate")
+
+
+async def ask_all(
+    at: Addresses, inputs: Sequence[Tensor], samples: Batch, at_once: int
+) -> list[dict[str, np.ndarray]]:
+    """The answers to samples, each a request of its own, by gRPC.
+
+    Args:
+        at: the server's addresses.
+        inputs: the file's inputs.
+        samples: arrays ``(n, ...)`` by name, in the file's own types.
+        at_once: how many requests are awaited together; 1 waits for each before the next.
+
+    Example:
+        >>> answers = await ask_all(server.at, engine.inputs, {"x": x_test}, at_once=32)
+    """
+    import asyncio
+
+    from tritonclient.grpc import InferInput
+    from tritonclient.grpc.aio import InferenceServerClient
+
+    async def ask(k: int) -> dict[str, np.ndarray]:
+        tensors = []
+        for tensor in inputs:
+            array = samples[tensor.name][k : k + 1]
+            tensors.append(InferInput(tensor.name, list(array.shape), DATATYPES[tensor.dtype]))
+            tensors[-1].set_data_from_numpy(array)
+        async with places:
+            answer = await client.infer(at.name, tensors)
+        return {each.name: answer.as_numpy(each.name) for each in answer.get_response().outputs}
+
+    places = asyncio.Semaphore(at_once)
+    async with InferenceServerClient(at.grpc) as client:
+        return await asyncio.gather(*map(ask, range(len(next(iter(samples.values()))))))
+
+
+def _bodies(inputs: Sequence[Tensor], samples: Batch) -> list[dict]:
+    flat = _flat({tensor.name: samples[tensor.name] for tensor in inputs})
+    return [
+        {
+            "inputs": [
+                {
+                    "name": tensor.name,
+                    "datatype": DATATYPES[tensor.dtype],
+                    "shape": [1, *tensor.shape],
+                    "data": row[tensor.name],
+                }
+                for tensor in inputs
+            ]
+        }
+        for row in flat
+    ]
+
+
+def _flat(arrays: Batch) -> list[dict[str, list]]:
+    count = len(next(iter(arrays.values())))
+    return [{name: array[k].ravel().tolist() for name, array in arrays.items()} for k in range(count)]
+
+
+def _lines(path: Path, rows: list[dict]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def _order(count: int, zipf: float | None) -> list[int]:
+    if zipf is None:
+        return list(range(count))
+    weights = np.arange(1, count + 1.0) ** -zipf
+    return np.random.default_rng(0).choice(count, DRAWS, p=weights / weights.sum()).tolist()
+
+
+def _run(spec: Path, rows: Path) -> dict[str, np.ndarray]:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "leankeras.serving.load_job", str(spec), str(rows)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    if not rows.exists():
+        last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+        raise MeasurementError(f"the load test failed: {last[0]:.300}")
+    with np.load(rows) as loaded:
+        return dict(loaded)
