@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, deploy, workshop, lab, and leankeras's commands."""
+"""The command line: kopt run, sweep, report, deploy, serve, workshop, lab; leankeras's commands."""
 
 import subprocess
 import sys
@@ -164,6 +164,26 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
         click.echo(rollback_run(workspace, target))
     else:
         click.echo(deploy_run(workspace, target, install, click.echo))
+
+
+@commands.command()
+@click.argument("run_dir", type=PATH)
+@cli.serving_options
+def serve(run_dir: Path, **options: Any) -> None:
+    """Serve the final file of RUN_DIR by HTTP and gRPC (KServe's V2 protocol).
+
+    RUN_DIR/serve can be started again with mlserver start.
+    """
+    from kopt.execution.deployment import final_file
+    from kopt.workspace.directory import Workspace
+    from leankeras.arrays import identifier
+    from leankeras.serving import Serving
+    from leankeras.serving import serve as serve_file
+
+    serving, workspace = Serving(**options), Workspace(run_dir)
+    file = final_file(workspace)
+    name = identifier(workspace.record(file.stem).case)
+    serve_file(file, workspace.path / "serve", serving, name, click.echo)
 
 
 @commands.command()

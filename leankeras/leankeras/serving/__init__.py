@@ -5,13 +5,18 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "Addresses": ".process",
-        "COMMAND": ".process",
         "Repository": ".transport",
         "ServedModel": ".runtime",
         "Server": ".process",
         "Serving": ".folder",
+        "ask_all": ".load",
         "check_extra": ".folder",
+        "compare_servings": ".load",
+        "hash_of": ".cache",
+        "load_test": ".load",
+        "open_engine": ".engine",
+        "rising_load": ".load",
+        "serve": ".process",
         "write_folder": ".folder",
     },
 )

@@ -122,7 +122,7 @@ def write_folder(
         ParameterError: the folder cannot be written.
 
     Example:
-        >>> write_folder("final.tflite", "serve", Serving(batch_size=8))  # then: mlserver start serve
+        >>> write_folder("final.tflite", "serve")  # then: mlserver start serve
     """
     file, folder, serving = Path(file), Path(folder), serving or Serving()
     engine = open_engine(file, serving.threads)

@@ -1,44 +1,47 @@
 """How much load a server takes, measured by locust in a process of its own."""
 
+import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from leankeras.arrays import Arrays, named_or_listed
 from leankeras.errors import MeasurementError, ParameterError
 from leankeras.files import scratch_directory
+from leankeras.runtime import quantized
 from leankeras.serving.engine import Batch, Tensor
-from leankeras.serving.folder import check_extra
-from leankeras.serving.process import Addresses, environment
+from leankeras.serving.folder import Serving, check_extra
+from leankeras.serving.process import Server, environment
 from leankeras.serving.tensors import DATATYPES
 
+START_SECONDS = 60  # for locust to start, and for the last answers
 DRAWS = 50_000  # of samples, after which their order repeats
 BROKEN = 0.95  # a rate is more than the server can take if fewer are answered
 
 
 def load_test(
-    at: Addresses | str,
-    inputs: Sequence[Tensor] = (),
-    samples: Batch | None = None,
+    server: Server,
+    samples: Arrays | None = None,
     *,
     users: int | None = None,
     rate: float | None = None,
     seconds: float = 5.0,
     warm_up: float = 1.0,
     zipf: float | None = None,
-    answers: Batch | None = None,
+    check: bool = True,
 ) -> pd.Series:
     """Load on a server, and what it did with it.
 
     Args:
-        at: the server's addresses; or a URL, to ask for a page without work.
-        inputs: the file's inputs.
-        samples: arrays ``(n, ...)`` by name, in the file's own types; one sample is a request.
+        server: the server.
+        samples: arrays ``(n, ...)``, each sample a request of its own; without them, a page that
+            needs no work is asked for.
         users: a closed loop: so many send the next request when the last one is answered, and a
             slow server slows its own load down.
         rate: an open loop: requests arrive at this many a second, at random (Poisson), however
@@ -47,29 +50,34 @@ def load_test(
         warm_up: seconds before that.
         zipf: how much more often some samples are sent than others: the k-th in proportion to
             ``k ** -zipf``; by default each in turn.
-        answers: the outputs that the samples must get.
+        check: compare every answer with the file's own.
 
     Returns:
         ``offered`` and ``answered`` (requests a second), ``p50_ms``, ``p95_ms`` and ``p99_ms`` of
-        the answered ones (from when they were due), ``refused`` (shares), ``failed`` and
+        the answered ones (from when they were due), ``refused`` (a share), ``failed`` and
         ``wrong`` (numbers), and ``repeats``, the share of requests that were sent before.
 
     Raises:
         ParameterError: neither users nor a rate, or both.
+        DataError: samples that the file does not take.
         MeasurementError: nothing was sent.
 
     Example:
-        >>> load_test(server.at, engine.inputs, {"x": x_test}, rate=500)
+        >>> load_test(server, x_test, rate=500)
     """
     check_extra("locust")
     if (users is None) == (rate is None):
         raise ParameterError(f"saw users {users} and rate {rate}; expected one of them")
-    count = len(next(iter(samples.values()))) if samples else 1
+    inputs = server.engine.inputs
+    batch = None if samples is None else file_batch(inputs, samples)
+    count = len(next(iter(batch.values()))) if batch else 1
     with scratch_directory() as folder:
         spec = {
-            "url": at.url if isinstance(at, Addresses) else at,
-            "bodies": samples and _lines(folder / "bodies", _bodies(inputs, samples)),
-            "answers": answers and _lines(folder / "answers", _flat(answers)),
+            "url": server.at.url if batch else server.at.live,
+            "bodies": batch and _lines(folder / "bodies", _bodies(inputs, batch)),
+            "answers": _lines(folder / "answers", _flat(server.engine(batch)))
+            if batch and check
+            else None,
             "order": _order(count, zipf),
             "users": users,
             "rate": rate,
@@ -103,7 +111,7 @@ def load_test(
 
 
 def rising_load(
-    at: Addresses, inputs: Sequence[Tensor], samples: Batch, rates: Sequence[float], **more: Any
+    server: Server, samples: Arrays, rates: Sequence[float], **more: Any
 ) -> pd.DataFrame:
     """The open loop of :func:`load_test` at rising rates, until the server takes no more.
 
@@ -112,44 +120,81 @@ def rising_load(
     """
     rows = {}
     for rate in sorted(rates):
-        rows[rate] = load_test(at, inputs, samples, rate=rate, **more)
+        rows[rate] = load_test(server, samples, rate=rate, **more)
         if rows[rate].answered < BROKEN * rows[rate].offered:
             break
     return pd.DataFrame(rows).T.rename_axis("rate")
 
 
-async def ask_all(
-    at: Addresses, inputs: Sequence[Tensor], samples: Batch, at_once: int
-) -> list[dict[str, np.ndarray]]:
-    """The answers to samples, each a request of its own, by gRPC.
+def compare_servings(
+    file: Path, samples: Arrays, servings: Mapping[str, Serving], **more: Any
+) -> pd.DataFrame:
+    """The same load on the same file served in several ways, one after another.
 
     Args:
-        at: the server's addresses.
-        inputs: the file's inputs.
-        samples: arrays ``(n, ...)`` by name, in the file's own types.
+        file: the ``.tflite`` or SavedModel.
+        samples: as for :func:`load_test`.
+        servings: how it is served, by name.
+        more: other arguments of :func:`load_test`.
+    """
+    rows = {}
+    for name, serving in servings.items():
+        with Server(file, serving) as server:
+            rows[name] = load_test(server, samples, **more)
+    return pd.DataFrame(rows).T.rename_axis("serving")
+
+
+async def ask_all(server: Server, samples: Arrays, at_once: int) -> Batch:
+    """The answers to samples, each a request of its own, from an asynchronous client by gRPC.
+
+    Args:
+        server: the server.
+        samples: arrays ``(n, ...)``.
         at_once: how many requests are awaited together; 1 waits for each before the next.
 
-    Example:
-        >>> answers = await ask_all(server.at, engine.inputs, {"x": x_test}, at_once=32)
-    """
-    import asyncio
+    Returns:
+        Arrays ``(n, ...)`` by output.
 
+    Example:
+        >>> answers = await ask_all(server, x_test, at_once=32)
+    """
     from tritonclient.grpc import InferInput
     from tritonclient.grpc.aio import InferenceServerClient
 
-    async def ask(k: int) -> dict[str, np.ndarray]:
+    inputs = server.engine.inputs
+    batch = file_batch(inputs, samples)
+
+    async def ask(k: int) -> Any:
         tensors = []
         for tensor in inputs:
-            array = samples[tensor.name][k : k + 1]
+            array = batch[tensor.name][k : k + 1]
             tensors.append(InferInput(tensor.name, list(array.shape), DATATYPES[tensor.dtype]))
             tensors[-1].set_data_from_numpy(array)
         async with places:
-            answer = await client.infer(at.name, tensors)
-        return {each.name: answer.as_numpy(each.name) for each in answer.get_response().outputs}
+            return await client.infer(server.at.name, tensors)
 
     places = asyncio.Semaphore(at_once)
-    async with InferenceServerClient(at.grpc) as client:
-        return await asyncio.gather(*map(ask, range(len(next(iter(samples.values()))))))
+    async with InferenceServerClient(server.at.grpc) as client:
+        answers = await asyncio.gather(*map(ask, range(len(next(iter(batch.values()))))))
+    names = [tensor.name for tensor in server.engine.outputs]
+    return {name: np.concatenate([each.as_numpy(name) for each in answers]) for name in names}
+
+
+def file_batch(inputs: Sequence[Tensor], samples: Arrays) -> Batch:
+    """Samples in the file's own types, by its names for the inputs.
+
+    Raises:
+        DataError: values that its types cannot hold.
+    """
+    listed = named_or_listed(samples, [tensor.name for tensor in inputs])
+    return {
+        tensor.name: quantized(
+            tensor.name,
+            np.asarray(array),
+            {"quantization": (tensor.scale, tensor.zero_point), "dtype": tensor.dtype},
+        )
+        for tensor, array in zip(inputs, listed, strict=True)
+    }
 
 
 def _bodies(inputs: Sequence[Tensor], samples: Batch) -> list[dict]:
@@ -172,7 +217,9 @@ def _bodies(inputs: Sequence[Tensor], samples: Batch) -> list[dict]:
 
 def _flat(arrays: Batch) -> list[dict[str, list]]:
     count = len(next(iter(arrays.values())))
-    return [{name: array[k].ravel().tolist() for name, array in arrays.items()} for k in range(count)]
+    return [
+        {name: array[k].ravel().tolist() for name, array in arrays.items()} for k in range(count)
+    ]
 
 
 def _lines(path: Path, rows: list[dict]) -> str:
@@ -193,6 +240,7 @@ def _run(spec: Path, rows: Path) -> dict[str, np.ndarray]:
         capture_output=True,
         text=True,
         env=environment(),
+        timeout=json.loads(spec.read_text())["seconds"] + START_SECONDS,
     )
     if not rows.exists():
         last = done.stderr.strip().splitlines()[-1:] or [f"exit code {done.returncode}"]

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import gevent
 import numpy as np
+from gevent.event import Event
 from locust import FastHttpUser, task
 from locust.env import Environment
 
@@ -35,12 +36,20 @@ class Traffic:
         self._answers = [json.loads(line) for line in answers]
         self._order = cycle(spec["order"])
         self._seen: set[int] = set()
+        self._at_work, self.finished = spec["users"] or 1, Event()
         self.rows: list[tuple[float, float, int, bool, bool]] = []
 
     @property
     def goes_on(self) -> bool:
         """Whether there is time for more requests."""
         return time.perf_counter() < self._until
+
+    def leave(self) -> None:
+        """End a user's work; what it waits for is the end of everybody's."""
+        self._at_work -= 1
+        if self._at_work == 0:
+            self.finished.set()
+        gevent.sleep(SECONDS)
 
     def ask(self, client, begun: float) -> None:
         """Send the next request; its time counts from when it was due."""
@@ -51,7 +60,9 @@ class Traffic:
             answer = client.post(self.url, data=self._bodies[place], name="infer")
         else:
             answer = client.get(self.url, name="page")
-        wrong = bool(self._answers) and answer.status_code == 200 and not self._is_right(answer, place)
+        wrong = (
+            bool(self._answers) and answer.status_code == 200 and not self._is_right(answer, place)
+        )
         self.rows.append((begun, time.perf_counter() - begun, answer.status_code, wrong, repeated))
 
     def _is_right(self, answer, place: int) -> bool:
@@ -74,7 +85,7 @@ def closed_loop(traffic: Traffic) -> type[FastHttpUser]:
             if traffic.goes_on:
                 traffic.ask(self.client, time.perf_counter())
             else:
-                self.environment.runner.quit()
+                traffic.leave()
 
     return Waiting
 
@@ -96,7 +107,7 @@ def open_loop(traffic: Traffic, rate: float) -> type[FastHttpUser]:
                 gevent.sleep(max(0.0, due - time.perf_counter()))
                 sent.append(gevent.spawn(traffic.ask, self.client, due))
             gevent.joinall(sent)
-            self.environment.runner.quit()
+            traffic.leave()
 
     return Arriving
 
@@ -111,7 +122,8 @@ def main(specification: str, output: str) -> None:
     runner = environment.create_local_runner()
     start = time.perf_counter()
     runner.start(users or 1, spawn_rate=users or 1)
-    runner.greenlet.join()
+    traffic.finished.wait()
+    runner.quit()
     names = ("begun", "seconds", "status", "wrong", "repeated")
     columns = dict(zip(names, map(np.array, zip(*traffic.rows, strict=True)), strict=True))
     np.savez(output, **columns | {"start": start})

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import TracebackType
+from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from leankeras.child import PACKAGE_ROOT
 from leankeras.errors import KoptError
+from leankeras.serving.engine import open_engine
 from leankeras.serving.folder import Serving, check_extra, write_folder
 
 START_SECONDS = 120
@@ -40,6 +42,39 @@ def free_ports(count: int = 3) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
+
+
+def serve(
+    file: str | Path,
+    folder: str | Path,
+    serving: Serving,
+    name: str,
+    say: Callable[[str], None],
+) -> NoReturn:
+    """Write a folder to serve a file from, and turn this process into the server.
+
+    Args:
+        file: a ``.tflite``, or the directory of a SavedModel.
+        folder: see :func:`write_folder`.
+        serving: how it is served.
+        name: the model's name in the URL.
+        say: receives where it listens.
+
+    Raises:
+        MissingPackageError: MLServer is not installed.
+        ModelError: the file cannot be served.
+        ParameterError: a port is in use, or the folder cannot be written.
+    """
+    check_extra("mlserver")
+    serving.check_ports()
+    folder = write_folder(file, folder, serving, name)
+    at = Addresses.of(serving, name)
+    if serving.is_public:
+        say(f"{serving.host} may be reached from other machines, and nothing checks who calls")
+    say(f"{folder} can be started again with: mlserver start {folder}")
+    say(f"HTTP: {at.url}\ngRPC: {at.grpc}\nmetrics: {at.metrics}\nCtrl-C ends it")
+    sys.stdout.flush()
+    os.execve(sys.executable, [*COMMAND, str(folder)], environment())
 
 
 @dataclass(frozen=True)
@@ -70,6 +105,11 @@ class Addresses:
         )
 
     @property
+    def live(self) -> str:
+        """The URL of a page that needs no work."""
+        return f"{self.url.partition('/v2/')[0]}/v2/health/live"
+
+    @property
     def ready(self) -> str:
         """The URL that answers with status 200 once the model is there."""
         return self.url.removesuffix("infer") + "ready"
@@ -84,6 +124,7 @@ class Server:
 
     Attributes:
         at: its :class:`Addresses`.
+        engine: the file in this process, to compare with.
         process: the server's process.
 
     Raises:
@@ -92,7 +133,7 @@ class Server:
 
     Example:
         >>> with Server("final.tflite", Serving(batch_size=8)) as server:
-        ...     load_test(server.at, samples, users=8)
+        ...     load_test(server, x_test, users=8)
     """
 
     def __init__(self, file: str | Path, serving: Serving | None = None) -> None:
@@ -106,6 +147,7 @@ class Server:
             metrics_port=metrics_port,
         )
         self.at = Addresses.of(self.serving, "model")
+        self.engine = open_engine(Path(file))
         self._file = file
 
     def __enter__(self) -> "Server":
@@ -124,16 +166,11 @@ class Server:
         try:
             self._wait()
         except BaseException:
-            self.__exit__(None, None, None)
+            self.__exit__()
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
         self._scratch.cleanup()
 

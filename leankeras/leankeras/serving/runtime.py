@@ -57,9 +57,7 @@ class ServedModel(MLModel):
         self._batcher = Batcher(largest, self._batch_seconds if largest > 1 else 0.0)
         quick = not workers and first.seconds[largest] < AT_ONCE
         self._working = [
-            asyncio.create_task(
-                self._batcher.work(engine, quick, engine.open if workers else None)
-            )
+            asyncio.create_task(self._batcher.work(engine, quick, engine.open if workers else None))
             for engine in engines
         ]
         size = extra.get("cache", 0)

@@ -44,7 +44,7 @@ def read_tensor(tensor: Tensor, datatype: Any, shape: Any, data: Any) -> np.ndar
         raise DataError(f"input {tensor.name} has shape {shape!r:.60}; expected [{wanted}]")
     if tuple(shape[1:]) != tensor.shape or not shape or not 0 < shape[0] <= MOST_SAMPLES:
         raise DataError(
-            f"input {tensor.name} has shape {str(shape):.60}; expected [{wanted}] with n from 1 to "
+            f"input {tensor.name} has shape {shape!s:.60}; expected [{wanted}] with n from 1 to "
             f"{MOST_SAMPLES}"
         )
     array = _from_bytes(tensor, data) if isinstance(data, bytes) else _from_list(tensor, data)

@@ -31,6 +31,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 IN_FLIGHT = 256  # requests at a time; more are refused before they are read
+BEAT, LATE = 0.05, 0.5  # seconds between two turns of the event loop: as it should be, at most
 BODY_SECONDS = 20  # for a client to send a body
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 METHODS = {"GET", "HEAD", "OPTIONS", "POST"}
@@ -49,8 +50,6 @@ CONTENTS = {
     "FP64": "fp64_contents",
 }
 
-_in_flight = 0
-
 
 class Repository(SchemalessModelRepository):
     """MLServer's repository, which it imports before it builds its servers.
@@ -66,21 +65,41 @@ class Repository(SchemalessModelRepository):
         mlserver.grpc.server.add_ModelRepositoryServiceServicer_to_server = lambda *_: None
 
 
-@contextmanager
-def admitted() -> Iterator[None]:
-    """Count a request for as long as it is being answered.
-
-    Raises:
-        MLServerError: with status 503, if there are too many.
+class Admission:
+    """Who may come in. What waits in the batcher is not all: a server that spends its time on HTTP
+    itself has its queue in sockets, and only sees that its event loop comes round too rarely.
     """
-    global _in_flight
-    if _in_flight >= IN_FLIGHT:
-        raise MLServerError(f"{IN_FLIGHT} requests are being answered; try again later", 503)
-    _in_flight += 1
-    try:
-        yield
-    finally:
-        _in_flight -= 1
+
+    def __init__(self) -> None:
+        self._in_flight = 0
+        self._beat: float | None = None
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        """Count a request for as long as it is being answered.
+
+        Raises:
+            MLServerError: with status 503, if there are too many, or they are too late.
+        """
+        loop = asyncio.get_running_loop()
+        if self._beat is None:
+            self._note_beat(loop)
+        if self._in_flight >= IN_FLIGHT:
+            raise MLServerError(f"{IN_FLIGHT} requests are being answered; try again later", 503)
+        if loop.time() - self._beat > LATE:
+            raise MLServerError(f"requests are {LATE:g} s late; try again later", 503)
+        self._in_flight += 1
+        try:
+            yield
+        finally:
+            self._in_flight -= 1
+
+    def _note_beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._beat = loop.time()
+        loop.call_later(BEAT, self._note_beat, loop)
+
+
+admission = Admission()
 
 
 # HTTP
@@ -115,7 +134,7 @@ def _infer_endpoint(data_plane: DataPlane, limit: int) -> Callable[[Request], Aw
         name, version = (request.path_params.get(key) for key in ("name", "version"))
         try:
             await data_plane.model_ready(name, version)  # an unknown name must not become a metric
-            with admitted():
+            with admission():
                 payload = _from_json(await _body(request, limit))
                 answer = await data_plane.infer(payload, name, version)
         except MLServerError as error:
@@ -158,9 +177,9 @@ def _from_json(body: bytes) -> InferenceRequest:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise MLServerError(f"the body is not JSON: {str(error):.100}") from error
+        raise MLServerError(f"the body is not JSON: {error!s:.100}") from error
     if not isinstance(content, dict) or not isinstance(content.get("inputs"), list):
-        raise MLServerError("the body has no list of inputs; expected {\"inputs\": [...]}")
+        raise MLServerError('the body has no list of inputs; expected {"inputs": [...]}')
     outputs = content.get("outputs") or []
     if not isinstance(outputs, list):
         raise MLServerError("outputs is not a list")
@@ -206,11 +225,11 @@ def _to_json(answer: InferenceResponse) -> bytes:
 class StrictServicer(InferenceServicer):
     """MLServer's gRPC methods, with one of ours for inference."""
 
-    async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:  # noqa: N802
+    async def ModelInfer(self, request: pb.ModelInferRequest, context: Any) -> Any:
         """Answer a request; binary tensors are answered by binary tensors."""
         name, version = request.model_name, request.model_version or None
         await self._data_plane.model_ready(name, version)
-        with admitted():
+        with admission():
             answer = await self._data_plane.infer(_from_message(request), name, version)
         return _to_message(answer, bool(request.raw_input_contents))
 

@@ -65,7 +65,9 @@ class Worker:
         try:
             told = self._child.request("describe", **self._arguments)
         except (JobError, ChildDied) as error:
-            raise ModelError(f"{self._arguments['path']}: a worker cannot open it ({error})") from error
+            raise ModelError(
+                f"{self._arguments['path']}: a worker cannot open it ({error})"
+            ) from error
         self.inputs, self.outputs = (
             [Tensor(**{**each, "shape": tuple(each["shape"])}) for each in told[side]]
             for side in ("inputs", "outputs")
