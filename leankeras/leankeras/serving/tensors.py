@@ -14,9 +14,10 @@ from leankeras.serving.engine import Batch, Tensor
 
 DATATYPES = {
     "bool": "BOOL",
-    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{f"int{bits}": f"INT{bits}" for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": f"UINT{bits}" for bits in (8, 16, 32, 64)},
     **{f"float{bits}": f"FP{bits}" for bits in (16, 32, 64)},
-}  # fmt: skip
+}
 KINDS = {"b": "b", "i": "iu", "u": "iu", "f": "fiu"}  # what an array may be given as
 MOST_SAMPLES = 256  # in a request
 

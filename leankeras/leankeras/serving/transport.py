@@ -122,7 +122,7 @@ class KnownMethods:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102
         if scope["type"] == "http" and scope["method"] not in METHODS:
             await _refusal("no such method", 405)(scope, receive, send)
         else:
@@ -281,12 +281,16 @@ def _from_message(request: pb.ModelInferRequest) -> InferenceRequest:
                 name=each.name,
                 datatype=each.datatype,
                 shape=list(each.shape),
-                data=raw[k] if raw else list(getattr(each.contents, CONTENTS.get(each.datatype, ""), [])),
+                data=raw[k] if raw else _values(each),
             )
             for k, each in enumerate(request.inputs)
         ],
         outputs=[RequestOutput.model_construct(name=each.name) for each in request.outputs],
-    )  # fmt: skip
+    )
+
+
+def _values(tensor: pb.ModelInferRequest.InferInputTensor) -> list:
+    return list(getattr(tensor.contents, CONTENTS.get(tensor.datatype, ""), []))
 
 
 def _to_message(answer: InferenceResponse, raw: bool) -> pb.ModelInferResponse:

@@ -22,8 +22,11 @@ def describe(path: str, **options: Any) -> dict:
     """Job: open a file and say what it takes and gives."""
     _opened.clear()
     engine = _opened[path] = open_engine(Path(path), **options)
-    sides = {side: [asdict(each) for each in getattr(engine, side)] for side in ("inputs", "outputs")}  # fmt: skip
-    return sides | {"seconds": sorted(engine.seconds.items())}
+    return {
+        "inputs": list(map(asdict, engine.inputs)),
+        "outputs": list(map(asdict, engine.outputs)),
+        "seconds": sorted(engine.seconds.items()),
+    }
 
 
 def run(path: str, buffers: list[str], count: int, **options: Any) -> None:
