@@ -1,5 +1,6 @@
 """A model file that takes batches: a ``.tflite`` by LiteRT alone, a SavedModel by TensorFlow."""
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -197,9 +198,10 @@ class SavedModelEngine(Engine):
     def __init__(
         self, path: Path, threads: int, batch_size: int, sizes: Sequence[int] | None = None
     ) -> None:
+        # TensorFlow reads it when it starts, and can be told no more once it has
+        os.environ.setdefault("TF_NUM_INTRAOP_THREADS", str(threads))
         import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
         try:
             self._loaded = tf.saved_model.load(str(path))
         except Exception as error:  # TensorFlow raises a dozen kinds for a damaged directory
@@ -208,6 +210,8 @@ class SavedModelEngine(Engine):
                 "model.export(directory)"
             ) from error
         signatures = dict(self._loaded.signatures)
+        if "serving_default" in signatures:
+            signatures.pop("serve", None)  # model.export gives its one signature both names
         if len(signatures) != 1:
             raise ModelError(
                 f"{path}: a SavedModel of {len(signatures)} signatures "

@@ -94,6 +94,11 @@ class Worker:
             raise WorkerDiedError(f"the worker that ran it {died}; send it again") from died
         return {name: view.copy() for name, view in _views(self._left, self.outputs, count).items()}
 
+    def close(self) -> None:
+        """End the child."""
+        self._child.close()
+        self._folder.cleanup()
+
 
 def _aligned(tensor: Tensor, count: int) -> int:
     size = count * int(np.prod(tensor.shape, dtype=int)) * np.dtype(tensor.dtype).itemsize
