@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = face(
         "ask_all": ".load",
         "check_extra": ".folder",
         "compare_servings": ".load",
-        "hash_of": ".cache",
+        "hash_seconds": ".load",
         "load_test": ".load",
         "open_engine": ".engine",
         "rising_load": ".load",

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from leankeras.arrays import Arrays, named_or_listed
 from leankeras.errors import MeasurementError, ParameterError
 from leankeras.files import scratch_directory
 from leankeras.runtime import quantized
-from leankeras.serving.engine import Batch, Tensor
+from leankeras.serving.cache import hash_of
+from leankeras.serving.engine import Batch, Engine, Tensor
 from leankeras.serving.folder import Serving, check_extra
 from leankeras.serving.process import Server, environment
 from leankeras.serving.tensors import DATATYPES
@@ -55,7 +57,8 @@ def load_test(
     Returns:
         ``offered`` and ``answered`` (requests a second), ``p50_ms``, ``p95_ms`` and ``p99_ms`` of
         the answered ones (from when they were due), ``refused`` (a share), ``failed`` and
-        ``wrong`` (numbers), and ``repeats``, the share of requests that were sent before.
+        ``wrong`` (numbers), and ``repeats``, the share of requests that were sent before. A
+        request counts when it ends; a failed one got no answer, or status other than 200 and 503.
 
     Raises:
         ParameterError: neither users nor a rate, or both.
@@ -85,27 +88,26 @@ def load_test(
         }
         (folder / "spec.json").write_text(json.dumps(spec))
         rows = _run(folder / "spec.json", folder / "rows.npz")
-    counted = rows["begun"] >= rows["start"] + warm_up
+    begin = rows["start"] + warm_up
+    ended = rows["begun"] + rows["seconds"]
+    counted = (ended >= begin) & (ended < begin + seconds)
     if not counted.any():
-        raise MeasurementError("no request was sent after warming up; measure for longer")
-    begun, latency, status, wrong, repeated = (
-        rows[name][counted] for name in ("begun", "seconds", "status", "wrong", "repeated")
-    )
-    answered = status == 200
-    span = max(seconds, float((begun + latency).max() - begun.min()))
-    times = 1000 * latency[answered]
+        raise MeasurementError("no request ended after warming up; measure for longer")
+    latency, status = rows["seconds"][counted], rows["status"][counted]
+    times = 1000 * latency[status == 200]
     p50, p95, p99 = np.percentile(times, [50, 95, 99]) if len(times) else [np.nan] * 3
+    due = (rows["begun"] >= begin) & (rows["begun"] < begin + seconds)
     return pd.Series(
         {
-            "offered": len(begun) / seconds,
-            "answered": answered.sum() / span,
+            "offered": due.sum() / seconds,
+            "answered": len(times) / seconds,
             "p50_ms": p50,
             "p95_ms": p95,
             "p99_ms": p99,
             "refused": (status == 503).mean(),
-            "failed": int((~answered & (status != 503)).sum()),
-            "wrong": int(wrong.sum()),
-            "repeats": repeated.mean(),
+            "failed": int(((status != 200) & (status != 503)).sum()),
+            "wrong": int(rows["wrong"].sum()),
+            "repeats": rows["repeated"][due].mean(),
         }
     )
 
@@ -178,6 +180,18 @@ async def ask_all(server: Server, samples: Arrays, at_once: int) -> Batch:
         answers = await asyncio.gather(*map(ask, range(len(next(iter(batch.values()))))))
     names = [tensor.name for tensor in server.engine.outputs]
     return {name: np.concatenate([each.as_numpy(name) for each in answers]) for name in names}
+
+
+def hash_seconds(engine: Engine, samples: Arrays) -> float:
+    """What the cache's key for one request takes, in seconds: the median over the samples."""
+    batch = file_batch(engine.inputs, samples)
+    times = []
+    for k in range(len(next(iter(batch.values())))):
+        request = {name: array[k : k + 1] for name, array in batch.items()}
+        start = time.perf_counter()
+        hash_of(request)
+        times.append(time.perf_counter() - start)
+    return float(np.median(times))
 
 
 def file_batch(inputs: Sequence[Tensor], samples: Arrays) -> Batch:
