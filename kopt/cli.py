@@ -84,7 +84,10 @@ def run(
         parameters[name] = read_value(value)
     if task or budget:
         check_run(case, task, budget)
-    run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
+    stages = select_stages(first, last)
+    run_chain(workspace, parameters, stages, resume, say=click.echo)
+    if last is None and stages[-1] < "08":
+        click.echo("08_serve is left out; it needs the extra serve: uv sync --extra serve")
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()
     click.echo(f"\n{table_in_words(records).to_string()}\n\n{verdict(records)}\nreport: {report}")
@@ -170,20 +173,15 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
 @click.argument("run_dir", type=PATH)
 @cli.serving_options
 def serve(run_dir: Path, **options: Any) -> None:
-    """Serve the final file of RUN_DIR by HTTP and gRPC (KServe's V2 protocol).
-
-    RUN_DIR/serve can be started again with mlserver start.
-    """
+    """Serve the final file of RUN_DIR by HTTP and gRPC (KServe's V2 protocol)."""
     from kopt.execution.deployment import final_file
     from kopt.workspace.directory import Workspace
+    from leankeras import serving
     from leankeras.arrays import identifier
-    from leankeras.serving import Serving
-    from leankeras.serving import serve as serve_file
 
-    serving, workspace = Serving(**options), Workspace(run_dir)
-    file = final_file(workspace)
-    name = identifier(workspace.record(file.stem).case)
-    serve_file(file, workspace.path / "serve", serving, name, click.echo)
+    given, workspace = serving.Serving(**options), Workspace(run_dir)
+    name = identifier(workspace.record((file := final_file(workspace)).stem).case)
+    serving.serve(file, workspace.path / "serve", given, name, click.echo)
 
 
 @commands.command()
