@@ -22,7 +22,7 @@ from leankeras.serving.folder import Serving, check_extra, write_folder
 
 START_SECONDS = 120
 STOP_SECONDS = 30
-COMMAND = (sys.executable, "-P", "-c", "from mlserver.cli import main; main()", "start")
+ATTENDED = (sys.executable, "-P", "-m", "leankeras.serving.attended")
 
 
 class ServerError(KoptError):
@@ -74,7 +74,8 @@ def serve(
     say(f"{folder} can be started again with: mlserver start {folder}")
     say(f"HTTP: {at.url}\ngRPC: {at.grpc}\nmetrics: {at.metrics}\nCtrl-C ends it")
     sys.stdout.flush()
-    os.execve(sys.executable, [*COMMAND, str(folder)], environment())
+    command = [sys.executable, "-P", "-c", "from mlserver.cli import main; main()", "start"]
+    os.execve(sys.executable, [*command, str(folder)], environment())
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,8 @@ class Server:
         self._log = Path(self._scratch.name, "log")
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, str(self.folder)],
+                [*ATTENDED, "start", str(self.folder)],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env=environment(),
@@ -182,6 +184,7 @@ class Server:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.process.kill()
+        self.process.stdin.close()
         return self.process.wait()
 
     @property

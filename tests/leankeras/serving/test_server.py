@@ -314,6 +314,20 @@ def test_at_sigterm_what_has_begun_is_answered(dense_file, heavy, dense_answers)
         assert server.process.wait(PATIENT) == 0
 
 
+def test_a_server_ends_with_the_process_that_started_it(dense_file):
+    code = (
+        "import os, sys\n"
+        "from leankeras.serving import Server\n"
+        "server = Server(sys.argv[1]).__enter__()\n"
+        "print(server.process.pid, flush=True)\n"
+        "os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", code, dense_file], capture_output=True, text=True, env=environment()
+    )
+    wait_until(lambda: not psutil.pid_exists(int(killed.stdout)))
+
+
 def workers_of(server):
     children = psutil.Process(server.process.pid).children()
     return [each for each in children if "leankeras.serving.worker" in each.cmdline()]
