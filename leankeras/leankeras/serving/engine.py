@@ -19,7 +19,7 @@ Batch = dict[str, np.ndarray]
 Run = Callable[[Batch], Batch]
 
 WORTHWHILE = 0.9  # a batch has to take less than this of the time that its parts take
-NEARLY = 0.75  # a size is left out if the next larger one takes hardly longer
+NEARLY = 0.85  # a size is left out if the next larger one takes hardly longer
 TRIALS = 5
 
 
