@@ -143,6 +143,13 @@ def test_a_stage_that_comes_out_the_same_leaves_the_later_ones_alone(notebooks):
     assert notebooks.resume({"temperature": 2.2})[0] == ["04_distil"]
 
 
+def test_without_the_extra_serve_a_run_ends_before_08(monkeypatch):
+    assert select_stages(None, None) == STAGES
+    monkeypatch.setattr(chain, "find_spec", lambda name: None)
+    assert select_stages(None, None)[-1] == "07_deploy"
+    assert select_stages("08", "08") == ("08_serve",)
+
+
 def test_later_stages_that_have_become_stale_are_named(notebooks):
     ran, said = notebooks.resume({"temperature": 2}, select_stages("04", "04"))
     assert ran == ["04_distil"]
