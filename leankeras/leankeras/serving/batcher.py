@@ -5,8 +5,10 @@ queue has no limit, and batches are joined as Python lists, value by value.
 """
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,11 +80,13 @@ class Batcher:
         Args:
             run: runs a batch.
             quick: whether that takes so little time that another thread would only delay it.
-            recover: starts the worker again after it has died; called in another thread.
+            recover: starts the worker again after it has died, and is called until it succeeds.
         """
 
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1)
+
         async def answer(joined: Batch) -> Batch:
-            return run(joined) if quick else await asyncio.to_thread(run, joined)
+            return run(joined) if quick else await loop.run_in_executor(thread, run, joined)
 
         while True:
             async with self._gathering:
@@ -91,8 +95,8 @@ class Batcher:
                 await _answer(requests, answer)
             except WorkerDiedError as error:
                 _fail(requests, error)
-                if recover:
-                    await asyncio.to_thread(recover)
+                while recover and not await loop.run_in_executor(thread, _succeeds, recover):
+                    await asyncio.sleep(PATIENCE)
 
     async def _gather(self) -> list[_Waiting]:
         while not self._queue:
@@ -125,8 +129,8 @@ async def _answer(requests: list[_Waiting], run: Callable[[Batch], Awaitable[Bat
     if not requests:
         return
     names = requests[0].batch
-    joined = {name: np.concatenate([each.batch[name] for each in requests]) for name in names}
     try:
+        joined = {name: np.concatenate([each.batch[name] for each in requests]) for name in names}
         outputs = await run(joined)
     except WorkerDiedError:
         raise
@@ -142,6 +146,15 @@ async def _answer(requests: list[_Waiting], run: Callable[[Batch], Awaitable[Bat
         if not each.answer.done():
             each.answer.set_result({name: outputs[name][start:end] for name in outputs})
         start = end
+
+
+def _succeeds(recover: Callable[[], None]) -> bool:
+    try:
+        recover()
+    except KoptError as error:
+        logging.getLogger("mlserver").error("a worker cannot be replaced yet: %s", error)
+        return False
+    return True
 
 
 def _fail(requests: list[_Waiting], error: KoptError) -> None:

@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 import pytest
 
-from leankeras.errors import DataError
+from leankeras.errors import DataError, ModelError
 from leankeras.serving import batcher
 from leankeras.serving.batcher import Batcher, OverloadError, WorkerDiedError
 
@@ -79,6 +79,21 @@ def test_with_a_worker_its_batch_is_lost_and_no_other():
     assert [type(each) for each in answers[:4]] == [WorkerDiedError] * 4
     assert [float(each["y"][0, 0]) for each in answers[4:]] == [8, 10]
     assert recovered == [True]
+
+
+def test_a_worker_that_does_not_start_is_tried_again(monkeypatch):
+    monkeypatch.setattr(batcher, "PATIENCE", 0.0)
+    monkeypatch.setattr(Batcher, "_in_time", lambda self, requests: requests)
+    tried = []
+
+    def recover():
+        tried.append(True)
+        if len(tried) < 3:
+            raise ModelError("no memory")
+
+    answers = ask(Runs(kills=[1]), [sample(k) for k in range(6)], recover=recover)
+    assert len(tried) == 3
+    assert [float(each["y"][0, 0]) for each in answers[4:]] == [8, 10]
 
 
 def test_who_waits_too_long_is_refused(monkeypatch):
