@@ -114,8 +114,8 @@ def overload(name: str, file: Path, capacity: float, seconds: float) -> None:
     say(
         f"{name}, {seconds:.0f} s at twice its load ({2 * capacity:.0f} /s)",
         f"{row.offered:.0f} offered, {row.answered:.0f} answered /s, {row.refused:.0%} refused, "
-        f"{row.failed:.0f} failed, {row.wrong:.0f} wrong, p99 {row.p99_ms:.0f} ms, "
-        f"memory {grown:+.1f} MB",
+        f"{row.failed:.0f} failed, {row.wrong:.0f} wrong, p99 {row.p99_ms:.0f} ms "
+        f"(the generator itself {row.late_ms:.0f} ms late), memory {grown:+.1f} MB",
     )
     say(
         f"{name}, 5 s later at a quarter of its load",

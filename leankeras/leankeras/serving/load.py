@@ -56,9 +56,10 @@ def load_test(
 
     Returns:
         ``offered`` and ``answered`` (requests a second), ``p50_ms``, ``p95_ms`` and ``p99_ms`` of
-        the answered ones (from when they were due), ``refused`` (a share), ``failed`` and
-        ``wrong`` (numbers), and ``repeats``, the share of requests that were sent before. A
-        request counts when it ends; a failed one got no answer, or status other than 200 and 503.
+        the answered ones (from when they were due), ``late_ms`` (the 99th percentile of how late
+        the generator itself was), ``refused`` (a share), ``failed`` and ``wrong`` (numbers), and
+        ``repeats``, the share of requests that were sent before. A request counts when it ends; a
+        failed one got no answer, or status other than 200 and 503.
 
     Raises:
         ParameterError: neither users nor a rate, or both.
@@ -104,6 +105,7 @@ def load_test(
             "p50_ms": p50,
             "p95_ms": p95,
             "p99_ms": p99,
+            "late_ms": 1000 * np.percentile(rows["late"][counted], 99),
             "refused": (status == 503).mean(),
             "failed": int(((status != 200) & (status != 503)).sum()),
             "wrong": int(rows["wrong"].sum()),

@@ -37,7 +37,7 @@ class Traffic:
         self._order = cycle(spec["order"])
         self._seen: set[int] = set()
         self._at_work, self.finished = spec["users"] or 1, Event()
-        self.rows: list[tuple[float, float, int, bool, bool]] = []
+        self.rows: list[tuple[float, float, float, int, bool, bool]] = []
 
     @property
     def goes_on(self) -> bool:
@@ -53,6 +53,7 @@ class Traffic:
 
     def ask(self, client, begun: float) -> None:
         """Send the next request; its time counts from when it was due."""
+        late = time.perf_counter() - begun
         place = next(self._order)
         repeated = place in self._seen
         self._seen.add(place)
@@ -63,7 +64,9 @@ class Traffic:
         wrong = (
             bool(self._answers) and answer.status_code == 200 and not self._is_right(answer, place)
         )
-        self.rows.append((begun, time.perf_counter() - begun, answer.status_code, wrong, repeated))
+        self.rows.append(
+            (begun, late, time.perf_counter() - begun, answer.status_code, wrong, repeated)
+        )
 
     def _is_right(self, answer, place: int) -> bool:
         outputs = {each["name"]: each["data"] for each in answer.json()["outputs"]}
@@ -124,7 +127,7 @@ def main(specification: str, output: str) -> None:
     runner.start(users or 1, spawn_rate=users or 1)
     traffic.finished.wait()
     runner.quit()
-    names = ("begun", "seconds", "status", "wrong", "repeated")
+    names = ("begun", "late", "seconds", "status", "wrong", "repeated")
     columns = dict(zip(names, map(np.array, zip(*traffic.rows, strict=True)), strict=True))
     np.savez(output, **columns | {"start": start})
 

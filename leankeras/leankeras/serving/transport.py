@@ -7,6 +7,7 @@ metadata, metrics, starting and stopping) to MLServer.
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import grpc
 import mlserver.grpc.server
 import mlserver.rest.server
+import mlserver.server
 import numpy as np
 import orjson
 from google.protobuf.message import DecodeError
@@ -33,6 +35,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 IN_FLIGHT = 256  # requests at a time; more are refused before they are read
 BEAT, LATE = 0.05, 0.5  # seconds between two turns of the event loop: as it should be, at most
 BODY_SECONDS = 20  # for a client to send a body
+ACCEPTED = 100  # connections in a turn of the event loop
 INFER = ("/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer")
 METHODS = {"GET", "HEAD", "OPTIONS", "POST"}
 STATUS = {
@@ -59,6 +62,7 @@ class Repository(SchemalessModelRepository):
 
     def __init__(self, root: str) -> None:
         super().__init__(root)
+        mlserver.server.RESTServer = FairServer
         mlserver.rest.server.create_app = strict_app
         mlserver.grpc.server.InferenceServicer = StrictServicer
         mlserver.grpc.server.add_GRPCInferenceServiceServicer_to_server = add_strict_handlers
@@ -103,6 +107,26 @@ admission = Admission()
 
 
 # HTTP
+
+
+class FairServer(mlserver.rest.server.RESTServer):
+    """MLServer's HTTP server, which lets new callers in while it is busy with the old ones.
+
+    Its event loop accepts one connection a turn for each socket that it listens at (libuv 1.45),
+    and a turn takes long when there is much to do: some callers would wait for ever. Here it
+    listens at several copies of the same socket.
+    """
+
+    async def start(self) -> None:
+        """Serve until :meth:`stop`."""
+        config = self._get_config()
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        with socket.create_server(
+            (config.host, config.port), family=family, backlog=config.backlog
+        ) as listening:
+            copies = [listening.dup() for _ in range(ACCEPTED)]
+        self._server = mlserver.rest.server._NoSignalServer(config)
+        await self._server.serve(sockets=copies)
 
 
 def strict_app(settings: Settings, data_plane: DataPlane, *handlers: Any, **more: Any) -> Any:

@@ -27,6 +27,7 @@ def test_every_answer_is_the_files_own(batching_server, dense_samples, loop):
     assert row.answered > 0
     assert row.offered > 0
     assert 0 < row.p50_ms <= row.p95_ms <= row.p99_ms
+    assert row.late_ms >= 0
     assert (row.wrong, row.failed) == (0, 0)
     assert not {"gevent", "locust"} & set(sys.modules)
 
