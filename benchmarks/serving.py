@@ -212,7 +212,12 @@ def triton(python: str, file: Path, seconds: float) -> None:
     script = Path(__file__).with_name("triton_reference.py")
     ports = list(map(str, (http, grpc_port, metrics)))
     at = Addresses.of(Serving(port=http, grpc_port=grpc_port, metrics_port=metrics), "model")
-    with subprocess.Popen([python, script, file, *ports], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [python, script, file, *ports],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         while not is_ready(at):
             time.sleep(0.2)
             if process.poll() is not None:

@@ -20,6 +20,7 @@ def main(file: str, http: str, grpc: str, metrics: str) -> None:
     for size in (1, 2, 4, 8, 16, MOST):
         interpreter = interpreters[size] = Interpreter(model_path=file, num_threads=1)
         (given,), (left,) = interpreter.get_input_details(), interpreter.get_output_details()
+        takes, gives = (tuple(map(int, each["shape"][1:])) for each in (given, left))
         interpreter.resize_tensor_input(given["index"], [size, *given["shape"][1:]])
         interpreter.allocate_tensors()
 
@@ -38,8 +39,8 @@ def main(file: str, http: str, grpc: str, metrics: str) -> None:
         triton.bind(
             "model",
             infer,
-            inputs=[Tensor(name="x", dtype=np.float32, shape=tuple(given["shape"][1:]))],
-            outputs=[Tensor(name="output", dtype=np.float32, shape=tuple(left["shape"][1:]))],
+            inputs=[Tensor(name="x", dtype=np.float32, shape=takes)],
+            outputs=[Tensor(name="output", dtype=np.float32, shape=gives)],
             config=ModelConfig(max_batch_size=MOST, batcher=DynamicBatcher(0)),
         )
         triton.run()
