@@ -5,7 +5,7 @@ from leankeras.lazy import face
 __getattr__, __dir__, __all__ = face(
     __name__,
     {
-        "Repository": ".transport",
+        "Repository": ".repository",
         "ServedModel": ".runtime",
         "Server": ".process",
         "Serving": ".folder",

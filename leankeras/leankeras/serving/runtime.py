@@ -32,7 +32,7 @@ class ServedModel(MLModel):
     Of ``model-settings.json`` it uses ``max_batch_size`` and ``max_batch_time``, and of its
     ``parameters.extra``: ``cache`` (answers to keep), ``workers`` (processes to run the file in; 0
     for the server's own) and ``threads`` (of the file). The arrays in requests and answers are
-    NumPy's, as :mod:`leankeras.serving.transport` makes them.
+    NumPy's, as ``rest`` and ``rpc`` make them.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
