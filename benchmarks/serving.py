@@ -5,7 +5,8 @@
 FINAL is the last file of a run. The other file is made here: a wide network of 80 MB. Server and
 load generator share this machine; with anything else running beside them the figures mean nothing.
 ``--triton`` takes the Python of an environment of its own with nvidia-pytriton and ai-edge-litert
-(nvidia-pytriton wants an older NumPy) and serves the wide network from there as well, as a
+(nvidia-pytriton 0.7 wants an older NumPy, and does not start with pyenv's Python 3.11.7; Debian's
+3.11.2 will do) and serves the wide network from there as well, as a
 reference. Takes about eight minutes, two with ``--short``.
 """
 
