@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, report, deploy, workshop, lab, and leankeras's commands."""
+"""The command line: kopt run, sweep, report, deploy, serve, workshop, lab; leankeras's commands."""
 
 import subprocess
 import sys
@@ -84,7 +84,10 @@ def run(
         parameters[name] = read_value(value)
     if task or budget:
         check_run(case, task, budget)
-    run_chain(workspace, parameters, select_stages(first, last), resume, say=click.echo)
+    stages = select_stages(first, last)
+    run_chain(workspace, parameters, stages, resume, say=click.echo)
+    if last is None and stages[-1] < "08":
+        click.echo("08_serve is left out; it needs the extra serve: uv sync --extra serve")
     report = write_report([workspace], workspace.path / "report.html")
     records = workspace.records()
     click.echo(f"\n{table_in_words(records).to_string()}\n\n{verdict(records)}\nreport: {report}")
@@ -164,6 +167,21 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
         click.echo(rollback_run(workspace, target))
     else:
         click.echo(deploy_run(workspace, target, install, click.echo))
+
+
+@commands.command()
+@click.argument("run_dir", type=PATH)
+@cli.serving_options
+def serve(run_dir: Path, **options: Any) -> None:
+    """Serve the final file of RUN_DIR by HTTP and gRPC (KServe's V2 protocol)."""
+    from kopt.execution.deployment import final_file
+    from kopt.workspace.directory import Workspace
+    from leankeras import serving
+    from leankeras.arrays import identifier
+
+    given, workspace = serving.Serving(**options), Workspace(run_dir)
+    name = identifier(workspace.record((file := final_file(workspace)).stem).case)
+    serving.serve(file, workspace.path / "serve", given, name, click.echo)
 
 
 @commands.command()

@@ -24,7 +24,7 @@ WINGS = [
     {"runtime"},
     {"conversion", "devices"},
     {"equivalence", "rewriting"},
-    {"diagnosis"},
+    {"diagnosis", "serving"},
     {"channels", "distillation", "twin"},
     {"clustering", "pruning", "quantization"},
 ]

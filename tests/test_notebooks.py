@@ -85,7 +85,7 @@ def test_a_quick_run_goes_from_the_slow_model_to_the_report(finished_run):
     assert [record.stage for record in workspace.records()] == list(STAGES)
     assert [workspace.stale_because(stage) for stage in STAGES] == [None] * len(STAGES)
     assert run.stdout.rstrip().endswith(f"report: {workspace.path / 'report.html'}")
-    assert "After 07_deploy:" in run.stdout
+    assert "After 08_serve:" in run.stdout
     for stage in STAGES:
         assert f"{stage}" in run.stderr  # its progress bar
         executed = nbformat.read(workspace.notebooks / f"{stage}.ipynb", 4)
@@ -110,6 +110,8 @@ def test_the_records_of_a_run_tell_one_story(finished_run):
     assert records["07_deploy"].size_bytes == final.size_bytes
     assert records["07_deploy"].test == final.test
     assert set(records["07_deploy"].table("settings").file) == {"slow", "final"}
+    assert records["08_serve"].size_bytes == final.size_bytes
+    assert (records["08_serve"].table("servings").wrong == 0).all()
     assert records["05_qat"].table("files").loc[0, "target"] == "float32"
     methods = records["03_prune"].table("methods").set_index("target")
     assert methods.gzip_kb["zeros"] < methods.gzip_kb["rewritten"]

@@ -1,6 +1,7 @@
 """One self-contained HTML page about one or several runs; it opens offline and can be mailed."""
 
 import html
+from itertools import product
 from pathlib import Path
 from string import Template
 
@@ -18,6 +19,10 @@ QUICK = (
     "A quick run, with a quarter of the samples and two epochs. It shows that the chain works; its "
     "scores mean nothing."
 )
+TABLES = {
+    "devices": (["device"], "On devices that are not here"),
+    "servings": (["file", "serving"], "Behind a server, 32 callers"),
+}
 PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>kopt: $title</title>
 <style>
@@ -95,18 +100,20 @@ def _run(workspace: Workspace) -> list[str]:
         figure_html(pareto(chain, records[0].merit, "What each stage cost and gained")),
         *([figure_html(layer_shares(shares, "Where the time goes, by layer"))] if shares else []),
         *map(_source, sorted(workspace.models.glob("*.py"))),
-        *_devices(last),
+        *_tables(records),
         "<h3>Measured on</h3>",
         pd.Series(facts).to_frame().to_html(header=False, border=0),
     ]
 
 
-def _devices(last: Record) -> list[str]:
-    if not last.tables.get("devices"):
-        return []
-    table = last.table("devices").set_index("device")
-    shown = table.where(table.notna(), "–").to_html(border=0, index_names=False)
-    return ["<h3>On devices that are not here</h3>", shown]
+def _tables(records: list[Record]) -> list[str]:
+    shown = []
+    for record, (name, (labels, title)) in product(records, TABLES.items()):
+        if record.tables.get(name):
+            table = record.table(name).set_index(labels).round(2)
+            page = table.where(table.notna(), "–").to_html(border=0)
+            shown += [f"<h3>{title}</h3>", page]
+    return shown
 
 
 def _warnings(workspace: Workspace, records: list[Record]) -> list[str]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
@@ -50,11 +51,13 @@ def notebook_parameters(stage: str) -> dict[str, Any]:
 def select_stages(first: str | None, last: str | None) -> tuple[str, ...]:
     """The stages from the first to the last, each given by number or name.
 
+    Without a last one, the last that can be run: 08 takes the extra ``serve``.
+
     Raises:
         ParameterError: no such stage, or no stage between them.
     """
-    start = 0 if first is None else _position(first)
-    end = len(STAGES) - 1 if last is None else _position(last)
+    last = last or STAGES[-1 if find_spec("mlserver") and find_spec("locust") else -2]
+    start, end = 0 if first is None else _position(first), _position(last)
     if start > end:
         raise ParameterError(f"from {first} to {last}: nothing to run; expected from <= to")
     return STAGES[start : end + 1]

@@ -27,7 +27,7 @@ def final_file(workspace: Workspace) -> Path:
         raise WorkspaceError(f"{workspace.path} has no finished stage; run kopt run first")
     last = records[-1].stage
     if reason := workspace.stale_because(last):
-        raise StageError(f"{last} is stale ({reason}); run it again before it is deployed")
+        raise StageError(f"{last} is stale ({reason}); run it again before its file is used")
     return workspace.models / f"{last}.tflite"
 
 

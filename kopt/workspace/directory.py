@@ -17,7 +17,7 @@ ORPHAN_SECONDS = 15
 TEMPORARY = ".[0-9]*-"
 CONTENTS = {
     *("case.json", "deployments.json", "report.html"),
-    *("models", "notebooks", "records", "scratch"),
+    *("models", "notebooks", "records", "scratch", "serve"),
 }
 
 

@@ -14,7 +14,7 @@ RESTARTED_AFTER = "KOPT_RESTARTED_AFTER"
 
 STAGES = (
     *("01_profile", "02_rewrite", "03_prune", "04_distil", "05_qat", "06_tflite"),
-    "07_deploy",
+    *("07_deploy", "08_serve"),
 )
 
 LATENCY = ("us", "us_low", "us_high", "p95_us", "ratio", "ratio_low", "ratio_high")

@@ -1,7 +1,8 @@
-"""The command line: python -m leankeras diagnose, rewrite, convert, bench, devices, deploy."""
+"""The command line: python -m leankeras diagnose, rewrite, convert, bench, deploy, serve."""
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +237,42 @@ def deploy(file: Path, target: str, samples: Path, slow: Path, install: bool) ->
 
     given = load_samples(samples)
     click.echo(deploy_file(file, target, given, slow, install=install, say=click.echo))
+
+
+SERVING = (
+    click.option("--host", default="127.0.0.1", help="Another address lets others call it."),
+    click.option("--port", default=8080, help="For HTTP."),
+    click.option("--grpc-port", default=8081, help="For gRPC; metrics are one port further."),
+    click.option("--batch-size", default=32, help="The most samples run together; 1 for none."),
+    click.option(
+        "--batch-time", "batch_ms", default=0.0, metavar="MS", help="How long one waits for others."
+    ),
+    click.option("--cache", default=0, metavar="ANSWERS", help="How many answers to keep."),
+    click.option("--workers", default=0, help="Processes for the file; 0 for the server's own."),
+    click.option("--threads", default=1, help="CPU threads of each."),
+)  # fmt: skip
+
+
+def serving_options(command: Callable) -> Callable:
+    """Give a command the options that say how a file is served, as keywords of ``Serving``."""
+    for option in reversed(SERVING):
+        command = option(command)
+    return command
+
+
+@commands.command()
+@click.argument("file", type=PATH)
+@click.option("-o", "--output", type=PATH, default=Path("serve"), help="The folder to write.")
+@serving_options
+def serve(file: Path, output: Path, **options: Any) -> None:
+    """Serve FILE, a .tflite or SavedModel, by HTTP and gRPC (KServe's V2 protocol).
+
+    The folder can be started again with mlserver start.
+    """
+    from leankeras.serving import Serving
+    from leankeras.serving import serve as serve_file
+
+    serve_file(file, output, Serving(**options), file.stem, click.echo)
 
 
 @commands.command()

@@ -131,6 +131,7 @@ def test_a_changed_parameter_runs_again_what_depends_on_it_and_only_that(noteboo
         "05_qat: running again, 04_distil was run again after 05_qat",
         "06_tflite: running again, 05_qat was run again after 06_tflite",
         "07_deploy: running again, 06_tflite was run again after 07_deploy",
+        "08_serve: running again, 07_deploy was run again after 08_serve",
     ]
     assert notebooks.resume({"temperature": 2})[0] == []
     assert notebooks.resume({"temperature": 2, "sparsity": 0.5})[0] == list(STAGES[2:])
@@ -142,6 +143,13 @@ def test_a_stage_that_comes_out_the_same_leaves_the_later_ones_alone(notebooks):
     assert notebooks.resume({"temperature": 2.2})[0] == ["04_distil"]
 
 
+def test_without_the_extra_serve_a_run_ends_before_08(monkeypatch):
+    assert select_stages(None, None) == STAGES
+    monkeypatch.setattr(chain, "find_spec", lambda name: None)
+    assert select_stages(None, None)[-1] == "07_deploy"
+    assert select_stages("08", "08") == ("08_serve",)
+
+
 def test_later_stages_that_have_become_stale_are_named(notebooks):
     ran, said = notebooks.resume({"temperature": 2}, select_stages("04", "04"))
     assert ran == ["04_distil"]
@@ -149,6 +157,7 @@ def test_later_stages_that_have_become_stale_are_named(notebooks):
         "05_qat is stale: 04_distil was run again after 05_qat",
         "06_tflite is stale: 04_distil was run again after 05_qat",
         "07_deploy is stale: 04_distil was run again after 05_qat",
+        "08_serve is stale: 04_distil was run again after 05_qat",
     ]
 
 
@@ -322,7 +331,7 @@ def test_the_second_of_two_runs_is_refused_by_name(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 07_deploy has this"),
+        ({"sparsity": 0.5}, r"sparsity: no notebook from 01_profile to 08_serve has this"),
         ({"quick": "yes"}, "quick: saw 'yes'; expected True or False"),
         ({"case": "none"}, "case: saw 'none'"),
     ],
