@@ -27,6 +27,7 @@ WINGS = [
     {"diagnosis"},
     {"channels", "distillation", "twin"},
     {"clustering", "pruning", "quantization"},
+    {"searching"},
 ]
 FLOORS = [*GROUND, *WINGS, {"cli"}, {"__main__", "__init__"}]
 WORKBOOK = [

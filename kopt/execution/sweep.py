@@ -1,18 +1,14 @@
 """A sweep: every point of a grid run on Dask, timed, and collected in a table and a page."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from distributed import Client
 
 from kopt.display.sweep_page import write_sweep_page
-from kopt.errors import Interrupted, WorkspaceError
+from kopt.errors import Interrupted
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
@@ -21,10 +17,9 @@ from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
-from kopt.workspace.lock import NamedLock
+from kopt.workspace.claim import check_folder, claimed
 from kopt.workspace.record import Record
 from leankeras.errors import ParameterError
-from leankeras.files import write_text
 
 
 def run_sweep(
@@ -77,11 +72,11 @@ def run_sweep(
         "stages": list(stages),
         "points": {point.name: point.parameters for point in points},
     }
-    _check_folder(folder, sweep, resume)
+    check_folder(folder, "sweep", sweep, resume)
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
-            with _claimed(folder, sweep):
+            with claimed(folder, "sweep", sweep):
                 return _sweep(client, points, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -150,46 +145,3 @@ def _time(
             latency, conditions = outcome
             outcome = replace(outcomes[point.name], latency=latency, conditions=conditions)
         outcomes[point.name] = outcome
-
-
-def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
-    """Refuse a directory that does not belong to this sweep; writes nothing."""
-    if folder.exists() and not folder.is_dir():
-        raise WorkspaceError(f"{folder} is a file; expected a directory for the sweep")
-    known = folder / "sweep.json"
-    if not known.exists():
-        if resume:
-            raise WorkspaceError(f"{folder} holds no sweep to continue; leave out --resume")
-        if folder.exists() and any(folder.iterdir()):
-            raise WorkspaceError(f"{folder} is neither empty nor a sweep; choose another --run-dir")
-        return
-    try:
-        same = json.loads(known.read_text()) == sweep
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"{known} is damaged ({error}); choose another --run-dir") from error
-    if not same:
-        raise WorkspaceError(f"{folder} holds a sweep of another grid; choose another --run-dir")
-    if not resume:
-        raise WorkspaceError(
-            f"{folder} already holds this sweep; continue with --resume or choose another --run-dir"
-        )
-
-
-@contextmanager
-def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
-    """Create the directory and lock it against a second sweep."""
-    lock = NamedLock(folder.resolve() / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        holder = lock.acquire("kopt sweep")
-        if holder:
-            raise WorkspaceError(f"{folder} is in use by {holder}; wait for it to finish")
-        write_text(folder / "sweep.json", json.dumps(sweep, indent=1), WorkspaceError)
-    except OSError as error:
-        raise WorkspaceError(
-            f"{folder} cannot be written ({error.strerror}); choose another --run-dir"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

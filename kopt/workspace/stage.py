@@ -343,8 +343,7 @@ def open_stage(
     workspace = Workspace(Path(run_dir or RUNS / found.name).resolve())
     workspace.check_before(name, quick)
     slow = None if predecessor(name) else found.build()
-    data = _with_task(found, found.load(), workspace, slow, knobs.get("task"))
-    stage = Stage(name, found, data, workspace, parameters, case_files(case))
+    stage = _stage(name, case, found, workspace, parameters, slow)
     if slow:
         say(f"The whole run: {expected_duration(slow, stage.data, stage.all_epochs)}")
     workspace.claim(found.name, name)
@@ -353,6 +352,30 @@ def open_stage(
     if quick:
         measure_briefly()
     return stage
+
+
+def view_stage(name: str, case: str, run_dir: Path, parameters: dict[str, Any]) -> Stage:
+    """A stage to read models and data from, which claims nothing and is not to be finished.
+
+    Args:
+        name: the stage, such as "03_prune"; the one before has finished.
+        case: as in :func:`open_stage`.
+        run_dir: the run directory.
+        parameters: the stage's parameters, ``seed`` and ``quick`` among them.
+    """
+    return _stage(name, case, find_case(case), Workspace(run_dir), parameters, None)
+
+
+def _stage(
+    name: str,
+    case: str,
+    found: Case,
+    workspace: Workspace,
+    parameters: dict[str, Any],
+    slow: keras.Model | None,
+) -> Stage:
+    data = _with_task(found, found.load(), workspace, slow, parameters.get("task"))
+    return Stage(name, found, data, workspace, parameters, case_files(case))
 
 
 def _with_task(

@@ -1,0 +1,53 @@
+"""Optuna's figures of a search, drawn with plotly."""
+
+import warnings
+from typing import Any
+
+import optuna
+from optuna import visualization
+from optuna.importance import PedAnovaImportanceEvaluator
+
+from leankeras.searching.study import Trials
+
+LEAST_TRIALS = 4
+NAMES = {
+    "fastest": ["estimated latency (log ns)"],
+    "smallest": ["size, kB"],
+    "accurate": ["lost, a fraction"],
+    "front": ["lost, a fraction", "estimated latency (log ns)", "size, kB"],
+}
+
+
+def figures(trials: Trials) -> dict[str, Any]:
+    """History, importance of the knobs and, with several objectives, the front.
+
+    Args:
+        trials: those of a search.
+
+    Returns:
+        Plotly figures by title; none of importance before there are a few different trials.
+    """
+    study, names = trials.study, NAMES[trials.goal.name]
+    drawn: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        for position, name in enumerate(names):
+            target = _target(position, names)
+            drawn[f"History: {name}"] = visualization.plot_optimization_history(
+                study, target=target, target_name=name
+            )
+            done = study.get_trials(deepcopy=False, states=[optuna.trial.TrialState.COMPLETE])
+            if len({trial.values[position] for trial in done}) >= LEAST_TRIALS:
+                drawn[f"What decides: {name}"] = visualization.plot_param_importances(
+                    study,
+                    evaluator=PedAnovaImportanceEvaluator(),
+                    target=target,
+                    target_name=name,
+                )
+        if len(names) > 1:
+            drawn["The front"] = visualization.plot_pareto_front(study, target_names=names)
+    return drawn
+
+
+def _target(position: int, names: list[str]) -> Any:
+    return None if len(names) == 1 else lambda trial: trial.values[position]
