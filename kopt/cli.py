@@ -1,4 +1,4 @@
-"""The command line: kopt run, sweep, search, report, deploy, workshop, lab, and leankeras's commands."""
+"""The command line: kopt run, sweep, search, report, deploy, ..., and leankeras's commands."""
 
 import subprocess
 import sys

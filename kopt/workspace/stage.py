@@ -47,6 +47,7 @@ from leankeras.runtime import (
     measure_briefly,
     predict,
 )
+from leankeras.searching import Candidate
 from leankeras.task import AnyScore, infer_task
 from leankeras.training_progress import watch_training
 
@@ -61,6 +62,7 @@ class Stage:
         case: the :class:`kopt.Case`.
         data: the case's :class:`kopt.Data`, with its task; a quarter of it in a quick run.
         epochs: how long to train.
+        chain: the :class:`leankeras.searching.Candidate` to follow; None if none is given.
         workspace: the run directory.
     """
 
@@ -80,7 +82,10 @@ class Stage:
         self._parameters = parameters
         # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
-        self.epochs = getattr(self.all_epochs, name.partition("_")[2], 0)
+        self.chain = Candidate.read(parameters["chain"]) if parameters.get("chain") else None
+        short = name.partition("_")[2]
+        asked = getattr(self.chain, f"{short}_epochs", 0)
+        self.epochs = asked or getattr(self.all_epochs, short, 0)
         self._float32 = Float32Files()  # panels may compare long after the stage has finished
         self._judged: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
@@ -169,7 +174,12 @@ class Stage:
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
     def choose(self, table: pd.DataFrame, given: Any, later: bool = False) -> tuple[Any, str]:
-        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`."""
+        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`.
+
+        A row called "chain" is what the parameter of that name asks for.
+        """
+        if "chain" in table.index:
+            return "chain", f"chain (as {self._parameters['chain']} asks)"
         return choose(table, self.case.budget, self.score, given, later)
 
     def largest_share(self, curve: pd.DataFrame) -> float:
@@ -375,7 +385,8 @@ def _stage(
     slow: keras.Model | None,
 ) -> Stage:
     data = _with_task(found, found.load(), workspace, slow, parameters.get("task"))
-    return Stage(name, found, data, workspace, parameters, case_files(case))
+    chain = [Path(parameters["chain"])] if parameters.get("chain") else []
+    return Stage(name, found, data, workspace, parameters, [*case_files(case), *chain])
 
 
 def _with_task(
