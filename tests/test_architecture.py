@@ -12,7 +12,18 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {
-        *("arrays", "child", "digest", "files", "graph", "lazy", "parameters", "rows", "scripts"),
+        *(
+            "arrays",
+            "child",
+            "claim",
+            "digest",
+            "files",
+            "graph",
+            "lazy",
+            "parameters",
+            "rows",
+            "scripts",
+        ),
         *("training_progress", "validation_part"),
     },
     {"task"},

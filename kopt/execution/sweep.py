@@ -8,7 +8,7 @@ import pandas as pd
 from distributed import Client
 
 from kopt.display.sweep_page import write_sweep_page
-from kopt.errors import Interrupted
+from kopt.errors import Interrupted, WorkspaceError
 from kopt.execution.chain import notebook_parameters, select_stages
 from kopt.execution.cluster import check_storage, open_cluster
 from kopt.execution.engine import outcome_of, run_tree
@@ -17,8 +17,9 @@ from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
-from kopt.workspace.claim import check_folder, claimed
+from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
+from leankeras.claim import check_folder, claimed
 from leankeras.errors import ParameterError
 
 
@@ -72,11 +73,12 @@ def run_sweep(
         "stages": list(stages),
         "points": {point.name: point.parameters for point in points},
     }
-    check_folder(folder, "sweep", sweep, resume)
+    check_folder(folder, "sweep", sweep, resume, WorkspaceError)
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
-            with claimed(folder, "sweep", sweep):
+            lock = NamedLock(folder.resolve() / ".lock")
+            with claimed(folder, "sweep", sweep, lock, WorkspaceError):
                 return _sweep(client, points, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import keras
 
@@ -28,7 +27,7 @@ def check_reachable(model: keras.Model, data: Data, budget: Budget) -> None:
     if budget.latency_us is None and budget.size_kb is None:
         return
     inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
-    passed: list[Any] = [keras.ops.reshape(tensor, (-1,))[:1] for tensor in inputs]
+    passed = [keras.layers.Flatten()(tensor)[:, :1] for tensor in inputs]
     named = dict(zip([tensor.name for tensor in model.inputs], inputs, strict=True))
     empty = keras.Model(named if len(inputs) > 1 else inputs[0], passed, name="empty")
     with TemporaryDirectory() as folder:

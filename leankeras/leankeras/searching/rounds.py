@@ -40,6 +40,35 @@ class Pool(Protocol):
         """Run a task while nothing else runs."""
 
 
+class ThisProcess:
+    """A :class:`Pool` of this process alone.
+
+    Args:
+        materials: what tasks are given first.
+    """
+
+    def __init__(self, materials: Any) -> None:
+        self._materials = materials
+
+    def each(
+        self, task: Callable, items: Sequence[tuple], goes_on: Callable[[], bool]
+    ) -> Iterator[Finished]:
+        """See :class:`Pool`."""
+        for position, item in enumerate(items):
+            if not goes_on():
+                return
+            started = time.monotonic()
+            try:
+                result: Any = task(self._materials, *item)
+            except Exception as error:  # as a worker would, it costs the trial only
+                result = error
+            yield position, result, time.monotonic() - started
+
+    def alone(self, task: Callable, *arguments: Any) -> Any:
+        """See :class:`Pool`."""
+        return task(self._materials, *arguments)
+
+
 @dataclass(frozen=True)
 class Tasks:
     """What is done with a candidate; see :mod:`leankeras.searching.chain`."""

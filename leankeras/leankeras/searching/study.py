@@ -51,7 +51,7 @@ class Trials:
                 directions=["minimize"] * goal.directions,
                 load_if_exists=True,
             )
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AssertionError) as error:
             raise DataError(
                 f"{path}: a damaged journal ({error}); choose another --run-dir"
             ) from error

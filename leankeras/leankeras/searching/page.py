@@ -1,15 +1,14 @@
-"""The page of a search: the winner and how it was found."""
+"""What a page about a search shows, as parts of its body."""
 
 import html
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from kopt.display.report import figure_html, write_page
-from leankeras.searching import Search, finalists_in_words
+from leankeras.searching.figures import figures
+from leankeras.searching.outcome import Search, finalists_in_words
+from leankeras.searching.study import Trials
 
-HOW = (
+FINALISTS = (
     "Trials are judged on the validation part. The finalists were then measured on the test part, "
     "once, side by side: what is lost and times faster compare with the slow model and with the "
     "default chain on the same samples and in the same blocks of time, with 95 % intervals. Sizes "
@@ -21,40 +20,39 @@ SIEVES = (
 )
 
 
-def write_search_page(found: Search, figures: dict[str, Any], conditions: str, path: Path) -> Path:
-    """Draw the page of a search.
+def page_sections(found: Search, trials: Trials, conditions: str) -> list[str]:
+    """The winner, the finalists, the sieves, Optuna's figures, and all trials, as HTML.
 
     Args:
         found: the result.
-        figures: plotly figures by title.
+        trials: the trials it comes from.
         conditions: what the final latencies were measured under.
-        path: the ``.html`` to write.
-
-    Raises:
-        WorkspaceError: the path cannot be written.
     """
-    sections = [
+    drawn = [
+        part
+        for title, figure in figures(trials).items()
+        for part in (
+            f"<h2>{html.escape(title)}</h2>",
+            figure.to_html(full_html=False, include_plotlyjs=False),
+        )
+    ]
+    return [
         f"<p>{html.escape(found.verdict)}</p>",
         *(f'<p class="warning">{html.escape(note)}</p>' for note in found.notes),
         "<h2>The winner</h2>",
         f"<p>Trial {found.best.name}: {html.escape(str(found.chain))}.</p>",
         f"<pre>{html.escape(found.command)}</pre>",
         "<h2>The finalists</h2>",
-        f"<p>{HOW}</p>",
+        f"<p>{FINALISTS}</p>",
         _as_html(finalists_in_words(found.front, found.goal)),
         f"<p>{html.escape(conditions)}</p>",
         "<h2>The sieves</h2>",
         f"<p>{SIEVES}</p>",
         _as_html(found.sieves),
-        *(
-            part
-            for title, figure in figures.items()
-            for part in (f"<h2>{html.escape(title)}</h2>", figure_html(figure))
-        ),
+        *drawn,
         "<h2>All trials</h2>",
         _as_html(found.table),
     ]
-    return write_page(f"Search: the {found.goal.name} within {found.goal.budget}", sections, path)
 
 
 def _as_html(table: pd.DataFrame) -> str:
