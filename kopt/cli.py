@@ -172,10 +172,10 @@ def search(
     **options: Any,
 ) -> None:
     """Search for the best file of CASE within a budget, and say how to make it again."""
-    from kopt.execution import searching
+    from kopt.execution.searching import search
 
-    case = _case(case, model, data, modules)
-    found = searching.search(case, modes=modes or searching.SPACE_MODES, **options)
+    options |= {"modes": modes} if modes else {}
+    found = search(_case(case, model, data, modules), **options)
     click.echo(f"\n{found}\nreport: {found.report}")
 
 

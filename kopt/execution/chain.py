@@ -98,8 +98,8 @@ def run_chain(
     check_parameters(parameters, PARAMETERS)
     parameters = parameters | {"case": absolute_case(parameters["case"])}
     if parameters.get("chain"):
-        parameters["chain"] = str(Path(parameters["chain"]).resolve())
         Candidate.read(parameters["chain"])
+        parameters["chain"] = str(Path(parameters["chain"]).resolve())
     workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
     try:

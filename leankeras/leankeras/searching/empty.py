@@ -10,6 +10,7 @@ from leankeras.budget import Budget
 from leankeras.conversion import convert
 from leankeras.data import Data
 from leankeras.errors import ParameterError
+from leankeras.graph import input_names
 from leankeras.runtime import compare_latency
 
 
@@ -26,9 +27,12 @@ def check_reachable(model: keras.Model, data: Data, budget: Budget) -> None:
     """
     if budget.latency_us is None and budget.size_kb is None:
         return
-    inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in model.inputs]
+    named = {
+        name: keras.Input(tensor.shape[1:], dtype=tensor.dtype, name=name)
+        for name, tensor in zip(input_names(model), model.inputs, strict=True)
+    }
+    inputs = list(named.values())
     passed = [keras.layers.Flatten()(tensor)[:, :1] for tensor in inputs]
-    named = dict(zip([tensor.name for tensor in model.inputs], inputs, strict=True))
     empty = keras.Model(named if len(inputs) > 1 else inputs[0], passed, name="empty")
     with TemporaryDirectory() as folder:
         path = convert(empty, Path(folder) / "empty.tflite", "float32").path

@@ -26,6 +26,7 @@ from leankeras.searching.space import SPACE_MODES, Space
 from leankeras.searching.study import SAMPLERS, Trials
 
 MINUTES = 30.0
+LEAST_TRIALS = 3
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,10 @@ class Settings:
     def __post_init__(self) -> None:
         if self.minutes is not None and not 0 < self.minutes < 1e6:
             raise ParameterError(f"minutes: saw {self.minutes}; expected a number above 0")
-        if self.trials is not None and self.trials < 2:
+        if self.trials is not None and self.trials < LEAST_TRIALS:
             raise ParameterError(
-                f"trials: saw {self.trials}; expected at least 2: the default chain, and the model "
-                "as it is"
+                f"trials: saw {self.trials}; expected at least {LEAST_TRIALS}: the default chain, "
+                "and the model as it is in int8 and in float"
             )
         if self.sampler not in SAMPLERS:
             raise ParameterError(

@@ -114,13 +114,14 @@ class Space:
         )
 
     def anchors(self) -> list[tuple[dict[str, Any], Candidate]]:
-        """What is tried first: the default chain, and the model as it is, quantized.
+        """What is tried first: the default chain, and the model as it is, in int8 and in float.
 
         Returns:
             Knobs near each, for the sampler to learn from, and the chain itself.
         """
-        as_it_is = Candidate(mode="int8" if "int8" in self.modes else self.modes[0])
-        return [(self._knobs_near(each), each) for each in (self.default, as_it_is)]
+        modes = [mode for mode in ("int8", "float32") if mode in self.modes] or self.modes[:1]
+        chains = [self.default, *(Candidate(mode=mode) for mode in modes)]
+        return [(self._knobs_near(each), each) for each in chains]
 
     def _knobs_near(self, chain: Candidate) -> dict[str, Any]:
         level = sum(chain.shares.values()) / max(1, len(self.groups))

@@ -44,7 +44,7 @@ def test_the_page_has_every_figure_and_the_command(session):
     [
         ({"minutes": 0}, "minutes: saw 0"),
         ({"minutes": float("nan")}, "minutes: saw nan"),
-        ({"trials": 1}, "trials: saw 1"),
+        ({"trials": 2}, "trials: saw 2"),
         ({"modes": ()}, "modes: saw none"),
         ({"modes": ("int4",)}, "modes: saw int4"),
         ({"sampler": "grid"}, "sampler: saw 'grid'"),

@@ -17,7 +17,11 @@ def test_it_knows_the_groups_and_what_the_default_chain_removes(space):
 
 def test_anchors_are_in_the_space_and_stand_for_what_is_tried_first():
     anchors = SPACE.anchors()
-    assert [candidate for _, candidate in anchors] == [DEFAULT, Candidate()]
+    assert [candidate for _, candidate in anchors] == [
+        DEFAULT,
+        Candidate(),
+        Candidate(mode="float32"),
+    ]
     for knobs, _ in anchors:
         for name, distribution in SPACE.distributions().items():
             assert distribution._contains(distribution.to_internal_repr(knobs[name])), name
