@@ -130,6 +130,8 @@ def make_data(folder: Path) -> None:
     for name, changed in variants.items():
         kept = {key: array for key, array in (good | changed).items() if array is not None}
         np.savez(folder / f"{name}.npz", **kept)
+    single = {name: array[np.unique(y, return_index=True)[1]] for name, array in good.items()}
+    np.savez(folder / "single.npz", **single)
     np.savez(folder / "few.npz", **{name: array[:4] for name, array in good.items()})
     np.savez(folder / "labels.npz", y_train=y)
     np.savez(folder / "structure.npz", **{"x_train/a": x, "y_train": y, "x_test": x, "y_test": y})
@@ -216,6 +218,7 @@ COMMANDS = {
     "search signal --run-dir .": ". is neither empty nor a search; choose another --run-dir",
     "search signal --run-dir new --resume": "new holds no search to continue; leave out --resume",
     "search signal --scheduler tcp://127.0.0.1:1 --workers 2": "--workers 2 is for a local cluster",
+    "search --model good.keras --data single.npz --trials 3": "second sample to validate on",
     "search nothing": "case: saw 'nothing'; expected signal",
     "run signal -p chain none.json": "chain: none.json cannot be read",
     "run signal -p chain text.txt": "chain: text.txt: not JSON",

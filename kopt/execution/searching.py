@@ -3,6 +3,7 @@
 import json
 import logging
 import shlex
+import sys
 import time
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -132,6 +133,8 @@ def _command(folder: Path, given: dict[str, Any], budget: str | None) -> str:
 
 def _prepare(client: Client, folder: Path, given: str, asked: Settings) -> Space:
     """What all trials share, on the workers: stages 01 and 02, the teacher, the space."""
+    print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
+    print("once for all trials: 01, 02, the teacher, the space", file=sys.stderr, flush=True)
     client.submit(_first_stages, folder, given, pure=False).result()
     teacher = client.submit(_teacher, folder, given, pure=False)
     path = client.submit(_space, folder, given, asked, pure=False).result()

@@ -176,7 +176,8 @@ class _Round:
 
     def _keep_files(self) -> None:
         """Remove the files of trials that others have beaten; they cannot come back."""
-        kept = {0, *self.goal.finalists(self.trials.outcomes())}
+        given = range(self.trials.anchors)
+        kept = {*given, *self.goal.finalists(self.trials.outcomes())}
         for file in self.folder.glob("*.tflite"):
             if file.stem.isdigit() and int(file.stem) not in kept:
                 file.unlink()

@@ -139,17 +139,22 @@ def run_session(
         progress.say(note)
     try:
         in_rounds(trials, pool, files, reference, clock, most, progress.trial, tasks)
-        outcomes = trials.outcomes()
-        numbers = aim.finalists(outcomes)
-        if not numbers or not (files / "0.tflite").exists():
+        outcomes, table = trials.outcomes(), trials_table(trials)
+        write_atomically(folder / "search.csv", table.to_csv)
+        numbers, compared = aim.finalists(outcomes), _compared(trials, files)
+        if not numbers or compared is None:
             raise ParameterError(
-                "there was no time for a full training of the default chain; continue with "
-                "--resume and more --minutes"
+                "there was no time for a full training, or each one failed (search.csv says why); "
+                "continue with --resume and more --minutes"
             )
+        notes = space.notes
+        if compared:
+            reason = outcomes[0].get("reason", "no time")
+            notes += (f"no default chain ({reason}): trial {compared} stands in for it",)
         progress.say(f"measuring {len(numbers)} of {len(outcomes)} trials on the test part")
         named = {number: files / f"{number}.tflite" for number in numbers}
         winner = aim.choose(pool.alone(finalists, named))
-        front, conditions = pool.alone(judged, named, files / "0.tflite")
+        front, conditions = pool.alone(judged, named, files / f"{compared}.tflite")
     finally:
         progress.close()
     chain, best = trials.candidate(winner), folder / "winner.tflite"
@@ -159,14 +164,19 @@ def run_session(
         best=front.loc[winner],
         chain=chain,
         file=best,
-        table=trials_table(trials),
+        table=table,
         front=front,
         sieves=sieves_table(outcomes),
         goal=aim,
         missed=what_is_missed(aim, outcomes[winner]),
-        notes=space.notes,
+        notes=notes,
         command=command,
     )
-    write_atomically(folder / "search.csv", found.table.to_csv)
     write_atomically(folder / "front.csv", found.front.to_csv)
     return found, trials, conditions
+
+
+def _compared(trials: Trials, files: Path) -> int | None:
+    """The trial that the others are compared with: the default chain, or what was given else."""
+    given = (number for number in range(trials.anchors) if (files / f"{number}.tflite").exists())
+    return next(given, None)

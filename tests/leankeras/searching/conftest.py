@@ -42,7 +42,7 @@ def space(materials):
 def session(materials, space, tmp_path_factory):
     """A whole search with real models: what was found, the trials, and the conditions."""
     folder = tmp_path_factory.mktemp("search")
-    settings = Settings(Budget(accuracy_loss=0.2), trials=5)
+    settings = Settings(Budget(accuracy_loss=0.2), trials=4)
     goal = Goal("fastest", settings.budget, materials.data.task.score.merit)
     pool = ThisProcess(materials)
     return run_session(settings, goal, space, pool, folder, materials.slow, "kopt run")

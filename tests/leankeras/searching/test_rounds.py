@@ -10,6 +10,7 @@ from kopt.project import ROOT
 from leankeras.budget import Budget
 from leankeras.errors import DataError, KoptError
 from leankeras.searching import Clock, Goal, ThisProcess, Trials, in_rounds
+from leankeras.searching.figures import figures
 from leankeras.searching.study import ROUND
 from tests.leankeras.searching.stubs import GOAL, SCORE, SPACE, Stubs, candidates, run
 
@@ -38,6 +39,18 @@ def test_every_sampler_and_goal_ends(sampler, tmp_path):
     assert trials.goal.finalists(trials.outcomes())
 
 
+def test_the_figures_show_history_front_and_what_decides(plain, tmp_path):
+    assert list(figures(plain)) == [
+        "History: estimated latency (log ns)",
+        "What decides: estimated latency (log ns)",
+    ]
+    front = figures(run(tmp_path, Stubs(), 2 * ROUND, goal=Goal("front", Budget(), SCORE)))
+    assert "The front" in front
+    assert len(front) == 7
+    for figure in front.values():
+        assert figure.data
+
+
 def test_each_architecture_is_measured_once_and_beaten_ones_are_not_trained(plain, tmp_path):
     stubs = Stubs()
     trials = run(tmp_path, stubs, MOST)
@@ -51,7 +64,7 @@ def test_each_architecture_is_measured_once_and_beaten_ones_are_not_trained(plai
     # what was given is never dropped: the default chain and the model as it is
     assert {0, 1, 2} <= trained
     kept = {path.stem for path in tmp_path.glob("*.tflite")}
-    assert kept == {"0", *map(str, trials.goal.finalists(trials.outcomes()))}
+    assert kept == {"0", "1", "2", *map(str, trials.goal.finalists(trials.outcomes()))}
 
 
 class Stop(BaseException):

@@ -6,6 +6,7 @@ from leankeras.budget import Budget
 from leankeras.errors import ParameterError
 from leankeras.runtime import evaluate
 from leankeras.searching import Candidate, Clock, Settings, page_sections
+from leankeras.searching.figures import figures
 from leankeras.searching.progress import Progress
 from tests.leankeras.searching.stubs import GOAL
 
@@ -16,11 +17,11 @@ def test_a_search_ends_with_a_file_its_chain_and_the_figures(session, materials)
     data = materials.data
     accuracy = evaluate(found.file, data.x_test, data.y_test)["accuracy"]
     assert found.best.accuracy == pytest.approx(accuracy)
-    assert found.table.index.tolist() == list(range(5))
+    assert found.table.index.tolist() == list(range(4))
     assert found.best.name in found.front.index
     within = found.front.against_default_low <= found.front.against_default
     assert within.all()
-    assert found.sieves.trials.iloc[0] == 5
+    assert found.sieves.trials.iloc[0] == 4
     assert found.missed == ""
     told = str(found)
     for part in ("that of the default chain", str(found.chain), "make it again: kopt run"):
@@ -33,9 +34,9 @@ def test_a_search_ends_with_a_file_its_chain_and_the_figures(session, materials)
 
 def test_the_page_has_every_figure_and_the_command(session):
     page = "".join(page_sections(*session))
-    for part in ("History:", "What decides:", "The sieves", "The winner", "kopt run", "All trials"):
+    for part in ("History:", "The sieves", "The winner", "kopt run", "All trials"):
         assert part in page
-    assert page.count("plotly-graph-div") == 2
+    assert page.count("plotly-graph-div") == len(figures(session[1]))
     assert "http" not in page.replace("https://plot.ly", "")
 
 
@@ -85,3 +86,25 @@ def test_a_terminal_shows_the_best_so_far_and_why_others_were_dropped():
         "trial 1: 5 µs, 9 kB, too slow",
         "trial 2: failed (no memory)",
     ]
+
+
+def test_a_notebook_shows_the_last_lines_and_the_status_in_one_place(monkeypatch):
+    shown = []
+
+    class Handle:
+        def update(self, data, raw):
+            assert raw
+            shown.append(data["text/plain"])
+
+    monkeypatch.setattr("leankeras.searching.progress._notebook_display", Handle)
+    stream = io.StringIO()
+    progress = Progress(GOAL, Clock(None), 20, {}, stream)
+    for number in range(30):
+        progress.trial(number, {"dropped": "failed", "reason": "no memory"})
+    assert stream.getvalue() == ""
+    assert shown[-1].splitlines()[-3:] == [
+        "30 of 20 trials, 0 trained in full",
+        "dropped   30 failed",
+        "best      none yet",
+    ]
+    assert "trial 0:" not in shown[-1]
