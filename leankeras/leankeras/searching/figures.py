@@ -31,6 +31,7 @@ def figures(trials: Trials) -> dict[str, Any]:
     drawn: dict[str, Any] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        warnings.filterwarnings("ignore", "PedAnova")  # low is good, as it takes for granted
         for position, name in enumerate(names):
             target = _target(position, names)
             drawn[f"History: {name}"] = visualization.plot_optimization_history(
