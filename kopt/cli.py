@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +14,36 @@ from leankeras.cli import PATH
 from leankeras.errors import ParameterError
 from leankeras.files import MODEL_ENDINGS
 
-MODEL = click.option(
-    "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
+CASE = (
+    click.argument("case", required=False),
+    click.option(
+        "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
+    ),
+    click.option("--data", type=PATH, help="x_train, y_train, ...: an .npz, or a folder of .npy."),
+    click.option("--task", help="What the labels mean, such as regression.  [default: inferred]"),
+    cli.IMPORT,
+    click.option(
+        "--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]'
+    ),
+    click.option(
+        "--quick", is_flag=True, help="Few samples and epochs, to check that everything works."
+    ),
 )
-DATA = click.option(
-    "--data", type=PATH, help="x_train, y_train, x_test and y_test: an .npz, or a folder of .npy."
-)
-TASK = click.option("--task", help="What the labels mean, such as regression.  [default: inferred]")
-BUDGET = click.option(
-    "--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]'
-)
-QUICK = click.option(
-    "--quick", is_flag=True, help="Few samples and epochs, to check that everything works."
-)
-SCHEDULER = click.option(
-    "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
-    help="A Dask scheduler.  [default: a new cluster on this machine]",
+CLUSTER = (
+    click.option(
+        "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
+        help="A Dask scheduler.  [default: a new cluster on this machine]",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1),
+        help="Processes of a new cluster.  [default: one per core]",
+    ),
 )  # fmt: skip
-WORKERS = click.option(
-    "--workers", type=click.IntRange(1), help="Processes of a new cluster.  [default: one per core]"
-)
+
+
+def shared(options: tuple[Callable, ...]) -> Callable:
+    """A decorator with the options that several commands have."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
@@ -40,12 +52,7 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("case", required=False)
-@MODEL
-@DATA
-@TASK
-@cli.IMPORT
-@BUDGET
+@shared(CASE)
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
@@ -53,7 +60,6 @@ def commands() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="A notebook parameter; can be repeated.",
 )  # fmt: skip
-@QUICK
 @click.option("--resume", is_flag=True, help="Skip finished stages.")
 def run(
     case: str | None,
@@ -116,8 +122,7 @@ def _case(case: str | None, model: Path | None, data: Path | None, modules: tupl
 @click.argument("grid", type=PATH)
 @click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
 @click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
-@SCHEDULER
-@WORKERS
+@shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Keep what has finished and rerun what failed.")
 @click.option("--yes", is_flag=True, help="Allow more than 1000 points.")
 def sweep(
@@ -146,22 +151,15 @@ def sweep(
 
 
 @commands.command()
-@click.argument("case", required=False)
-@MODEL
-@DATA
-@TASK
-@cli.IMPORT
-@BUDGET
+@shared(CASE)
 @click.option("--goal", default="fastest", help="fastest, smallest, accurate, or front.")
 @click.option("--minutes", type=float, help="How long, all included.  [default: 30]")
 @click.option("--trials", type=int, help="How many chains to try.  [default: as time allows]")
 @click.option("--seed", default=0, help="The same seed and number of trials try the same chains.")
 @click.option("--sampler", default="tpe", help="tpe, nsga2, or random.")
 @click.option("--mode", "modes", multiple=True, help="A mode the file may have; repeatable.")
-@QUICK
 @click.option("--run-dir", type=PATH, help="Where to keep the search.  [default: runs/search-CASE]")
-@SCHEDULER
-@WORKERS
+@shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Continue; at most the trials at work are lost.")
 def search(
     case: str | None,

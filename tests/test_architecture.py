@@ -24,7 +24,7 @@ GROUND = [
             "rows",
             "scripts",
         ),
-        *("training_progress", "validation_part"),
+        *("status_lines", "training_progress", "validation_part"),
     },
     {"task"},
     {"budget", "copying", "data", "kernels"},

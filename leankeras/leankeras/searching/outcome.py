@@ -30,7 +30,7 @@ class Search:
         file: the winner's ``.tflite``.
         table: a row for each trial, by number: the chain in words, what was measured on the
             validation part (losses are fractions against the slow model, latencies relative to the
-            rewritten model in float32), and why it was dropped.
+            rewritten model in float32), why it was dropped, and the seconds it took.
         front: the finalists on the test part: as :func:`leankeras.runtime.compare_files` gives
             them against the slow model, and ``against_default``, ``against_default_low`` and
             ``against_default_high``, the ratio of latencies to the default chain's file, and
@@ -127,7 +127,14 @@ def trials_table(trials: Trials) -> pd.DataFrame:
     table = pd.DataFrame(rows, index=pd.Index(numbers, name="trial"), columns=list(FIGURES))
     table = table.fillna({"dropped": "", "reason": ""})
     table.insert(0, "chain", [str(trials.candidate(number)) for number in numbers])
+    table["seconds"] = [_seconds(outcomes[number]) for number in numbers]
     return table
+
+
+def _seconds(outcome: Outcome) -> float:
+    """What a trial has cost so far."""
+    kinds = [kind for _, names in SIEVES.values() for kind in names]
+    return sum(outcome.get(kind, 0.0) for kind in kinds)
 
 
 def sieves_table(outcomes: dict[int, Outcome]) -> pd.DataFrame:

@@ -1,6 +1,5 @@
 """How far a search is: a line for each trial, and a status that stays in place."""
 
-import shutil
 import sys
 from collections import Counter
 from math import isfinite
@@ -8,9 +7,9 @@ from typing import Any, TextIO
 
 from leankeras.searching.goal import Goal, Outcome
 from leankeras.searching.rounds import Clock
+from leankeras.status_lines import StatusLines
 from leankeras.training_progress import duration
 
-UP_AND_CLEAR = "\x1b[{lines}F\x1b[J"
 LAST = 12  # trials that a notebook shows
 
 
@@ -34,17 +33,15 @@ class Progress:
         stream: TextIO | None = None,
     ) -> None:
         self._goal, self._clock, self._most = goal, clock, most
-        self._outcomes, self._stream = dict(outcomes), stream or sys.stderr
-        self._lines: list[str] = []
-        self._drawn = 0
+        self._outcomes, self._lines = dict(outcomes), StatusLines(stream)
+        self._said: list[str] = []
         self._handle = _notebook_display()
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
-        self._lines.append(line)
+        self._said.append(line)
         if self._handle is None:
-            self._clear()
-            print(line, file=self._stream, flush=True)
+            self._lines.say(line)
         self._draw()
 
     def trial(self, number: int, outcome: Outcome) -> None:
@@ -58,7 +55,7 @@ class Progress:
 
     def close(self) -> None:
         """Remove the status."""
-        self._clear()
+        self._lines.clear()
 
     def in_words(self, outcome: Outcome) -> str:
         """What became of a trial."""
@@ -90,19 +87,10 @@ class Progress:
 
     def _draw(self) -> None:
         if self._handle is not None:
-            text = "\n".join([*self._lines[-LAST:], "", *self.status()])
+            text = "\n".join([*self._said[-LAST:], "", *self.status()])
             self._handle.update({"text/plain": text}, raw=True)
-        elif self._stream.isatty():
-            self._clear()
-            width = shutil.get_terminal_size().columns - 1
-            lines = [line[:width] for line in self.status()]
-            print(*lines, sep="\n", file=self._stream, flush=True)
-            self._drawn = len(lines)
-
-    def _clear(self) -> None:
-        if self._drawn:
-            print(UP_AND_CLEAR.format(lines=self._drawn), end="", file=self._stream, flush=True)
-            self._drawn = 0
+        else:
+            self._lines.show(self.status())
 
 
 def _ended(outcome: Outcome) -> bool:
