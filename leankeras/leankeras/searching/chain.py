@@ -20,7 +20,7 @@ from leankeras.distillation import distill
 from leankeras.quantization import train_quantized
 from leankeras.runtime import compare_files, compare_latency, compare_scores
 from leankeras.searching.candidate import Candidate
-from leankeras.searching.cost import cost_of
+from leankeras.searching.cost import costs_of
 from leankeras.training import fit
 
 CALIBRATION_SAMPLES = 200
@@ -143,12 +143,12 @@ def compress(materials: Materials, candidate: Candidate, path: Path) -> Conversi
     return convert(final, path, candidate.mode, calibration, keep_float=candidate.keep_float)
 
 
-def untrained(materials: Materials, candidate: Candidate, path: Path) -> dict[str, float]:
+def untrained(materials: Materials, candidate: Candidate, path: Path) -> dict[str, Any]:
     """The file of a candidate's architecture, without any training.
 
     Returns:
-        ``size_kb`` and ``cost``, which depend on the architecture alone; see
-        :func:`leankeras.searching.cost.cost_of`.
+        ``size_kb`` and ``costs``, which depend on the architecture alone; see
+        :func:`leankeras.searching.cost.costs_of`.
     """
     model = materials.model
     if candidate.shares:
@@ -156,7 +156,7 @@ def untrained(materials: Materials, candidate: Candidate, path: Path) -> dict[st
         model = plan.apply()
     calibration = materials.data.calibration(CALIBRATION_SAMPLES)
     convert_to_score(model, path, candidate.mode, calibration, candidate.keep_float)
-    return {"size_kb": path.stat().st_size / 1000, "cost": cost_of(path)}
+    return {"size_kb": path.stat().st_size / 1000, "costs": costs_of(path)}
 
 
 def timed(materials: Materials, files: dict[str, Path]) -> pd.DataFrame:

@@ -190,16 +190,20 @@ class _Round:
         new = {text: number for text, number in new.items() if text not in self.known}
         files = {number: self.folder / f"untrained-{number}.tflite" for number in new.values()}
         self._each("untrained", list(new.values()), files)
-        made = {text: number for text, number in new.items() if "cost" in self._outcome(number)}
+        made = {text: number for text, number in new.items() if "costs" in self._outcome(number)}
         if made:
             started = time.monotonic()
             named = {"reference": self.reference} | {str(n): files[n] for n in made.values()}
             table = self.pool.alone(self.tasks.timed, named)
             seconds = time.monotonic() - started
             self.clock.note("timed", seconds)
+            costs = {number: self._outcome(number)["costs"] for number in made.values()}
+            us = [float(table.us[str(number)]) for number in costs]
+            processor = self.trials.processor(list(costs.values()), us)
             for text, number in made.items():
                 latency = {name: float(table.loc[str(number), name]) for name in LATENCY}
-                self._note(number, latency | {"timed_seconds": seconds / len(made)})
+                known = {"cost": costs[number][processor], "timed_seconds": seconds / len(made)}
+                self._note(number, latency | known)
                 self.known[text] = self._architecture(self._outcome(number))
         for file in files.values():
             file.unlink(missing_ok=True)

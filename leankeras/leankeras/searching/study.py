@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from leankeras.errors import DataError
 from leankeras.searching.candidate import Candidate
+from leankeras.searching.cost import best_fit
 from leankeras.searching.goal import Goal, Outcome
 from leankeras.searching.space import Space
 
@@ -105,6 +106,12 @@ class Trials:
                 if name not in trial.constraints:
                     trial.set_constraint(name, value)
             self.study.tell(number, self.goal.values(outcome))
+
+    def processor(self, costs: list[list[float]], us: list[float]) -> int:
+        """Which estimates agree with measured latencies; decided once for the whole search."""
+        if "processor" not in self.study.user_attrs:
+            self.study.set_user_attr("processor", best_fit(costs, us))
+        return self.study.user_attrs["processor"]
 
     def candidate(self, number: int) -> Candidate:
         """The chain of a trial."""
