@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from leankeras.errors import one_line
 from leankeras.searching import chain
-from leankeras.searching.goal import Goal, Outcome
+from leankeras.searching.goal import FINALISTS, Goal, Outcome
 from leankeras.searching.study import Trials
 
 Finished = tuple[int, Any, float]
@@ -85,14 +85,18 @@ class Clock:
 
     Args:
         seconds: how long the search may take; None for as long as there are trials to do.
-        reserve: seconds that the final measurement needs.
         started: the time it began, as :func:`time.monotonic` gives it.
     """
 
     seconds: float | None
-    reserve: float = 0.0
     started: float = field(default_factory=time.monotonic)
     took: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    @property
+    def reserve(self) -> float:
+        """About how many seconds the measurement of the finalists will take, and the page."""
+        timed, scored = (max(self.took[kind], default=0.0) for kind in ("timed", "scoring"))
+        return 3 * timed + FINALISTS * scored
 
     @property
     def left(self) -> float:
@@ -243,6 +247,8 @@ class _Round:
             self.clock.note(kind, seconds)
             if isinstance(result, Exception):
                 result = {"dropped": "failed", "reason": one_line(result)}
+            if "scoring_seconds" in result:
+                self.clock.note("scoring", result["scoring_seconds"])
             self._note(numbers[position], {**result, f"{kind}_seconds": seconds})
 
     def _needs_short(self, number: int) -> bool:

@@ -27,7 +27,7 @@ from leankeras.training import fit
 SPACE_MODES = ("float32", "dynamic", "int8")  # floats at both ends
 MOST_REMOVED = 0.9
 MOST_GROUPS = 12  # that have a knob of their own, the widest ones
-MOST_FLOAT = 2
+MOST_FLOAT = 3
 SOME = 5_000  # samples, as the curves of the notebooks use
 SHARES = (0.25, 0.5, 0.75)  # those that 03 tries
 STEP = 0.05

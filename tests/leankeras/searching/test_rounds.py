@@ -148,7 +148,10 @@ def test_time_is_kept_and_unfinished_trials_wait_for_the_next_time(tmp_path):
 
 
 def test_a_clock_knows_what_still_fits():
-    clock = Clock(seconds=100, reserve=10)
+    clock = Clock(seconds=100)
+    clock.note("timed", 2)
+    clock.note("scoring", 0.5)
+    assert clock.reserve == 10
     assert clock.has_time_for("full")
     clock.note("short", 20)
     assert clock.has_time_for("full")
