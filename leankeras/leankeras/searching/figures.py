@@ -4,9 +4,12 @@ import warnings
 from typing import Any
 
 import optuna
+import plotly.express as px
 from optuna import visualization
 from optuna.importance import PedAnovaImportanceEvaluator
 
+from leankeras.runtime import pareto_front
+from leankeras.searching.outcome import trials_table
 from leankeras.searching.study import Trials
 
 LEAST_TRIALS = 4
@@ -19,7 +22,7 @@ NAMES = {
 
 
 def figures(trials: Trials) -> dict[str, Any]:
-    """History, importance of the knobs and, with several objectives, the front.
+    """Score against latency; history, importance of the knobs and, of several aims, the front.
 
     Args:
         trials: those of a search.
@@ -28,7 +31,7 @@ def figures(trials: Trials) -> dict[str, Any]:
         Plotly figures by title; none of importance before there are a few different trials.
     """
     study, names = trials.study, NAMES[trials.goal.name]
-    drawn: dict[str, Any] = {}
+    drawn: dict[str, Any] = {"Score against latency": _measured(trials)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         warnings.filterwarnings("ignore", "PedAnova")  # low is good, as it takes for granted
@@ -48,6 +51,24 @@ def figures(trials: Trials) -> dict[str, Any]:
         if len(names) > 1:
             drawn["The front"] = visualization.plot_pareto_front(study, target_names=names)
     return drawn
+
+
+def _measured(trials: Trials) -> Any:
+    """What the trials that were trained in full lose, against their latency; size as area."""
+    table, merit = trials_table(trials), trials.goal.merit
+    points = table[table.lost.notna() & (table.dropped == "")].reset_index()
+    beaten = ~pareto_front(points[["lost", "us", "size_kb"]])
+    return px.scatter(
+        points.assign(lost=100 * points.lost, front=["" if each else "yes" for each in beaten]),
+        x="us",
+        y="lost",
+        size="size_kb",
+        color="front",
+        hover_name="chain",
+        hover_data=["trial"],
+        labels={"us": "LiteRT latency, µs", "lost": f"{merit.unit} lost on the validation part"},
+        template="plotly_white",
+    )
 
 
 def _target(position: int, names: list[str]) -> Any:

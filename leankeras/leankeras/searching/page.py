@@ -58,5 +58,6 @@ def page_sections(found: Search, trials: Trials, conditions: str) -> list[str]:
 def _as_html(table: pd.DataFrame) -> str:
     """A table with its text in full; it scrolls if the page is too narrow."""
     with pd.option_context("display.max_colwidth", None):
-        text = table.to_html(float_format="{:,.4g}".format, border=0, na_rep="")
+        space = {"chain": "24em"} if "chain" in table else None
+        text = table.to_html(float_format="{:,.4g}".format, border=0, na_rep="", col_space=space)
     return f'<div style="overflow-x: auto">{text}</div>'

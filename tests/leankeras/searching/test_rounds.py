@@ -41,12 +41,13 @@ def test_every_sampler_and_goal_ends(sampler, tmp_path):
 
 def test_the_figures_show_history_front_and_what_decides(plain, tmp_path):
     assert list(figures(plain)) == [
+        "Score against latency",
         "History: estimated latency (log ns)",
         "What decides: estimated latency (log ns)",
     ]
     front = figures(run(tmp_path, Stubs(), 2 * ROUND, goal=Goal("front", Budget(), SCORE)))
     assert "The front" in front
-    assert len(front) == 7
+    assert len(front) == 8
     for figure in front.values():
         assert figure.data
 
