@@ -59,11 +59,13 @@ def _measured(trials: Trials) -> Any:
     points = table[table.lost.notna() & (table.dropped == "")].reset_index()
     beaten = ~pareto_front(points[["lost", "us", "size_kb"]])
     return px.scatter(
-        points.assign(lost=100 * points.lost, front=["" if each else "yes" for each in beaten]),
+        points.assign(
+            lost=100 * points.lost, trials=["beaten" if each else "the front" for each in beaten]
+        ),
         x="us",
         y="lost",
         size="size_kb",
-        color="front",
+        color="trials",
         hover_name="chain",
         hover_data=["trial"],
         labels={"us": "LiteRT latency, µs", "lost": f"{merit.unit} lost on the validation part"},
