@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import inf, isnan
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -172,6 +172,7 @@ class _Round:
         self._train("short", [n for n in self._alive(numbers) if self._needs_short(n)])
         self._sieve(numbers, "short_lost", lambda outcome: self.goal.drop_short(outcome, done))
         self._train("full", [n for n in self._alive(numbers) if "lost" not in self._outcome(n)])
+        self._repeat(numbers)
         finished = [n for n in numbers if self._is_finished(self._outcome(n))]
         self.trials.end_round(finished)
         for number in finished:
@@ -215,8 +216,8 @@ class _Round:
             text = self.trials.candidate(number).architecture
             if text in self.known and "us" not in self._outcome(number):
                 self._note(number, self.known[text])
-            elif text not in self.known and "dropped" not in self._outcome(number):
-                reason = self._outcome(new[text]).get("reason", "")  # the same one failed
+            elif text in new and number != new[text] and "reason" in self._outcome(new[text]):
+                reason = self._outcome(new[text])["reason"]
                 self._note(number, {"dropped": "failed", "reason": reason})
 
     def _sieve(self, numbers: list[int], needs: str, reason: Callable[[Outcome], str]) -> None:
@@ -226,12 +227,17 @@ class _Round:
                 continue
             twin = self.seen.setdefault(self._key(number), number)
             if twin != number:
-                again = self._outcome(twin)
-                names = ("lost", "short_lost", "dropped", "reason")
-                known = {name: again[name] for name in names if name in again}
-                self._note(number, {"dropped": "tried before"} | known)
+                self._note(number, {"dropped": "tried before", "twin": twin})
             elif number >= self.trials.anchors and (why := reason(outcome)):
                 self._note(number, {"dropped": why})
+
+    def _repeat(self, numbers: list[int]) -> None:
+        """Give trials whose chain has been tried before what became of it."""
+        for number in numbers:
+            if "twin" in self._outcome(number):
+                again = self._outcome(self._outcome(number)["twin"])
+                names = ("lost", "short_lost", "dropped", "reason")
+                self._note(number, {name: again[name] for name in names if name in again})
 
     def _train(self, kind: str, numbers: list[int]) -> None:
         files = {number: self.folder / f"{number}.tflite" for number in numbers}
@@ -247,6 +253,8 @@ class _Round:
             self.clock.note(kind, seconds)
             if isinstance(result, Exception):
                 result = {"dropped": "failed", "reason": one_line(result)}
+            elif isnan(result.get("lost", 0.0)):
+                result = {"dropped": "failed", "reason": "its score is not a number"}
             if "scoring_seconds" in result:
                 self.clock.note("scoring", result["scoring_seconds"])
             self._note(numbers[position], {**result, f"{kind}_seconds": seconds})

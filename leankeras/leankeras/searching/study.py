@@ -44,7 +44,6 @@ class Trials:
         self.goal, self.space, self.seed, self.sampler = goal, space, seed, sampler
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         _mend(path)
-        known = path.exists()
         try:
             self.study = optuna.create_study(
                 storage=JournalStorage(JournalFileBackend(str(path))),
@@ -58,9 +57,8 @@ class Trials:
             ) from error
         anchors = space.anchors()
         self.anchors = len(anchors)
-        if not known or not self._all():
-            for knobs, candidate in anchors:
-                self.study.enqueue_trial(knobs, user_attrs={"candidate": candidate.to_json()})
+        for knobs, candidate in anchors[len(self._all()) :]:
+            self.study.enqueue_trial(knobs, user_attrs={"candidate": candidate.to_json()})
 
     def __len__(self) -> int:
         """How many have been asked for."""

@@ -9,7 +9,7 @@ import pytest
 from kopt.project import ROOT
 from leankeras.budget import Budget
 from leankeras.errors import DataError, KoptError
-from leankeras.searching import Clock, Goal, ThisProcess, Trials, in_rounds
+from leankeras.searching import Candidate, Clock, Goal, ThisProcess, Trials, in_rounds
 from leankeras.searching.figures import figures
 from leankeras.searching.study import ROUND
 from tests.leankeras.searching.stubs import GOAL, SCORE, SPACE, Stubs, candidates, run
@@ -68,6 +68,18 @@ def test_each_architecture_is_measured_once_and_beaten_ones_are_not_trained(plai
     assert kept == {"0", "1", "2", *map(str, trials.goal.finalists(trials.outcomes()))}
 
 
+def test_a_chain_that_was_tried_before_is_not_trained_again(tmp_path):
+    stubs, chain = Stubs(), Candidate({"conv": 0.2}, distil_epochs=4)
+    trials = Trials(tmp_path / "journal.log", GOAL, SPACE, "tpe", 0)
+    for _ in range(2):
+        trials.study.enqueue_trial(SPACE.anchors()[0][0], user_attrs={"candidate": chain.to_json()})
+    outcomes = run(tmp_path, stubs, ROUND).outcomes()
+    assert "dropped" not in outcomes[3]
+    assert outcomes[4]["dropped"] == "tried before"
+    assert outcomes[4]["lost"] == outcomes[3]["lost"]
+    assert ("full", "4") not in stubs.done
+
+
 class Stop(BaseException):
     """What Ctrl-C is to a search."""
 
@@ -114,6 +126,8 @@ class Breaking(Stubs):
     def full(self, shared, candidate, path):
         if path.stem == "3":
             raise KoptError("the converter refused the model")
+        if path.stem == "5":
+            return {"lost": float("nan")}
         return super().full(shared, candidate, path)
 
     def untrained(self, shared, candidate, path):
@@ -125,6 +139,7 @@ class Breaking(Stubs):
 def test_a_failure_costs_its_trial_only(tmp_path):
     trials = run(tmp_path, Breaking(), ROUND)
     outcomes = trials.outcomes()
+    assert outcomes[5]["reason"] == "its score is not a number"
     assert outcomes[3]["dropped"] == outcomes[4]["dropped"] == "failed"
     assert outcomes[3]["reason"] == "the converter refused the model"
     assert outcomes[4]["reason"] == "ValueError: odd"
