@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
-from distributed import Client
+from distributed import Client, Future
 
 from kopt.cases.catalogue import absolute_case, case_name, find_case
 from kopt.display.report import write_page
@@ -135,11 +135,18 @@ def _prepare(client: Client, folder: Path, given: str, asked: Settings) -> Space
     """What all trials share, on the workers: stages 01 and 02, the teacher, the space."""
     print(f"dashboard: {client.dashboard_link}", file=sys.stderr)
     print("once for all trials: 01, 02, the teacher, the space", file=sys.stderr, flush=True)
-    client.submit(_first_stages, folder, given, pure=False).result()
+    _finish(client.submit(_first_stages, folder, given, pure=False))
     teacher = client.submit(_teacher, folder, given, pure=False)
-    path = client.submit(_space, folder, given, asked, pure=False).result()
-    teacher.result()
+    path = _finish(client.submit(_space, folder, given, asked, pure=False))
+    _finish(teacher)
     return Space.from_json(path.read_text(encoding="utf-8"))
+
+
+def _finish(future: Future) -> Any:
+    outcome = outcome_of(future)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
 
 
 def _first_stages(folder: Path, given: str) -> None:
