@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = face(
     {
         "Case": ".case",
         "Epochs": ".case",
+        "search": ".execution.searching",
         **dict.fromkeys(leankeras.__all__, "leankeras"),
     },
 )

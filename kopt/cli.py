@@ -1,7 +1,9 @@
-"""The command line: kopt run, sweep, report, deploy, serve, workshop, lab; leankeras's commands."""
+"""The command line: kopt run, sweep, search, report, deploy, serve, ..., and leankeras's."""
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,37 @@ from leankeras.cli import PATH
 from leankeras.errors import ParameterError
 from leankeras.files import MODEL_ENDINGS
 
+CASE = (
+    click.argument("case", required=False),
+    click.option(
+        "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
+    ),
+    click.option("--data", type=PATH, help="x_train, y_train, ...: an .npz, or a folder of .npy."),
+    click.option("--task", help="What the labels mean, such as regression.  [default: inferred]"),
+    cli.IMPORT,
+    click.option(
+        "--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]'
+    ),
+    click.option(
+        "--quick", is_flag=True, help="Few samples and epochs, to check that everything works."
+    ),
+)
+CLUSTER = (
+    click.option(
+        "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
+        help="A Dask scheduler.  [default: a new cluster on this machine]",
+    ),
+    click.option(
+        "--workers", type=click.IntRange(1),
+        help="Processes of a new cluster.  [default: one per core]",
+    ),
+)  # fmt: skip
+
+
+def shared(options: tuple[Callable, ...]) -> Callable:
+    """A decorator with the options that several commands have."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
+
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def commands() -> None:
@@ -19,16 +52,7 @@ def commands() -> None:
 
 
 @commands.command()
-@click.argument("case", required=False)
-@click.option(
-    "--model", type=PATH, help="A trained .keras or .h5 model, instead of CASE; needs --data."
-)
-@click.option(
-    "--data", type=PATH, help="x_train, y_train, x_test and y_test: an .npz, or a folder of .npy."
-)
-@click.option("--task", help="What the labels mean, such as regression.  [default: inferred]")
-@cli.IMPORT
-@click.option("--budget", help='For example "2 ms, 50 kB, 0.5 points".  [default: the case\'s own]')
+@shared(CASE)
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
@@ -36,9 +60,6 @@ def commands() -> None:
     "-p", "--parameter", "pairs", nargs=2, multiple=True, metavar="NAME VALUE",
     help="A notebook parameter; can be repeated.",
 )  # fmt: skip
-@click.option(
-    "--quick", is_flag=True, help="Few samples and epochs, to check that everything works."
-)
 @click.option("--resume", is_flag=True, help="Skip finished stages.")
 def run(
     case: str | None,
@@ -58,7 +79,7 @@ def run(
 
     CASE is signal (the default), vision, stream, nodule, or FILE.py:NAME for your own kopt.Case.
     """
-    from kopt.cases.catalogue import case_name, check_run, trained
+    from kopt.cases.catalogue import case_name, check_run
     from kopt.display.report import write_report
     from kopt.execution.chain import run_chain, select_stages
     from kopt.project import RUNS
@@ -66,13 +87,7 @@ def run(
     from kopt.workspace.record import table_in_words, verdict
     from leankeras.parameters import read_value
 
-    if (model is None) != (data is None) or (model and case):
-        raise ParameterError("expected CASE, or --model and --data together")
-    if modules and not model:
-        raise ParameterError("--import goes with --model; a FILE.py imports what it needs itself")
-    if model and model.suffix not in MODEL_ENDINGS:
-        raise ParameterError(f"{model}: expected a .keras or .h5 file, as model.save writes it")
-    case = trained(model, data, modules) if model else case or "signal"
+    case = _case(case, model, data, modules)
     workspace = Workspace(run_dir or RUNS / case_name(case))
     parameters: dict[str, Any] = {"case": case} | ({"quick": True} if quick else {})
     named = {"task": task, "budget": budget}
@@ -93,17 +108,24 @@ def run(
     click.echo(f"\n{table_in_words(records).to_string()}\n\n{verdict(records)}\nreport: {report}")
 
 
+def _case(case: str | None, model: Path | None, data: Path | None, modules: tuple[str, ...]) -> str:
+    """The case that a command line names."""
+    from kopt.cases.catalogue import trained
+
+    if (model is None) != (data is None) or (model and case):
+        raise ParameterError("expected CASE, or --model and --data together")
+    if modules and not model:
+        raise ParameterError("--import goes with --model; a FILE.py imports what it needs itself")
+    if model and model.suffix not in MODEL_ENDINGS:
+        raise ParameterError(f"{model}: expected a .keras or .h5 file, as model.save writes it")
+    return trained(model, data, modules) if model else case or "signal"
+
+
 @commands.command()
 @click.argument("grid", type=PATH)
 @click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
 @click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
-@click.option(
-    "--scheduler", envvar="KOPT_SCHEDULER", show_envvar=True, metavar="ADDRESS",
-    help="A Dask scheduler.  [default: a new cluster on this machine]",
-)  # fmt: skip
-@click.option(
-    "--workers", type=click.IntRange(1), help="Processes of a new cluster.  [default: one per core]"
-)
+@shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Keep what has finished and rerun what failed.")
 @click.option("--yes", is_flag=True, help="Allow more than 1000 points.")
 def sweep(
@@ -129,6 +151,33 @@ def sweep(
     )
     click.echo(f"\n{in_words(table)}\n\nreport: {folder / 'report.html'}")
     sys.exit(bool((table.status == "failed").any()))
+
+
+@commands.command()
+@shared(CASE)
+@click.option("--goal", default="fastest", help="fastest, smallest, accurate, or front.")
+@click.option("--minutes", type=float, help="How long, all included.  [default: 30]")
+@click.option("--trials", type=int, help="How many chains to try.  [default: as time allows]")
+@click.option("--seed", default=0, help="The same seed and number of trials try the same chains.")
+@click.option("--sampler", default="tpe", help="tpe, nsga2, or random.")
+@click.option("--mode", "modes", multiple=True, help="A mode the file may have; repeatable.")
+@click.option("--run-dir", type=PATH, help="Where to keep the search.  [default: runs/search-CASE]")
+@shared(CLUSTER)
+@click.option("--resume", is_flag=True, help="Continue; at most the trials at work are lost.")
+def search(
+    case: str | None,
+    model: Path | None,
+    data: Path | None,
+    modules: tuple[str, ...],
+    modes: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Search for the best file of CASE within a budget, and say how to make it again."""
+    from kopt.execution.searching import search
+
+    options |= {"modes": modes} if modes else {}
+    found = search(_case(case, model, data, modules), **options)
+    click.echo(f"\n{found}\nreport: {found.report}")
 
 
 @commands.command()

@@ -29,6 +29,7 @@ PARAMETERS = {
     "fraction": replace(parameters.PARAMETERS["fraction"], optional=True),
     "epochs": replace(parameters.PARAMETERS["epochs"], optional=True),
     "task": Parameter(str, f"one of {', '.join(TASKS)}", TASKS.__contains__, optional=True),
+    "chain": Parameter(str, "a JSON file of kopt search", bool, optional=True),
     "npu": Parameter(str, f"one of {', '.join(NPUS)}", NPUS.__contains__),
     "budget": Parameter(str, EXPECTED, lambda text: bool(Budget.parse(text)), optional=True),
 }

@@ -12,8 +12,19 @@ LIBRARY = Path(leankeras.__file__).parent
 GROUND = [
     {"errors", "gradient_registry", "keras_faults", "modes", "startup"},
     {
-        *("arrays", "child", "digest", "files", "graph", "lazy", "parameters", "rows", "scripts"),
-        *("training_progress", "validation_part"),
+        *(
+            "arrays",
+            "child",
+            "claim",
+            "digest",
+            "files",
+            "graph",
+            "lazy",
+            "parameters",
+            "rows",
+            "scripts",
+        ),
+        *("status_lines", "training_progress", "validation_part"),
     },
     {"task"},
     {"budget", "copying", "data", "kernels"},
@@ -27,6 +38,7 @@ WINGS = [
     {"diagnosis", "serving"},
     {"channels", "distillation", "twin"},
     {"clustering", "pruning", "quantization"},
+    {"searching"},
 ]
 FLOORS = [*GROUND, *WINGS, {"cli"}, {"__main__", "__init__"}]
 WORKBOOK = [

@@ -130,6 +130,8 @@ def make_data(folder: Path) -> None:
     for name, changed in variants.items():
         kept = {key: array for key, array in (good | changed).items() if array is not None}
         np.savez(folder / f"{name}.npz", **kept)
+    single = {name: array[np.unique(y, return_index=True)[1]] for name, array in good.items()}
+    np.savez(folder / "single.npz", **single)
     np.savez(folder / "few.npz", **{name: array[:4] for name, array in good.items()})
     np.savez(folder / "labels.npz", y_train=y)
     np.savez(folder / "structure.npz", **{"x_train/a": x, "y_train": y, "x_test": x, "y_test": y})
@@ -201,6 +203,25 @@ FLOAT = "-o before.tflite --mode float32"
 INT8 = "-o before.tflite --data"
 OWN = "--run-dir new --model"
 COMMANDS = {
+    # searches
+    "search signal --minutes 0": "minutes: saw 0.0; expected a number above 0",
+    "search signal --trials 2": "trials: saw 2; expected at least 3",
+    "search signal --budget none": "budget: saw 'none'; expected limits such as",
+    "search signal --budget 3us": "the fastest file would be one that knows nothing",
+    "search signal --budget 3us,3%": "is a share, so give its loss as in '0.5 points'",
+    "search signal --goal accurate --budget 1point": "limit latency or size",
+    "search signal --goal best": "goal: saw 'best'; expected one of fastest",
+    "search signal --sampler grid": "sampler: saw 'grid'; expected one of tpe",
+    "search signal --mode int4": "modes: saw int4; expected some of float32",
+    "search signal --seed -1": "seed: saw -1; expected an integer from 0",
+    "search signal --run-dir text.txt": "text.txt is a file; expected a directory for the search",
+    "search signal --run-dir .": ". is neither empty nor a search; choose another --run-dir",
+    "search signal --run-dir new --resume": "new holds no search to continue; leave out --resume",
+    "search signal --scheduler tcp://127.0.0.1:1 --workers 2": "--workers 2 is for a local cluster",
+    "search --model good.keras --data single.npz --trials 3": "second sample to validate on",
+    "search nothing": "case: saw 'nothing'; expected signal",
+    "run signal -p chain none.json": "chain: none.json cannot be read",
+    "run signal -p chain text.txt": "chain: text.txt: not JSON",
     # models
     f"convert none.keras {FLOAT}": "none.keras: no such file; expected a .keras or",
     f"convert only.weights.h5 {FLOAT}": "only.weights.h5: holds weights only; build the model,",

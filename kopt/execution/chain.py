@@ -26,6 +26,7 @@ from kopt.workspace.directory import OWNER, Workspace
 from kopt.workspace.record import RESTARTED_AFTER, STAGES
 from leankeras.errors import ParameterError
 from leankeras.parameters import check_parameters
+from leankeras.searching import Candidate
 
 ERROR_LINES = 3
 BAR = "{desc}  cell {n_fmt:>2} of {total_fmt}  {bar:24}  {elapsed}{postfix}"
@@ -99,6 +100,9 @@ def run_chain(
         )
     check_parameters(parameters, PARAMETERS)
     parameters = parameters | {"case": absolute_case(parameters["case"])}
+    if parameters.get("chain"):
+        Candidate.read(parameters["chain"])
+        parameters["chain"] = str(Path(parameters["chain"]).resolve())
     workspace.check_before(stages[0], parameters.get("quick", False))
     workspace.claim(case_name(parameters["case"]), "kopt run")
     try:

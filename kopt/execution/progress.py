@@ -1,7 +1,5 @@
 """Progress of a sweep: in a terminal as a table that stays in place, elsewhere as lines."""
 
-import shutil
-import sys
 import time
 from threading import Lock
 from typing import Any, TextIO
@@ -9,8 +7,7 @@ from typing import Any, TextIO
 from kopt.execution.tree import Segment
 from kopt.workspace.record import Record, summary
 from leankeras.errors import one_line
-
-UP_AND_CLEAR = "\x1b[{lines}F\x1b[J"
+from leankeras.status_lines import StatusLines
 
 
 class Progress:
@@ -23,11 +20,10 @@ class Progress:
 
     def __init__(self, points: int, stream: TextIO | None = None):
         self._points = points
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._lines = StatusLines(stream)
         self._started = time.monotonic()
         self._running: dict[str, str] = {}
-        self._done = self._failed = self._drawn = 0
+        self._done = self._failed = 0
         self._best: tuple[tuple[int, float], str] | None = None
         self._lock = Lock()  # stages are reported from the thread of Dask's client
 
@@ -77,7 +73,7 @@ class Progress:
     def close(self) -> None:
         """Remove the table."""
         with self._lock:
-            self._clear()
+            self._lines.clear()
 
     def _keep_best(self, point: str, record: Record) -> None:
         missed = sum(state != "met" for state in record.within_budget.values())
@@ -86,14 +82,9 @@ class Progress:
             self._best = (rank, f"{point}: {in_short(record)}")
 
     def _show(self, line: str | None = None, also_live: bool = True) -> None:
-        self._clear()
-        if line and (also_live or not self._live):
-            print(line, file=self._stream, flush=True)
-        if self._live:
-            width = shutil.get_terminal_size().columns - 1
-            table = [text[:width] for text in self._table()]
-            print(*table, sep="\n", file=self._stream, flush=True)
-            self._drawn = len(table)
+        if line and (also_live or not self._lines.live):
+            self._lines.say(line)
+        self._lines.show(self._table())
 
     def _table(self) -> list[str]:
         minutes, seconds = divmod(int(time.monotonic() - self._started), 60)
@@ -105,11 +96,6 @@ class Progress:
             f"running {len(self._running)}   {running}",
             f"best so far   {self._best[1] if self._best else '-'}",
         ]
-
-    def _clear(self) -> None:
-        if self._drawn:
-            print(UP_AND_CLEAR.format(lines=self._drawn), end="", file=self._stream, flush=True)
-            self._drawn = 0
 
 
 def in_short(record: Record) -> str:

@@ -1,12 +1,8 @@
 """A sweep: every point of a grid run on Dask, timed, and collected in a table and a page."""
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from distributed import Client
@@ -23,8 +19,8 @@ from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
 from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
+from leankeras.claim import check_folder, claimed
 from leankeras.errors import ParameterError
-from leankeras.files import write_text
 
 
 def run_sweep(
@@ -77,11 +73,12 @@ def run_sweep(
         "stages": list(stages),
         "points": {point.name: point.parameters for point in points},
     }
-    _check_folder(folder, sweep, resume)
+    check_folder(folder, "sweep", sweep, resume, WorkspaceError)
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
-            with _claimed(folder, sweep):
+            lock = NamedLock(folder.resolve() / ".lock")
+            with claimed(folder, "sweep", sweep, lock, WorkspaceError):
                 return _sweep(client, points, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(
@@ -150,46 +147,3 @@ def _time(
             latency, conditions = outcome
             outcome = replace(outcomes[point.name], latency=latency, conditions=conditions)
         outcomes[point.name] = outcome
-
-
-def _check_folder(folder: Path, sweep: dict[str, Any], resume: bool) -> None:
-    """Refuse a directory that does not belong to this sweep; writes nothing."""
-    if folder.exists() and not folder.is_dir():
-        raise WorkspaceError(f"{folder} is a file; expected a directory for the sweep")
-    known = folder / "sweep.json"
-    if not known.exists():
-        if resume:
-            raise WorkspaceError(f"{folder} holds no sweep to continue; leave out --resume")
-        if folder.exists() and any(folder.iterdir()):
-            raise WorkspaceError(f"{folder} is neither empty nor a sweep; choose another --run-dir")
-        return
-    try:
-        same = json.loads(known.read_text()) == sweep
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"{known} is damaged ({error}); choose another --run-dir") from error
-    if not same:
-        raise WorkspaceError(f"{folder} holds a sweep of another grid; choose another --run-dir")
-    if not resume:
-        raise WorkspaceError(
-            f"{folder} already holds this sweep; continue with --resume or choose another --run-dir"
-        )
-
-
-@contextmanager
-def _claimed(folder: Path, sweep: dict[str, Any]) -> Iterator[None]:
-    """Create the directory and lock it against a second sweep."""
-    lock = NamedLock(folder.resolve() / ".lock")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        holder = lock.acquire("kopt sweep")
-        if holder:
-            raise WorkspaceError(f"{folder} is in use by {holder}; wait for it to finish")
-        write_text(folder / "sweep.json", json.dumps(sweep, indent=1), WorkspaceError)
-    except OSError as error:
-        raise WorkspaceError(
-            f"{folder} cannot be written ({error.strerror}); choose another --run-dir"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -47,6 +47,7 @@ from leankeras.runtime import (
     measure_briefly,
     predict,
 )
+from leankeras.searching import Candidate
 from leankeras.task import AnyScore, infer_task
 from leankeras.training_progress import watch_training
 
@@ -61,6 +62,7 @@ class Stage:
         case: the :class:`kopt.Case`.
         data: the case's :class:`kopt.Data`, with its task; a quarter of it in a quick run.
         epochs: how long to train.
+        chain: the :class:`leankeras.searching.Candidate` to follow; None if none is given.
         workspace: the run directory.
     """
 
@@ -80,7 +82,10 @@ class Stage:
         self._parameters = parameters
         # taken before the work begins, so that later edits are noticed
         self._case_files = {str(path.resolve()): digest(path) for path in files}
-        self.epochs = getattr(self.all_epochs, name.partition("_")[2], 0)
+        self.chain = Candidate.read(parameters["chain"]) if parameters.get("chain") else None
+        short = name.partition("_")[2]
+        asked = getattr(self.chain, f"{short}_epochs", 0)
+        self.epochs = asked or getattr(self.all_epochs, short, 0)
         self._float32 = Float32Files()  # panels may compare long after the stage has finished
         self._judged: dict[str, dict[str, Any]] = {}
         self._started = time.monotonic()
@@ -169,7 +174,12 @@ class Stage:
         return table.drop(columns=["us_low", "us_high", "p95_us"])
 
     def choose(self, table: pd.DataFrame, given: Any, later: bool = False) -> tuple[Any, str]:
-        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`."""
+        """The best row of :meth:`compare`, and why; see :func:`leankeras.runtime.choose`.
+
+        A row called "chain" is what the parameter of that name asks for.
+        """
+        if "chain" in table.index:
+            return "chain", f"chain (as {self._parameters['chain']} asks)"
         return choose(table, self.case.budget, self.score, given, later)
 
     def largest_share(self, curve: pd.DataFrame) -> float:
@@ -343,8 +353,7 @@ def open_stage(
     workspace = Workspace(Path(run_dir or RUNS / found.name).resolve())
     workspace.check_before(name, quick)
     slow = None if predecessor(name) else found.build()
-    data = _with_task(found, found.load(), workspace, slow, knobs.get("task"))
-    stage = Stage(name, found, data, workspace, parameters, case_files(case))
+    stage = _stage(name, case, found, workspace, parameters, slow)
     if slow:
         say(f"The whole run: {expected_duration(slow, stage.data, stage.all_epochs)}")
     workspace.claim(found.name, name)
@@ -353,6 +362,31 @@ def open_stage(
     if quick:
         measure_briefly()
     return stage
+
+
+def view_stage(name: str, case: str, run_dir: Path, parameters: dict[str, Any]) -> Stage:
+    """A stage to read models and data from, which claims nothing and is not to be finished.
+
+    Args:
+        name: the stage, such as "03_prune"; the one before has finished.
+        case: as in :func:`open_stage`.
+        run_dir: the run directory.
+        parameters: the stage's parameters, ``seed`` and ``quick`` among them.
+    """
+    return _stage(name, case, find_case(case), Workspace(run_dir), parameters, None)
+
+
+def _stage(
+    name: str,
+    case: str,
+    found: Case,
+    workspace: Workspace,
+    parameters: dict[str, Any],
+    slow: keras.Model | None,
+) -> Stage:
+    data = _with_task(found, found.load(), workspace, slow, parameters.get("task"))
+    chain = [Path(parameters["chain"])] if parameters.get("chain") else []
+    return Stage(name, found, data, workspace, parameters, [*case_files(case), *chain])
 
 
 def _with_task(

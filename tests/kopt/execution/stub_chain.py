@@ -130,6 +130,8 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
         os.abort()
     crash = os.environ.get(RESTARTED_AFTER)
     (workspace.models / f"{stage}.tflite").write_bytes((folder / "file.tflite").read_bytes())
+    if (folder / "model.keras").exists():
+        (workspace.models / f"{stage}.keras").write_bytes((folder / "model.keras").read_bytes())
     (workspace.models / f"{stage}.txt").write_text(f"made for {workspace.path.name}")
     made = record(
         stage,
@@ -138,7 +140,7 @@ def work(stage: str, run_dir: str, quick: bool, **parameters) -> None:
         parameters={"quick": quick, **parameters},
         test=accuracy(0.9 - 0.1 * (fraction or 0), 0.01),
         size_bytes=int(2000 - 1000 * (fraction or 0)),
-        budget=Budget.parse(parameters.get("budget", "1 us")),
+        budget=Budget.parse(parameters.get("budget") or "1 us"),
         environment={"restarted_after": crash} if crash else {},
     )
     workspace.record_path(stage).write_text(made.to_json())

@@ -176,8 +176,12 @@ OTHER = {"1_seed=7": {"seed": 7, "case": "signal"}}
         (as_other_directory, ["--resume"], "holds no sweep to continue"),
         (lambda folder: None, ["--resume"], "holds no sweep to continue"),
         (as_sweep(SAME), [], "already holds this sweep; continue with --resume"),
-        (as_sweep(OTHER), ["--resume"], "holds a sweep of another grid"),
-        (as_sweep(OTHER), [], "holds a sweep of another grid"),
+        (
+            as_sweep(OTHER),
+            ["--resume"],
+            "holds another sweep (other points); choose another --run-dir",
+        ),
+        (as_sweep(OTHER), [], "holds another sweep (other points); choose another --run-dir"),
         (as_torn_sweep, ["--resume"], "sweep.json is damaged"),
     ],
 )

@@ -16,6 +16,7 @@ from kopt.workspace.stage import Stage
 from leankeras.budget import Budget
 from leankeras.conversion.tflite import convert
 from leankeras.runtime import compare_scores, evaluate, latency
+from leankeras.searching import Candidate
 from leankeras.task import Task
 from leankeras.training import fit
 
@@ -162,3 +163,18 @@ def test_a_case_says_more_than_its_score(stage, trained):
     assert str(outcome).endswith(f"{record.remark}\nDeploy it.")
     assert f"<p>{record.remark}</p><p>Deploy it.</p>" in outcome._repr_html_()
     assert f", {record.remark}; budget: met. Deploy it." in verdict([record])
+
+
+def test_a_chain_sets_the_epochs_and_what_is_chosen(stage, blobs, tmp_path):
+    path = tmp_path / "chain.json"
+    path.write_text(Candidate({"conv": 0.5}, prune_epochs=7, distil_epochs=3).to_json())
+    parameters = {"case": "signal", "seed": 0, "quick": False, "chain": str(path)}
+    follows = {
+        name: Stage(name, CASE, stage.data, stage.workspace, parameters) for name in STAGES[1:5]
+    }
+    assert [each.epochs for each in follows.values()] == [0, 7, 3, CASE.epochs.qat]
+    assert follows["03_prune"].chain.shares == {"conv": 0.5}
+    table = pd.DataFrame({"ratio": [0.1, 0.9]}, index=["fast", "chain"])
+    chosen, why = follows["03_prune"].choose(table, given="fast")
+    assert (chosen, why) == ("chain", f"chain (as {path} asks)")
+    assert stage.chain is None
