@@ -127,16 +127,8 @@ def _case(case: str | None, model: Path | None, data: Path | None, modules: tupl
 @click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
 @shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Keep what has finished and rerun what failed.")
-@click.option("--yes", is_flag=True, help="Allow more than 1000 points.")
-def sweep(
-    grid: Path,
-    run_dir: Path | None,
-    last: str | None,
-    scheduler: str | None,
-    workers: int | None,
-    resume: bool,
-    yes: bool,
-) -> None:
+@click.option("--yes", "many", is_flag=True, help="Allow more than 1000 points.")
+def sweep(grid: Path, run_dir: Path | None, **options: Any) -> None:
     """Run the notebooks with Dask on every point of GRID, a YAML file of their parameters.
 
     A list in GRID is an axis. Exits with 1 if a point failed.
@@ -146,9 +138,7 @@ def sweep(
     from kopt.project import RUNS
 
     folder = run_dir or RUNS / f"sweep-{grid.stem}"
-    table = run_sweep(
-        grid, folder, last=last, scheduler=scheduler, workers=workers, resume=resume, many=yes
-    )
+    table = run_sweep(grid, folder, **options)
     click.echo(f"\n{in_words(table)}\n\nreport: {folder / 'report.html'}")
     sys.exit(bool((table.status == "failed").any()))
 
@@ -229,7 +219,8 @@ def serve(run_dir: Path, **options: Any) -> None:
     from leankeras.arrays import identifier
 
     given, workspace = serving.Serving(**options), Workspace(run_dir)
-    name = identifier(workspace.record((file := final_file(workspace)).stem).case)
+    file = final_file(workspace)
+    name = identifier(workspace.record(file.stem).case)
     serving.serve(file, workspace.path / "serve", given, name, click.echo)
 
 

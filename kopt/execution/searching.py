@@ -22,7 +22,6 @@ from kopt.execution.engine import outcome_of
 from kopt.parameters import PARAMETERS
 from kopt.project import RUNS
 from kopt.workspace.directory import Workspace
-from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES
 from kopt.workspace.stage import Stage, view_stage
 from leankeras.budget import Budget
@@ -86,10 +85,7 @@ def search(
     """
     started = time.monotonic()
     if not isinstance(case, str):
-        raise ParameterError(
-            f"case: saw a {type(case).__name__}; expected its name or FILE.py:NAME, so that every "
-            "worker can find it"
-        )
+        raise ParameterError(f"case: saw a {type(case).__name__}; expected a name or FILE.py:NAME")
     if scheduler and workers:
         raise ParameterError(f"--workers {workers} is for a local cluster, not for {scheduler}")
     given = {"seed": settings.get("seed", 0), "quick": quick, "task": task}
@@ -102,11 +98,11 @@ def search(
     check_folder(folder, "search", identity, resume, WorkspaceError)
     data = found.load()
     aim = asked.aim(found.build(), replace(data, task=task or data.task))
-    lock, place = NamedLock(folder.resolve() / ".lock"), folder.resolve()
+    place = folder.resolve()
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
-            with claimed(folder, "search", identity, lock, WorkspaceError):
+            with claimed(folder, "search", identity, WorkspaceError):
                 shared = partial(_materials, place, json.dumps(given))
                 space = _prepare(client, place, json.dumps(given), asked)
                 pool = DaskPool(client, shared, outcome_of)

@@ -17,7 +17,6 @@ from kopt.execution.progress import Progress
 from kopt.execution.results import results_table, write_table
 from kopt.execution.tasks import point_directory, run_segment, time_point, topic
 from kopt.execution.tree import share
-from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import Record
 from leankeras.claim import check_folder, claimed
 from leankeras.errors import ParameterError
@@ -77,8 +76,7 @@ def run_sweep(
     try:
         with open_cluster(scheduler, workers) as client:
             check_storage(client, folder)
-            lock = NamedLock(folder.resolve() / ".lock")
-            with claimed(folder, "sweep", sweep, lock, WorkspaceError):
+            with claimed(folder, "sweep", sweep, WorkspaceError):
                 return _sweep(client, points, knobs, folder)
     except KeyboardInterrupt:
         raise Interrupted(

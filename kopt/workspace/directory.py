@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from kopt.errors import StageError, WorkspaceError
-from kopt.workspace.lock import NamedLock
 from kopt.workspace.record import STAGES, Record, predecessor
+from leankeras.claim import NamedLock
 from leankeras.digest import digest
 from leankeras.errors import ParameterError
 from leankeras.files import remove, write_text

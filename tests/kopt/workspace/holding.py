@@ -2,7 +2,7 @@
 
 import time
 
-from kopt.workspace.lock import NamedLock
+from leankeras.claim import NamedLock
 from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 

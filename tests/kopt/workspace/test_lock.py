@@ -12,7 +12,7 @@ import pytest
 from kopt.errors import WorkspaceError
 from kopt.workspace import directory
 from kopt.workspace.directory import OWNER, Workspace
-from kopt.workspace.lock import NamedLock
+from leankeras.claim import NamedLock
 from leankeras.errors import KoptError
 from leankeras.files import write_atomically
 from tests.kopt.workspace.holding import PATIENCE, hold, write_limited
