@@ -146,7 +146,7 @@ def _relative(values: np.ndarray, exact: np.ndarray) -> float:
     seen = _unmasked(values, exact)
     exact, values = exact[seen], values[seen]
     size = np.sqrt(np.mean(np.square(exact, dtype="float64")))
-    difference = np.sqrt(np.mean(np.square(values - exact, dtype="float64")))
+    difference = np.sqrt(np.mean(np.square(_apart(values, exact))))
     return float(difference / size) if size else float(difference)
 
 
@@ -156,9 +156,13 @@ def _by_channel(values: np.ndarray, exact: np.ndarray) -> float:
     axes = tuple(range(exact.ndim - 1))
     seen = _unmasked(values, exact)
     sizes = np.sqrt(np.mean(np.square(np.where(seen, exact, 0), dtype="float64"), axis=axes))
-    apart = np.where(seen, values - exact, 0).astype("float64")
-    apart = np.sqrt(np.mean(np.square(apart), axis=axes))
+    apart = np.sqrt(np.mean(np.square(np.where(seen, _apart(values, exact), 0)), axis=axes))
     return float(np.max(np.divide(apart, sizes, out=np.zeros_like(apart), where=sizes > 0)))
+
+
+def _apart(values: np.ndarray, exact: np.ndarray) -> np.ndarray:
+    """The difference as float64: booleans have none of their own, and unsigned integers wrap."""
+    return np.subtract(values, exact, dtype="float64")
 
 
 def _unmasked(values: np.ndarray, exact: np.ndarray) -> np.ndarray:

@@ -56,6 +56,19 @@ def test_the_layer_to_keep_in_float_stands_first(fragile, tmp_path):
     assert error(kept) < 0.2 * error(quantized)
 
 
+def test_truth_values_and_integers_between_layers_have_errors_too(tmp_path):
+    """An Embedding looks for negative ids, so there are both."""
+    ids = np.random.default_rng(0).integers(0, 9, (16, 6)).astype("int32")
+    inputs = keras.Input((6,), dtype="int32")
+    x = keras.layers.Conv1D(4, 3, activation="relu")(keras.layers.Embedding(9, 4)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2, name="head")(keras.layers.Flatten()(x)))
+    modes = ("float32", "int8")
+    pair = [convert(model, tmp_path / f"{mode}.tflite", mode, ids) for mode in modes]
+    table = quantization_error(*pair, ids)
+    assert (table.error < 0.2).all()
+    assert {"embedding", "head"} <= {layer.partition("_")[0] for layer in table.index}
+
+
 def test_two_different_models_are_refused(converted, samples, tmp_path):
     pooled = keras.layers.GlobalMaxPooling1D()
     model = keras.Sequential([keras.Input((16, 2)), pooled], name="other")
