@@ -18,10 +18,11 @@ def copying(litert: str | Path, sample: Arrays) -> pd.DataFrame:
     """
     copied, in_place, alone = (LiteRTModel(litert) for _ in range(3))
     tensor = in_place.interpreter.tensor
-    sources = [tensor(details["index"]) for details in in_place.input_details.values()]
-    (target, *_) = [tensor(details["index"]) for details in in_place.output_details.values()]
     (arrays,) = in_place.samples(sample)
-    pairs = list(zip(sources, arrays.values(), strict=True))
+    pairs = [
+        (tensor(details["index"]), arrays[name]) for name, details in in_place.input_details.items()
+    ]
+    target = tensor(next(iter(in_place.output_details.values()))["index"])
 
     def run_in_place(_: Arrays) -> float:
         for write, array in pairs:

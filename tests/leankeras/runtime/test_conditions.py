@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 
 from leankeras.conversion.tflite import convert
@@ -24,3 +25,14 @@ def test_all_ways_of_copying_are_timed(small_model, blobs, tmp_path):
     table = copying(tmp_path / "model.tflite", blobs.x_test[:1])
     assert table.index.tolist() == ["copy in, run, copy out", "written in place", "run only"]
     assert np.isfinite(table.ratio).all()
+
+
+def test_inputs_by_name_are_copied_whatever_their_order_in_the_file(tmp_path):
+    inputs = {name: keras.Input(shape, name=name) for name, shape in (("b", (8, 2)), ("a", (5,)))}
+    both = [keras.layers.Flatten()(inputs["b"]), inputs["a"]]
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Concatenate()(both)))
+    convert(model, tmp_path / "model.tflite", mode="float32")
+    sample = {name: np.ones((1, *each.shape[1:]), "float32") for name, each in inputs.items()}
+    for names in ("ab", "ba"):
+        table = copying(tmp_path / "model.tflite", {name: sample[name] for name in names})
+        assert np.isfinite(table.ratio).all()
