@@ -386,6 +386,7 @@ def test_a_notebooks_parameters_are_read_from_its_cell():
         "sparsity": 0.8,
         "fraction": None,
         "epochs": None,
+        "chain": None,
         "budget": None,
     }
 

@@ -122,5 +122,5 @@ def test_the_directory_of_another_search_is_refused_and_left(place, capsys):
 
 
 def test_a_case_that_workers_cannot_find_is_refused():
-    with pytest.raises(ParameterError, match=r"case: saw a dict; expected its name"):
+    with pytest.raises(ParameterError, match=r"case: saw a dict; expected a name"):
         search({})
