@@ -2,8 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +39,13 @@ CLUSTER = (
 )  # fmt: skip
 
 
-def shared(options: tuple[Callable, ...]) -> Callable:
-    """A decorator with the options that several commands have."""
-    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
-
-
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
 def commands() -> None:
     """Make slow Keras models fast enough to deploy, and prove it."""
 
 
 @commands.command()
-@shared(CASE)
+@cli.shared(CASE)
 @click.option("--run-dir", type=PATH, help="Where to keep the run.  [default: runs/CASE]")
 @click.option("--from", "first", metavar="NN", help="First stage, such as 03.")
 @click.option("--to", "last", metavar="NN", help="Last stage.")
@@ -125,7 +118,7 @@ def _case(case: str | None, model: Path | None, data: Path | None, modules: tupl
 @click.argument("grid", type=PATH)
 @click.option("--run-dir", type=PATH, help="Where to keep the sweep.  [default: runs/sweep-GRID]")
 @click.option("--to", "last", metavar="NN", help="Last stage.  [default: 06]")
-@shared(CLUSTER)
+@cli.shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Keep what has finished and rerun what failed.")
 @click.option("--yes", "many", is_flag=True, help="Allow more than 1000 points.")
 def sweep(grid: Path, run_dir: Path | None, **options: Any) -> None:
@@ -144,7 +137,7 @@ def sweep(grid: Path, run_dir: Path | None, **options: Any) -> None:
 
 
 @commands.command()
-@shared(CASE)
+@cli.shared(CASE)
 @click.option("--goal", default="fastest", help="fastest, smallest, accurate, or front.")
 @click.option("--minutes", type=float, help="How long, all included.  [default: 30]")
 @click.option("--trials", type=int, help="How many chains to try.  [default: as time allows]")
@@ -152,7 +145,7 @@ def sweep(grid: Path, run_dir: Path | None, **options: Any) -> None:
 @click.option("--sampler", default="tpe", help="tpe, nsga2, or random.")
 @click.option("--mode", "modes", multiple=True, help="A mode the file may have; repeatable.")
 @click.option("--run-dir", type=PATH, help="Where to keep the search.  [default: runs/search-CASE]")
-@shared(CLUSTER)
+@cli.shared(CLUSTER)
 @click.option("--resume", is_flag=True, help="Continue; at most the trials at work are lost.")
 def search(
     case: str | None,
@@ -210,7 +203,7 @@ def deploy(run_dir: Path, target: str | None, install: bool, rollback: bool) -> 
 
 @commands.command()
 @click.argument("run_dir", type=PATH)
-@cli.serving_options
+@cli.shared(cli.SERVING)
 def serve(run_dir: Path, **options: Any) -> None:
     """Serve the final file of RUN_DIR by HTTP and gRPC (KServe's V2 protocol)."""
     from kopt.execution.deployment import final_file

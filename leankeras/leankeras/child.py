@@ -28,6 +28,12 @@ NOISE = re.compile(r"INFO|WARNING|[IW]\d{4} |fully_quantize")
 PACKAGE_ROOT = Path(__file__).parents[1]
 
 
+def package_environment() -> dict[str, str]:
+    """The variables of a process that is to find this package."""
+    path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
+    return {**os.environ, "PYTHONPATH": path}
+
+
 class ChildDied(Exception):
     """The child ended during a job; the text says how, such as "ended with exit code 1".
 
@@ -129,9 +135,6 @@ class Child:
                 return
             self._stop()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the child)
-        search_path = os.pathsep.join(
-            filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")])
-        )
         # -P: a json.py or keras.py in the user's directory must not shadow the real one. A session
         # of its own shields the child from a Ctrl-C meant for this process.
         self.process = subprocess.Popen(
@@ -139,7 +142,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env={**os.environ, "PYTHONPATH": search_path, **self.environment},
+            env=package_environment() | self.environment,
             text=True,
             encoding="utf-8",
             start_new_session=True,

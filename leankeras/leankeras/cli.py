@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -253,17 +254,15 @@ SERVING = (
 )  # fmt: skip
 
 
-def serving_options(command: Callable) -> Callable:
-    """Give a command the options that say how a file is served, as keywords of ``Serving``."""
-    for option in reversed(SERVING):
-        command = option(command)
-    return command
+def shared(options: tuple[Callable, ...]) -> Callable:
+    """A decorator with the options that several commands have."""
+    return lambda command: reduce(lambda made, option: option(made), reversed(options), command)
 
 
 @commands.command()
 @click.argument("file", type=PATH)
 @click.option("-o", "--output", type=PATH, default=Path("serve"), help="The folder to write.")
-@serving_options
+@shared(SERVING)
 def serve(file: Path, output: Path, **options: Any) -> None:
     """Serve FILE, a .tflite or SavedModel, by HTTP and gRPC (KServe's V2 protocol).
 

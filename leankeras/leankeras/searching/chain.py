@@ -168,7 +168,7 @@ def short_training(materials: Materials, candidate: Candidate, path: Path) -> di
     """What is lost after a short training: a quarter of the epochs, no teacher, in float.
 
     Returns:
-        ``lost`` against the slow model on the validation part, a fraction.
+        ``short_lost`` against the slow model on the validation part, a fraction.
     """
     few = max(1, candidate.prune_epochs // SHORT)
     brief = Candidate(candidate.shares, candidate.round_to, prune_epochs=few, mode="float32")

@@ -61,8 +61,8 @@ class Space:
     @property
     def own(self) -> list[str]:
         """The groups that have a knob of their own."""
-        widest = sorted(self.groups, key=lambda group: -group[1])[:MOST_GROUPS]
-        return [name for name, _, _ in self.groups if name in {group[0] for group in widest}]
+        widest = set(sorted(self.groups, key=lambda group: -group[1])[:MOST_GROUPS])
+        return [group[0] for group in self.groups if group in widest]
 
     def distributions(self) -> dict[str, BaseDistribution]:
         """The knobs; only those that can make a difference."""

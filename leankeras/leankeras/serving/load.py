@@ -12,14 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from leankeras.arrays import Arrays, named_or_listed
+from leankeras.arrays import Arrays, count_samples, named_or_listed
+from leankeras.child import package_environment
 from leankeras.errors import MeasurementError, ParameterError
 from leankeras.files import scratch_directory
 from leankeras.runtime import quantized
 from leankeras.serving.cache import hash_of
 from leankeras.serving.engine import Batch, Engine, Tensor
 from leankeras.serving.folder import Serving, check_extra
-from leankeras.serving.process import Server, environment
+from leankeras.serving.process import Server
 from leankeras.serving.tensors import DATATYPES
 
 START_SECONDS = 60  # for locust to start, and for the last answers
@@ -74,7 +75,7 @@ def load_test(
         raise ParameterError(f"saw users {users} and rate {rate}; expected one of them")
     inputs = server.engine.inputs
     batch = None if samples is None else file_batch(inputs, samples)
-    count = len(next(iter(batch.values()))) if batch else 1
+    count = count_samples(batch) if batch else 1
     with scratch_directory() as folder:
         spec = {
             "url": server.at.url if batch else server.at.live,
@@ -179,7 +180,7 @@ async def ask_all(server: Server, samples: Arrays, at_once: int) -> Batch:
 
     places = asyncio.Semaphore(at_once)
     async with InferenceServerClient(server.at.grpc) as client:
-        answers = await asyncio.gather(*map(ask, range(len(next(iter(batch.values()))))))
+        answers = await asyncio.gather(*map(ask, range(count_samples(batch))))
     names = [tensor.name for tensor in server.engine.outputs]
     return {name: np.concatenate([each.as_numpy(name) for each in answers]) for name in names}
 
@@ -188,7 +189,7 @@ def hash_seconds(engine: Engine, samples: Arrays) -> float:
     """What the cache's key for one request takes, in seconds: the median over the samples."""
     batch = file_batch(engine.inputs, samples)
     times = []
-    for k in range(len(next(iter(batch.values())))):
+    for k in range(count_samples(batch)):
         request = {name: array[k : k + 1] for name, array in batch.items()}
         start = time.perf_counter()
         hash_of(request)
@@ -232,9 +233,9 @@ def _bodies(inputs: Sequence[Tensor], samples: Batch) -> list[dict]:
 
 
 def _flat(arrays: Batch) -> list[dict[str, list]]:
-    count = len(next(iter(arrays.values())))
     return [
-        {name: array[k].ravel().tolist() for name, array in arrays.items()} for k in range(count)
+        {name: array[k].ravel().tolist() for name, array in arrays.items()}
+        for k in range(count_samples(arrays))
     ]
 
 
@@ -255,7 +256,7 @@ def _run(spec: Path, rows: Path) -> dict[str, np.ndarray]:
         [sys.executable, "-P", "-m", "leankeras.serving.load_job", str(spec), str(rows)],
         capture_output=True,
         text=True,
-        env=environment(),
+        env=package_environment(),
         timeout=json.loads(spec.read_text())["seconds"] + START_SECONDS,
     )
     if not rows.exists():

@@ -15,7 +15,7 @@ from typing import NoReturn
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from leankeras.child import PACKAGE_ROOT
+from leankeras.child import package_environment
 from leankeras.errors import KoptError
 from leankeras.serving.engine import open_engine
 from leankeras.serving.folder import Serving, check_extra, write_folder
@@ -27,12 +27,6 @@ ATTENDED = (sys.executable, "-P", "-m", "leankeras.serving.attended")
 
 class ServerError(KoptError):
     """A server that does not start, or does not answer."""
-
-
-def environment() -> dict[str, str]:
-    """The variables of a process that is to find this package."""
-    path = os.pathsep.join(filter(None, [str(PACKAGE_ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "PYTHONPATH": path}
 
 
 def free_ports(count: int = 3) -> list[int]:
@@ -75,7 +69,7 @@ def serve(
     say(f"HTTP: {at.url}\ngRPC: {at.grpc}\nmetrics: {at.metrics}\nCtrl-C ends it")
     sys.stdout.flush()
     command = [sys.executable, "-P", "-c", "from mlserver.cli import main; main()", "start"]
-    os.execve(sys.executable, [*command, str(folder)], environment())
+    os.execve(sys.executable, [*command, str(folder)], package_environment())
 
 
 @dataclass(frozen=True)
@@ -161,7 +155,7 @@ class Server:
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
-                env=environment(),
+                env=package_environment(),
                 cwd=self._scratch.name,
                 start_new_session=True,
             )

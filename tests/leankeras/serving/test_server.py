@@ -17,9 +17,10 @@ import numpy as np
 import psutil
 import pytest
 
+from leankeras.child import package_environment
 from leankeras.errors import ModelError
 from leankeras.serving import Server, Serving, ask_all, write_folder
-from leankeras.serving.process import environment, is_ready
+from leankeras.serving.process import is_ready
 from tests.leankeras.serving.client import ask, body, call, post
 
 PATIENT = 120  # seconds; a loaded machine may take long
@@ -324,7 +325,10 @@ def test_a_server_ends_with_the_process_that_started_it(dense_file):
         "os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run(
-        [sys.executable, "-c", code, dense_file], capture_output=True, text=True, env=environment()
+        [sys.executable, "-c", code, dense_file],
+        capture_output=True,
+        text=True,
+        env=package_environment(),
     )
     wait_until(lambda: not psutil.pid_exists(int(killed.stdout)))
 
@@ -362,7 +366,7 @@ def test_the_folder_starts_with_mlserver_alone(dense_file, name, tmp_path, dense
     command = Path(sys.executable).parent / "mlserver"
     with subprocess.Popen(
         [command, "start", folder], stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
-        env=environment(), cwd=tmp_path,
+        env=package_environment(), cwd=tmp_path,
     ) as process:  # fmt: skip
         try:
             wait_until(lambda: is_ready(at))
